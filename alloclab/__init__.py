@@ -1,0 +1,1 @@
+"""alloclab: a userspace malloc laboratory."""

@@ -1,0 +1,1 @@
+"""Traces: the schema, Parquet, validation, statistics, compilation, importers."""

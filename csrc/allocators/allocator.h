@@ -1,0 +1,115 @@
+/* The contract of an allocator. A new allocator is a folder with one `const al_allocator al_NAME` and a line in
+ * allocators.def; replay, compare, the drop-in library and every law test then run on it.
+ *
+ * An allocator is policy only. It does not know that it is malloc: heap.c has already turned away what malloc must refuse
+ * (sizes over PTRDIFF_MAX, overflow, bad alignments) and handled NULL and zero, holds the lock unless `locks_itself`, and
+ * the shim owns errno and symbols. It gets memory from heap->regions and nowhere else, and keeps heap->ledger exact. */
+#ifndef AL_ALLOCATORS_ALLOCATOR_H
+#define AL_ALLOCATORS_ALLOCATOR_H
+
+#include "base/lock.h"
+#include "region/ledger.h"
+#include "region/region.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct al_allocator al_allocator;
+
+enum { AL_TUNABLES_MAX = 32, AL_MIN_ALIGNMENT = 16 };
+
+/* --- tunables --- */
+
+typedef enum al_tunable_type { AL_TUNABLE_BYTES, AL_TUNABLE_COUNT, AL_TUNABLE_BOOL, AL_TUNABLE_CHOICE } al_tunable_type;
+
+typedef struct al_tunable {
+    const char *name;
+    al_tunable_type type;
+    uint64_t value;           /* default; a choice is its index */
+    uint64_t least, most;     /* range, both included; for choices 0 and count - 1 */
+    const char *choices;      /* "first|next|best", for AL_TUNABLE_CHOICE; else NULL */
+    const char *help;         /* one line */
+    const char *real_name;    /* what the real allocator calls it, or NULL */
+} al_tunable;
+
+/* --- instance and thread: the common head of every allocator's own structs --- */
+
+typedef struct al_heap {
+    const al_allocator *allocator;
+    al_regions *regions;
+    al_ledger ledger;
+    al_lock lock;
+    uint32_t threads;                 /* ids given out so far */
+    uint64_t tunables[AL_TUNABLES_MAX]; /* values, in the order of allocator->tunables */
+} al_heap;
+
+typedef struct al_thread {
+    al_heap *heap;
+    uint32_t id;
+    struct al_thread *next_idle; /* exited threads, kept for reuse by heap.c */
+} al_thread;
+
+/* --- looking inside --- */
+
+typedef enum al_state { AL_STATE_LIVE, AL_STATE_FREE, AL_STATE_CACHED, AL_STATE_METADATA } al_state;
+
+/* A piece of a region. A walk yields every mapped byte exactly once, in address order, so that the sums by state are the
+ * ledger: live chunks add `usable` to usable and the rest of `bytes` to metadata; the others add `bytes` to their state. */
+typedef struct al_chunk {
+    uintptr_t address;
+    size_t bytes;
+    uintptr_t block;  /* live: what malloc returned; else 0 */
+    size_t usable;    /* live: al usable_size of it; else 0 */
+    al_state state;
+    uint32_t owner;   /* arena or the like; 0 where there is but one */
+} al_chunk;
+
+typedef bool al_walk_fn(void *context, const al_chunk *chunk); /* false stops the walk */
+
+/* What validate found. */
+typedef struct al_fault {
+    uintptr_t address;
+    const char *what; /* a constant string: the rule that is broken */
+} al_fault;
+
+/* A named figure of the allocator's own, for reports. */
+typedef struct al_stat {
+    const char *name;
+    uint64_t value;
+} al_stat;
+
+typedef enum al_fork_moment { AL_FORK_PREPARE, AL_FORK_PARENT, AL_FORK_CHILD } al_fork_moment;
+
+struct al_allocator {
+    const char *name;
+    const char *summary;      /* one line */
+    const al_tunable *tunables;
+    size_t tunable_count;
+    size_t heap_bytes;        /* sizeof the allocator's heap struct, whose first member is al_heap */
+    size_t thread_bytes;      /* sizeof its thread struct, whose first member is al_thread */
+    bool locks_itself;
+
+    /* The structs arrive zeroed but for their heads. Return 0 or an errno value. Any of these four may be NULL. */
+    int (*create)(al_heap *heap);
+    void (*destroy)(al_heap *heap); /* the regions are taken back by heap.c */
+    int (*thread_create)(al_thread *thread);
+    void (*thread_exit)(al_thread *thread);
+
+    /* 0 <= bytes <= PTRDIFF_MAX. Results are aligned to AL_MIN_ALIGNMENT (8 suffices below 16 bytes), unique, NULL on
+     * failure, and a failure changes nothing. */
+    void *(*malloc)(al_thread *thread, size_t bytes);
+    void *(*calloc)(al_thread *thread, size_t bytes);                     /* all zero */
+    void *(*memalign)(al_thread *thread, size_t alignment, size_t bytes); /* power of two > AL_MIN_ALIGNMENT */
+    void *(*realloc)(al_thread *thread, void *block, size_t bytes);       /* block != NULL, bytes > 0 */
+    void (*free)(al_thread *thread, void *block);                         /* block != NULL */
+    size_t (*usable_size)(al_heap *heap, const void *block);              /* block != NULL */
+
+    bool (*trim)(al_heap *heap, size_t pad); /* gives free memory back; true if any was. May be NULL */
+    void (*walk)(al_heap *heap, al_walk_fn *visit, void *context);
+    bool (*validate)(al_heap *heap, al_fault *fault); /* full self-check; heap.c adds the ledger and the walk */
+    size_t (*stats)(const al_heap *heap, al_stat *out, size_t room); /* how many there are; may be NULL */
+    void (*fork)(al_heap *heap, al_fork_moment moment);              /* for locks_itself; may be NULL */
+};
+
+#endif

@@ -1,0 +1,50 @@
+/* The contract with the kernel. os_linux.c is the only file of the core that makes memory system calls; os_fake.c
+ * answers from a table, for unit tests. The region manager receives one of them, so policy is testable without a kernel.
+ *
+ * All lengths and addresses are multiples of the page size unless said otherwise. Every function that can fail returns 0
+ * or an errno value and then leaves its outputs untouched. None of them allocates, locks or prints. */
+#ifndef AL_OS_OS_H
+#define AL_OS_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum al_prot { AL_PROT_NONE = 0, AL_PROT_READ_WRITE = 1 } al_prot;
+
+typedef enum al_advice { AL_ADVISE_DONTNEED, AL_ADVISE_FREE, AL_ADVISE_HUGEPAGE, AL_ADVISE_NOHUGEPAGE } al_advice;
+
+/* Where a mapping may land. */
+typedef enum al_placement {
+    AL_PLACE_ANYWHERE,   /* addr is ignored */
+    AL_PLACE_HINT,       /* at addr if that is free, else anywhere */
+    AL_PLACE_NOREPLACE,  /* at addr, or EEXIST */
+    AL_PLACE_FIXED       /* at addr, replacing what is there */
+} al_placement;
+
+typedef struct al_os {
+    size_t (*page_size)(void);
+
+    /* Private anonymous memory; reserve = true asks for MAP_NORESERVE. post: *out is page aligned, zero-filled. */
+    int (*map)(void *addr, size_t bytes, al_prot prot, al_placement placement, bool reserve, void **out);
+    int (*unmap)(void *addr, size_t bytes);
+
+    /* Grows, shrinks or moves a mapping, keeping its pages. to != NULL: to exactly there, replacing what is there;
+     * to == NULL: anywhere if may_move, else in place or ENOMEM. */
+    int (*remap)(void *addr, size_t old_bytes, size_t new_bytes, bool may_move, void *to, void **out);
+    int (*protect)(void *addr, size_t bytes, al_prot prot);
+    int (*advise)(void *addr, size_t bytes, al_advice advice);
+
+    /* Moves the program break by delta (any sign). post: *old is the break before. */
+    int (*brk)(intptr_t delta, void **old);
+
+    /* resident[i] = 1 where page i of the range has a physical page of its own (the shared zero page does not count). */
+    int (*resident)(const void *addr, size_t pages, unsigned char *resident);
+
+    /* Monotonic, in nanoseconds. */
+    uint64_t (*now)(void);
+} al_os;
+
+extern const al_os al_os_linux;
+
+#endif

@@ -1,0 +1,132 @@
+/* The region manager: how a heap gets memory from the system and gives it back, and the account of it.
+ *
+ * Two address spaces behind one contract:
+ *
+ *   process   the real break and real mappings, for drop-in libraries
+ *   window    a private range, reserved PROT_NONE, base aligned to 1 GiB; a process in miniature:
+ *
+ *     base                                                                     base + window_bytes
+ *     |<- break_offset ->| heap ->  ... free ...      <- mappings, first gap from the top |
+ *                        first break
+ *
+ * In a window the manager makes whatever real calls keep the range reserved; what is counted and logged is what the heap
+ * asked for. Residency is real in both.
+ *
+ * What the manager needs for itself (VMA nodes, the log, the instances of heaps: al_regions_own) is outside the account:
+ * a laboratory's bookkeeping is not the allocator's memory.
+ *
+ * Invariants, after every call:
+ *     VMAs are disjoint, ordered by address, page aligned, and no two neighbours of equal kind touch
+ *     mapped   = sum of bytes of the VMAs that are AL_PROT_READ_WRITE
+ *     reserved = sum of bytes of all VMAs
+ *     peak_x  >= x
+ * A call that fails changes nothing but its counter of failures.
+ *
+ * Not locked: the heap's lock is held around every call, or the allocator locks for itself. */
+#ifndef AL_REGION_REGION_H
+#define AL_REGION_REGION_H
+
+#include "os/os.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct al_regions al_regions;
+
+typedef enum al_space { AL_SPACE_WINDOW, AL_SPACE_PROCESS } al_space;
+
+typedef enum al_call {
+    AL_CALL_BRK,
+    AL_CALL_MMAP,
+    AL_CALL_MUNMAP,
+    AL_CALL_MREMAP,
+    AL_CALL_MADVISE,
+    AL_CALL_MPROTECT,
+    AL_CALL_KINDS
+} al_call;
+
+typedef struct al_regions_config {
+    const al_os *os;       /* NULL: the real one */
+    al_space space;
+    size_t window_bytes;   /* window: its length; 0 = 64 GiB */
+    size_t break_offset;   /* window: from base to the first break, page aligned */
+    size_t break_room;     /* how far the break may grow before it meets an obstacle; 0 = as far as space allows */
+    size_t limit_bytes;    /* refuse (ENOMEM) what would make `mapped` larger; 0 = no limit */
+    uint64_t fail_call;    /* the n-th call from now, of any kind, counting from 1, fails with ENOMEM; 0 = none */
+    int overcommit;        /* 0, 1 or 2, as vm.overcommit_memory: policy asks al_regions_overcommit */
+    unsigned cpus;         /* what al_regions_cpus answers; 0 = what the system says */
+    bool thp_align;        /* window: place mappings whose length is a multiple of 2 MiB at multiples of 2 MiB */
+    bool real_clock;       /* al_regions_now: the system's clock; otherwise one that al_regions_advance moves */
+    bool log;              /* keep the event log */
+} al_regions_config;
+
+typedef struct al_counters {
+    uint64_t calls[AL_CALL_KINDS];  /* all calls, failed ones too */
+    uint64_t failed[AL_CALL_KINDS];
+    uint64_t bytes[AL_CALL_KINDS];  /* bytes asked for by the calls that succeeded: brk |delta|, mremap the new length */
+    size_t mapped, peak_mapped;     /* readable and writable */
+    size_t reserved, peak_reserved; /* all address space held, PROT_NONE included */
+    size_t vmas, peak_vmas;
+} al_counters;
+
+/* One row of the event log: what was asked, and what came of it. */
+typedef struct al_event {
+    uint64_t op;       /* index of the operation under way (al_regions_set_op) */
+    uint64_t address;  /* brk: the old break; mmap: the result; others: the argument. Relative to base in a window */
+    uint64_t bytes;    /* brk: |delta|; mremap: the old length */
+    uint64_t result;   /* brk: the new break; mmap, mremap: the result; else 0 */
+    uint64_t extra;    /* mremap: the new length; brk: 1 if it shrank; mmap, mprotect: al_prot; madvise: al_advice */
+    uint32_t call;     /* al_call */
+    uint32_t error;    /* 0 or an errno value */
+} al_event;
+
+typedef struct al_vma {
+    uintptr_t start, end;
+    al_prot prot;
+    bool heap; /* the break's own VMA; it never merges with a mapping */
+} al_vma;
+
+/* Returns NULL and sets *error to an errno value on failure. */
+al_regions *al_regions_create(const al_regions_config *config, int *error);
+/* Unmaps everything the manager holds: in a process space, the mappings it made (the break stays where it is). */
+void al_regions_destroy(al_regions *regions);
+
+/* --- the calls: each returns 0 or an errno value; each is counted and logged --- */
+
+/* Moves the break by delta bytes, page granular or not as the caller asks; delta 0 asks where it is and is counted too.
+ * *old_break is the break before. EINVAL below the first break; ENOMEM at the obstacle or the limit. In a process space
+ * the break may have been moved by others: compare *old_break with what you expect. */
+int al_regions_brk(al_regions *regions, intptr_t delta, void **old_break);
+int al_regions_mmap(al_regions *regions, void *hint, size_t bytes, al_prot prot, al_placement placement, void **out);
+/* Any page-aligned part of what is mapped; holes are allowed, as in the system call. */
+int al_regions_munmap(al_regions *regions, void *addr, size_t bytes);
+/* In place if the pages above are free or the mapping shrinks; else, if may_move, elsewhere (top-down first gap). */
+int al_regions_mremap(al_regions *regions, void *addr, size_t old_bytes, size_t new_bytes, bool may_move, void **out);
+int al_regions_mprotect(al_regions *regions, void *addr, size_t bytes, al_prot prot);
+int al_regions_madvise(al_regions *regions, void *addr, size_t bytes, al_advice advice);
+
+/* --- questions and settings, not counted --- */
+
+size_t al_regions_page_size(const al_regions *regions);
+const al_counters *al_regions_counters(const al_regions *regions);
+void *al_regions_base(const al_regions *regions);  /* the window's first address; NULL in a process space */
+int al_regions_overcommit(const al_regions *regions);
+unsigned al_regions_cpus(const al_regions *regions);
+uint64_t al_regions_now(const al_regions *regions); /* nanoseconds */
+void al_regions_advance(al_regions *regions, uint64_t nanoseconds);
+void al_regions_set_op(al_regions *regions, uint64_t op);
+void al_regions_set_fail_call(al_regions *regions, uint64_t nth); /* counts from now; 0 = never */
+void al_regions_set_limit(al_regions *regions, size_t bytes);     /* 0 = none */
+
+/* VMAs in address order. Returns how many there are; writes at most `room`. */
+size_t al_regions_vmas(const al_regions *regions, al_vma *out, size_t room);
+/* The log so far; *dropped is how many rows could not be kept for want of memory. */
+const al_event *al_regions_events(const al_regions *regions, size_t *count, uint64_t *dropped);
+/* Bytes of the readable and writable VMAs that have a physical page. */
+int al_regions_resident(const al_regions *regions, size_t *bytes);
+
+/* Zeroed memory for the laboratory's own use, outside the account; lives as long as the manager. NULL: none left. */
+void *al_regions_own(al_regions *regions, size_t bytes);
+
+#endif
