@@ -1,0 +1,55 @@
+"""Options, markers and profiles shared by all tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Fixed seeds: a failure in CI is a failure here. `--budget N` searches N times as far, with fresh seeds.
+settings.register_profile("fixed", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile("search", deadline=None, print_blob=True)
+settings.load_profile("fixed")
+
+LIBRARY_FOLDERS = [Path("/usr/lib/x86_64-linux-gnu"), Path("/usr/lib64"), Path("/usr/lib")]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--budget", type=int, default=1, help="multiply the examples of property and stress tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    budget = config.getoption("--budget")
+    os.environ["ALLOCLAB_TEST_BUDGET"] = str(budget)
+    if budget > 1:
+        settings.load_profile("search")
+
+
+def system_has(name: str) -> bool:
+    """Whether a program, or a library named libNAME, is installed."""
+    if name.startswith("lib"):
+        return any(next(folder.glob(f"{name}.so*"), None) for folder in LIBRARY_FOLDERS if folder.is_dir())
+    return shutil.which(name) is not None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    missing = [m.args[0] for m in item.iter_markers("needs") if not system_has(m.args[0])]
+    if not missing:
+        return
+    message = f"not installed: {', '.join(missing)}"
+    if os.environ.get("CI"):
+        pytest.fail(f"{message} (in CI nothing may be missing)", pytrace=False)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def extra_traces() -> list[Path]:
+    """The trace files of the folder that ALLOCLAB_EXTRA_TRACES names; empty where it is not set."""
+    folder = os.environ.get("ALLOCLAB_EXTRA_TRACES")
+    if not folder:
+        return []
+    endings = {".parquet", ".trace", ".script", ".rep", ".zip", ".gz", ".wl", ".txt"}
+    return sorted(p for p in Path(folder).rglob("*") if p.suffix in endings)
