@@ -1,22 +1,60 @@
-# make demo   set up .venv, install, run the main job on traces/, print the table
-# make test   the same set-up, then every test, C and Python
-# make check  the quick loop of a developer: lint, types, fast tests
+# make demo    from a fresh clone: set up .venv, install, run the main job on traces/, print the table
+# make test    the same set-up, then every test, C (also under sanitizers) and Python
+# make check   the quick loop of a developer: lint, types, C tests, fast Python tests
+# make figures rebuild the README's picture from traces/
+# make clean   remove everything that was made
 VENV ?= .venv
 BIN = $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
+PIP = $(BIN)/pip install --quiet --disable-pip-version-check
+ASAN = build/asan
+TSAN = build/tsan
+
+# An editable install: it rebuilds what changed in csrc/ at the next import.
 $(VENV)/ready: pyproject.toml
 	python3 -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check "meson-python>=0.18" "meson>=1.4" ninja "cffi>=2.1"
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[dev]" -Csetup-args=-Dwerror=true
+	$(PIP) --upgrade "pip>=25.1"
+	$(PIP) "meson-python>=0.18" "meson>=1.4" ninja "cffi>=2.1"
+	$(PIP) --no-build-isolation -e . -Csetup-args=-Dwerror=true -Cbuild-dir=build/native
 	touch $@
 
-check: $(VENV)/ready
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	$(BIN)/meson test -C build/cp3* --quiet
-	$(BIN)/pytest -q -m "not slow" tests
+$(VENV)/dev: $(VENV)/ready
+	$(PIP) --group dev
+	touch $@
+
+demo: $(VENV)/ready
+	$(BIN)/python notebooks/demo.py
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+c-tests: $(VENV)/dev
+	$(BIN)/meson test -C build/native --quiet --print-errorlogs
+
+# The C tests again, each with the compiler's checks built in.
+$(ASAN)/build.ninja: $(VENV)/dev
+	$(BIN)/meson setup $(ASAN) -Db_sanitize=address,undefined -Db_lundef=false -Dbuildtype=debugoptimized >/dev/null
+
+$(TSAN)/build.ninja: $(VENV)/dev
+	$(BIN)/meson setup $(TSAN) -Db_sanitize=thread -Db_lundef=false -Dbuildtype=debugoptimized >/dev/null
+
+sanitized: $(ASAN)/build.ninja $(TSAN)/build.ninja
+	$(BIN)/meson test -C $(ASAN) --quiet --print-errorlogs
+	$(BIN)/meson test -C $(TSAN) --quiet --print-errorlogs --suite threads
+
+check: lint c-tests
+	$(BIN)/pytest -q -m "not slow"
+
+test: lint c-tests sanitized
+	$(BIN)/pytest -q --durations=10
+
+figures: $(VENV)/ready
+	$(BIN)/python notebooks/figures.py
 
 clean:
-	rm -rf $(VENV) build dist demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: demo test check clean
+.PHONY: demo lint c-tests sanitized check test figures clean
