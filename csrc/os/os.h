@@ -12,7 +12,8 @@
 
 typedef enum al_prot { AL_PROT_NONE = 0, AL_PROT_READ_WRITE = 1 } al_prot;
 
-typedef enum al_advice { AL_ADVISE_DONTNEED, AL_ADVISE_FREE, AL_ADVISE_HUGEPAGE, AL_ADVISE_NOHUGEPAGE } al_advice;
+typedef enum al_advice { AL_ADVISE_DONTNEED, AL_ADVISE_FREE, AL_ADVISE_HUGEPAGE, AL_ADVISE_NOHUGEPAGE,
+               AL_ADVISE_WIPEONFORK /* reads zero in a forked child */ } al_advice;
 
 /* Where a mapping may land. */
 typedef enum al_placement {
@@ -28,6 +29,10 @@ typedef struct al_os {
     /* Private anonymous memory; reserve = true asks for MAP_NORESERVE. post: *out is page aligned, zero-filled. */
     int (*map)(void *addr, size_t bytes, al_prot prot, al_placement placement, bool reserve, void **out);
     int (*unmap)(void *addr, size_t bytes);
+
+    /* Part of an open file, readable and writable, shared: what is stored outlives the process. offset is page aligned;
+     * the caller has seen to it that the file has room there. */
+    int (*map_file)(int fd, uint64_t offset, size_t bytes, void **out);
 
     /* Grows, shrinks or moves a mapping, keeping its pages. to != NULL: to exactly there, replacing what is there;
      * to == NULL: anywhere if may_move, else in place or ENOMEM. */
