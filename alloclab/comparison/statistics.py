@@ -1,0 +1,151 @@
+"""Ratios of allocators to the first one: with intervals where they were timed, over one trace or many, and in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from alloclab.result import Comparison, Result, Value
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+ENOUGH_ROUNDS = 6
+"""From the median of fewer values no 95 % interval can be had: all 5 lie on one side of it in 1 case of 16."""
+
+_SEED = 20240229
+
+Measure = Callable[[Result], Value | None]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times the first allocator's figure. ``low``, ``high``: 95 % bootstrap interval, None where not timed.
+
+    ``rounds``: how many pairs it rests on; 0 for figures that are the same in every run.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    rounds: int = 0
+
+    @property
+    def differs(self) -> bool:
+        """Whether it is told apart from 1: its interval leaves 1 out, and it does not round to 1.00."""
+        if self.low is not None and self.high is not None and self.low <= 1 <= self.high:
+            return False
+        return f"{self.value:.2f}" != "1.00"
+
+
+def metric(name: str) -> Measure:
+    """The measure that reads the metric ``name``."""
+    return lambda result: result.metrics.get(name)
+
+
+def calls(result: Result) -> Value | None:
+    """System calls for memory: the sum over all kinds, null where one is null."""
+    parts = [value for name, value in result.metrics.items() if name.startswith("calls_")]
+    missing = [part for part in parts if part.value is None]
+    if not parts or missing:
+        return Value(None, "calls", reason=missing[0].reason) if missing else None
+    return Value(sum(int(part.value or 0) for part in parts), "calls")
+
+
+def bootstrap_medians(
+    samples: Sequence[float], resamples: int = RESAMPLES, seed: int = _SEED
+) -> npt.NDArray[np.float64]:
+    """Medians of ``resamples`` samples drawn from ``samples`` with replacement; the same for the same input."""
+    values = np.asarray(samples, dtype=np.float64)
+    draws = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
+    medians: npt.NDArray[np.float64] = np.median(values[draws], axis=1)
+    return medians
+
+
+def interval(draws: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """The middle 95 % of bootstrap draws."""
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(draws, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def timed_value(rounds: Sequence[float]) -> Value:
+    """ns per operation: the median of the rounds, with its interval where there is more than one."""
+    if not rounds:
+        return Value(None, "ns", reason="not timed")
+    middle = float(np.median(rounds))
+    if len(rounds) < 2:
+        return Value(middle, "ns")
+    low, high = interval(bootstrap_medians(rounds))
+    return Value(middle, "ns", low, high)
+
+
+def time_ratio(result: Result, first: Result) -> Ratio | None:
+    """Median of the ratios of rounds that ran side by side, with its interval. None where either was not timed."""
+    paired = _paired(result, first)
+    if paired is None:
+        return None
+    if len(paired) < 2:
+        return Ratio(float(paired[0]), rounds=1)
+    low, high = interval(bootstrap_medians(paired))
+    return Ratio(float(np.median(paired)), low, high, len(paired))
+
+
+def _paired(result: Result, first: Result) -> list[float] | None:
+    if not result.rounds or len(result.rounds) != len(first.rounds):
+        return None
+    return [a / b for a, b in zip(result.rounds, first.rounds, strict=True)]
+
+
+def ratio(result: Result, first: Result, measure: Measure) -> Ratio | None:
+    """Ratio of a measure that repeats. None where either is null, or where the first is 0 and the other not."""
+    one, other = measure(result), measure(first)
+    if one is None or other is None or one.value is None or other.value is None:
+        return None
+    if other.value == 0:
+        return Ratio(1.0) if one.value == 0 else None
+    return Ratio(one.value / other.value)
+
+
+def mean_ratio(comparison: Comparison, allocator: str, measure: Measure) -> Ratio | None:
+    """Geometric mean over all traces of the ratio to the first allocator. None where one trace has none, or a 0."""
+    ratios = [ratio(r, first, measure) if r and first else None for r, first in _pairs(comparison, allocator)]
+    if not ratios or any(r is None or r.value <= 0 for r in ratios):
+        return None
+    return Ratio(math.exp(sum(math.log(r.value) for r in ratios if r) / len(ratios)))
+
+
+def mean_time_ratio(comparison: Comparison, allocator: str) -> Ratio | None:
+    """Geometric mean over all traces of the time ratio; its interval resamples the rounds of every trace."""
+    paired = [_paired(r, first) if r and first else None for r, first in _pairs(comparison, allocator)]
+    complete = [p for p in paired if p]
+    if not complete or len(complete) < len(paired):
+        return None
+    value = math.exp(float(np.mean([math.log(np.median(p)) for p in complete])))
+    rounds = min(len(p) for p in complete)
+    if rounds < 2:
+        return Ratio(value, rounds=rounds)
+    draws = np.exp(np.mean([np.log(bootstrap_medians(p, seed=_SEED + i)) for i, p in enumerate(complete)], axis=0))
+    low, high = interval(draws)
+    return Ratio(value, low, high, rounds)
+
+
+def _pairs(comparison: Comparison, allocator: str) -> list[tuple[Result | None, Result | None]]:
+    first = comparison.allocators[0]
+    return [(comparison.find(trace, allocator), comparison.find(trace, first)) for trace in comparison.traces]
+
+
+def times(value: float) -> str:
+    """``1.12x``; large ones with fewer digits."""
+    return f"{value:.2f}x" if value < 10 else f"{value:.1f}x" if value < 100 else f"{value:.0f}x"
+
+
+def in_words(ratio: Ratio) -> str:
+    """``1.12x slower``, ``2.30x faster``, ``no significant difference``; ``about`` where it rests on too few rounds."""
+    if not ratio.differs:
+        return "no significant difference"
+    about = "about " if ratio.rounds < ENOUGH_ROUNDS else ""
+    return f"{about}{times(ratio.value)} slower" if ratio.value > 1 else f"{about}{times(1 / ratio.value)} faster"
