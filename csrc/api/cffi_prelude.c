@@ -1,1 +1,3 @@
 #include "trace/addrmap.h"
+#include "trace/compile.h"
+#include "trace/ops.h"
