@@ -48,6 +48,8 @@ typedef struct al_os {
 
     /* Monotonic, in nanoseconds. */
     uint64_t (*now)(void);
+    /* CPU time of the calling thread, in nanoseconds. */
+    uint64_t (*thread_time)(void);
 } al_os;
 
 extern const al_os al_os_linux;
