@@ -23,8 +23,16 @@ typedef enum al_placement {
     AL_PLACE_FIXED       /* at addr, replacing what is there */
 } al_placement;
 
+/* What stands behind a page. */
+typedef enum al_backing {
+    AL_BACKING_NONE = 0,     /* nothing, or the shared zero page: it reads as zero */
+    AL_BACKING_PHYSICAL = 1, /* a physical page of its own */
+    AL_BACKING_SWAP = 2
+} al_backing;
+
 typedef struct al_os {
     size_t (*page_size)(void);
+    unsigned (*cpus)(void); /* that this process may run on */
 
     /* Private anonymous memory; reserve = true asks for MAP_NORESERVE. post: *out is page aligned, zero-filled. */
     int (*map)(void *addr, size_t bytes, al_prot prot, al_placement placement, bool reserve, void **out);
@@ -34,8 +42,9 @@ typedef struct al_os {
      * the caller has seen to it that the file has room there. */
     int (*map_file)(int fd, uint64_t offset, size_t bytes, void **out);
 
-    /* Grows, shrinks or moves a mapping, keeping its pages. to != NULL: to exactly there, replacing what is there;
-     * to == NULL: anywhere if may_move, else in place or ENOMEM. */
+    /* Grows, shrinks or moves a mapping, keeping its pages: anywhere if may_move, else in place or ENOMEM.
+     * to != NULL: the pages go to exactly there, replacing what is there; old_bytes = new_bytes, and the old range stays
+     * mapped, with nothing behind it. EFAULT where the kernel keeps the range as more than one mapping. */
     int (*remap)(void *addr, size_t old_bytes, size_t new_bytes, bool may_move, void *to, void **out);
     int (*protect)(void *addr, size_t bytes, al_prot prot);
     int (*advise)(void *addr, size_t bytes, al_advice advice);
@@ -43,8 +52,8 @@ typedef struct al_os {
     /* Moves the program break by delta (any sign). post: *old is the break before. */
     int (*brk)(intptr_t delta, void **old);
 
-    /* resident[i] = 1 where page i of the range has a physical page of its own (the shared zero page does not count). */
-    int (*resident)(const void *addr, size_t pages, unsigned char *resident);
+    /* backing[i] = an al_backing for page i of the range. The range need not be mapped. */
+    int (*resident)(const void *addr, size_t pages, unsigned char *backing);
 
     /* Monotonic, in nanoseconds. */
     uint64_t (*now)(void);

@@ -92,16 +92,22 @@ al_regions *al_regions_create(const al_regions_config *config, int *error);
 /* Unmaps everything the manager holds: in a process space, the mappings it made (the break stays where it is). */
 void al_regions_destroy(al_regions *regions);
 
-/* --- the calls: each returns 0 or an errno value; each is counted and logged --- */
+/* --- the calls: each returns 0 or an errno value; each is counted and logged ---
+ *
+ * Addresses are page aligned (EINVAL; a hint is rounded up), lengths are rounded up to pages, as in the system calls, and
+ * errors are theirs but for two: a window has no addresses outside it (EINVAL, or ENOMEM where a mapping is asked for),
+ * and what would fail halfway (mprotect, madvise over a hole: ENOMEM) does nothing at all. */
 
 /* Moves the break by delta bytes, page granular or not as the caller asks; delta 0 asks where it is and is counted too.
  * *old_break is the break before. EINVAL below the first break; ENOMEM at the obstacle or the limit. In a process space
  * the break may have been moved by others: compare *old_break with what you expect. */
 int al_regions_brk(al_regions *regions, intptr_t delta, void **old_break);
+/* Top-down, first gap that fits, if placement leaves the choice. */
 int al_regions_mmap(al_regions *regions, void *hint, size_t bytes, al_prot prot, al_placement placement, void **out);
 /* Any page-aligned part of what is mapped; holes are allowed, as in the system call. */
 int al_regions_munmap(al_regions *regions, void *addr, size_t bytes);
-/* In place if the pages above are free or the mapping shrinks; else, if may_move, elsewhere (top-down first gap). */
+/* In place if the mapping shrinks, or ends at the end of its VMA with free pages above; else, if may_move, elsewhere
+ * (top-down first gap). EFAULT unless all of it lies in one VMA. */
 int al_regions_mremap(al_regions *regions, void *addr, size_t old_bytes, size_t new_bytes, bool may_move, void **out);
 int al_regions_mprotect(al_regions *regions, void *addr, size_t bytes, al_prot prot);
 int al_regions_madvise(al_regions *regions, void *addr, size_t bytes, al_advice advice);
@@ -125,6 +131,17 @@ size_t al_regions_vmas(const al_regions *regions, al_vma *out, size_t room);
 const al_event *al_regions_events(const al_regions *regions, size_t *count, uint64_t *dropped);
 /* Bytes of the readable and writable VMAs that have a physical page. */
 int al_regions_resident(const al_regions *regions, size_t *bytes);
+
+
+/* What is known of a page. */
+enum {
+    AL_PAGE_MAPPED = 1,    /* inside a VMA of the heap */
+    AL_PAGE_COMMITTED = 2, /* readable and writable */
+    AL_PAGE_RESIDENT = 4,  /* a physical page of its own: it was written to, and not purged since */
+    AL_PAGE_ZERO = 8       /* known zero: mapped, with nothing behind it (fresh, only read, or DONTNEEDed) */
+};
+/* flags[i] = those of page i from addr on. */
+int al_regions_pages(const al_regions *regions, const void *addr, size_t pages, unsigned char *flags);
 
 /* Zeroed memory for the laboratory's own use, outside the account; lives as long as the manager. NULL: none left. */
 void *al_regions_own(al_regions *regions, size_t bytes);

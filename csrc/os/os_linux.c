@@ -1,0 +1,175 @@
+/* The only file of the core that makes memory system calls. */
+#include "os/os.h"
+
+#include "base/align.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+
+static size_t page_size(void) { return getauxval(AT_PAGESZ); }
+
+static unsigned cpus(void) {
+    cpu_set_t set[8]; /* one holds 1024 CPUs; the kernel refuses a set smaller than its own */
+    if (sched_getaffinity(0, sizeof set, set) != 0) return 1;
+    return (unsigned)CPU_COUNT_S(sizeof set, set);
+}
+
+static int protection(al_prot prot) { return prot == AL_PROT_READ_WRITE ? PROT_READ | PROT_WRITE : PROT_NONE; }
+
+static int map(void *addr, size_t bytes, al_prot prot, al_placement placement, bool reserve, void **out) {
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | (reserve ? MAP_NORESERVE : 0);
+    if (placement == AL_PLACE_NOREPLACE) flags |= MAP_FIXED_NOREPLACE;
+    if (placement == AL_PLACE_FIXED) flags |= MAP_FIXED;
+    void *at = mmap(placement == AL_PLACE_ANYWHERE ? NULL : addr, bytes, protection(prot), flags, -1, 0);
+    if (at == MAP_FAILED) return errno;
+    if (placement == AL_PLACE_NOREPLACE && at != addr) { /* kernels before 4.17 take the flag for a hint */
+        munmap(at, bytes);
+        return EEXIST;
+    }
+    *out = at;
+    return 0;
+}
+
+static int unmap(void *addr, size_t bytes) { return munmap(addr, bytes) == 0 ? 0 : errno; }
+
+static int map_file(int fd, uint64_t offset, size_t bytes, void **out) {
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)offset);
+    if (at == MAP_FAILED) return errno;
+    *out = at;
+    return 0;
+}
+
+static int remap(void *addr, size_t old_bytes, size_t new_bytes, bool may_move, void *to, void **out) {
+    void *at = to == NULL ? mremap(addr, old_bytes, new_bytes, may_move ? MREMAP_MAYMOVE : 0)
+                          : mremap(addr, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
+    if (at == MAP_FAILED) return errno;
+    *out = at;
+    return 0;
+}
+
+static int protect(void *addr, size_t bytes, al_prot prot) {
+    return mprotect(addr, bytes, protection(prot)) == 0 ? 0 : errno;
+}
+
+static int advise(void *addr, size_t bytes, al_advice advice) {
+    static const int values[] = {
+        [AL_ADVISE_DONTNEED] = MADV_DONTNEED,
+        [AL_ADVISE_FREE] = MADV_FREE,
+        [AL_ADVISE_HUGEPAGE] = MADV_HUGEPAGE,
+        [AL_ADVISE_NOHUGEPAGE] = MADV_NOHUGEPAGE,
+        [AL_ADVISE_WIPEONFORK] = MADV_WIPEONFORK,
+    };
+    return madvise(addr, bytes, values[advice]) == 0 ? 0 : errno;
+}
+
+static int move_break(intptr_t delta, void **old) {
+    void *before = sbrk(delta);
+    if (before == (void *)-1) return errno;
+    *old = before;
+    return 0;
+}
+
+static uint64_t now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* --- what stands behind a page ---
+ *
+ * The PAGEMAP_SCAN ioctl (Linux 6.7) tells the shared zero page from others and needs no privilege. Older kernels have
+ * the words of pagemap: bit 56, "mapped exclusively", is never set for the zero page; a page that a fork still shares
+ * lacks it too and is then taken for nothing. Frame numbers would tell more, but only to root. */
+
+struct page_region {
+    uint64_t start, end, categories;
+};
+
+struct pagemap_scan {
+    uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+    uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+
+enum { IS_PRESENT = 1 << 3, IS_SWAPPED = 1 << 4, IS_PFNZERO = 1 << 5 };
+enum { SCAN_REGIONS = 64, PAGEMAP_WORDS = 256 };
+
+#define PAGEMAP_SCAN_IOCTL _IOWR('f', 16, struct pagemap_scan)
+
+static int scan(int fd, uintptr_t start, size_t pages, unsigned char *backing) {
+    const size_t page = page_size();
+    const uintptr_t end = start + pages * page;
+    struct page_region found[SCAN_REGIONS];
+    struct pagemap_scan request = {
+        .size = sizeof request,
+        .end = end,
+        .vec = (uintptr_t)found,
+        .vec_len = SCAN_REGIONS,
+        .category_inverted = IS_PFNZERO,
+        .category_mask = IS_PFNZERO,
+        .category_anyof_mask = IS_PRESENT | IS_SWAPPED,
+        .return_mask = IS_PRESENT | IS_SWAPPED,
+    };
+    memset(backing, AL_BACKING_NONE, pages);
+    for (uintptr_t at = start; at < end; at = (uintptr_t)request.walk_end) {
+        request.start = at;
+        int count = ioctl(fd, PAGEMAP_SCAN_IOCTL, &request);
+        if (count < 0) return errno;
+        for (int i = 0; i < count; i++) {
+            al_backing kind = found[i].categories & IS_PRESENT ? AL_BACKING_PHYSICAL : AL_BACKING_SWAP;
+            memset(backing + (found[i].start - start) / page, kind, (found[i].end - found[i].start) / page);
+        }
+        if (request.walk_end <= at) return EIO;
+    }
+    return 0;
+}
+
+static int read_pagemap(int fd, uintptr_t start, size_t pages, unsigned char *backing) {
+    uint64_t words[PAGEMAP_WORDS];
+    const uint64_t present = UINT64_C(1) << 63, swapped = UINT64_C(1) << 62, exclusive = UINT64_C(1) << 56;
+    for (size_t done = 0; done < pages;) {
+        size_t want = al_min(pages - done, PAGEMAP_WORDS) * sizeof *words;
+        ssize_t got = pread(fd, words, want, (off_t)((start / page_size() + done) * sizeof *words));
+        if (got < 0) return errno;
+        if (got < (ssize_t)sizeof *words) return EIO;
+        for (size_t i = 0; i < (size_t)got / sizeof *words; i++) {
+            bool own = (words[i] & present) && (words[i] & exclusive);
+            backing[done++] = own ? AL_BACKING_PHYSICAL : words[i] & swapped ? AL_BACKING_SWAP : AL_BACKING_NONE;
+        }
+    }
+    return 0;
+}
+
+/* Opened each time: a descriptor kept open would go on answering for the parent after a fork. */
+static int resident(const void *addr, size_t pages, unsigned char *backing) {
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return errno;
+    int error = scan(fd, (uintptr_t)addr, pages, backing);
+    if (error == ENOTTY || error == EINVAL) error = read_pagemap(fd, (uintptr_t)addr, pages, backing);
+    close(fd);
+    return error;
+}
+
+const al_os al_os_linux = {
+    .page_size = page_size,
+    .cpus = cpus,
+    .map = map,
+    .unmap = unmap,
+    .map_file = map_file,
+    .remap = remap,
+    .protect = protect,
+    .advise = advise,
+    .brk = move_break,
+    .resident = resident,
+    .now = now,
+};
