@@ -15,8 +15,8 @@ struct al_vma_node {
     al_vma_sums sums;
 };
 
-/* A carve cuts at most two VMAs in two, and set adds one. */
-enum { NODES_NEEDED = 3, NODES_AT_ONCE = 64 };
+/* A carve cuts at most two VMAs in two, set adds one; a move clears one range and sets another. */
+enum { NODES_NEEDED = 5, NODES_AT_ONCE = 64 };
 
 /* --- nodes --- */
 
