@@ -80,11 +80,14 @@ static int move_break(intptr_t delta, void **old) {
     return 0;
 }
 
-static uint64_t now(void) {
+static uint64_t read_clock(clockid_t clock) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
+
+static uint64_t now(void) { return read_clock(CLOCK_MONOTONIC); }
+static uint64_t thread_time(void) { return read_clock(CLOCK_THREAD_CPUTIME_ID); }
 
 /* --- what stands behind a page ---
  *
@@ -172,4 +175,5 @@ const al_os al_os_linux = {
     .brk = move_break,
     .resident = resident,
     .now = now,
+    .thread_time = thread_time,
 };
