@@ -1,8 +1,8 @@
 /* The contract with the kernel. os_linux.c is the only file of the core that makes memory system calls; os_fake.c
- * answers from a table, for unit tests. The region manager receives one of them, so policy is testable without a kernel.
+ * answers from a table, for unit tests. The region manager receives one of them: policy is testable without a kernel.
  *
- * All lengths and addresses are multiples of the page size unless said otherwise. Every function that can fail returns 0
- * or an errno value and then leaves its outputs untouched. None of them allocates, locks or prints. */
+ * All lengths and addresses are multiples of the page size unless said otherwise. Every function that can fail returns
+ * 0 or an errno value and then leaves its outputs untouched. None of them allocates, locks or prints. */
 #ifndef AL_OS_OS_H
 #define AL_OS_OS_H
 
@@ -43,8 +43,8 @@ typedef struct al_os {
     int (*map_file)(int fd, uint64_t offset, size_t bytes, void **out);
 
     /* Grows, shrinks or moves a mapping, keeping its pages: anywhere if may_move, else in place or ENOMEM.
-     * to != NULL: the pages go to exactly there, replacing what is there; old_bytes = new_bytes, and the old range stays
-     * mapped, with nothing behind it. EFAULT where the kernel keeps the range as more than one mapping. */
+     * to != NULL: the pages go to exactly there, replacing what is there; old_bytes = new_bytes, and the old range
+     * stays mapped, with nothing behind it. EFAULT where the kernel keeps the range as more than one mapping. */
     int (*remap)(void *addr, size_t old_bytes, size_t new_bytes, bool may_move, void *to, void **out);
     int (*protect)(void *addr, size_t bytes, al_prot prot);
     int (*advise)(void *addr, size_t bytes, al_advice advice);

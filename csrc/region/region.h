@@ -9,11 +9,11 @@
  *     |<- break_offset ->| heap ->  ... free ...      <- mappings, first gap from the top |
  *                        first break
  *
- * In a window the manager makes whatever real calls keep the range reserved; what is counted and logged is what the heap
- * asked for. Residency is real in both.
+ * In a window the manager makes whatever real calls keep the range reserved; what is counted and logged is what the
+ * heap asked for. Residency is real in both.
  *
- * What the manager needs for itself (VMA nodes, the log, the instances of heaps: al_regions_own) is outside the account:
- * a laboratory's bookkeeping is not the allocator's memory.
+ * What the manager needs for itself (VMA nodes, the log, instances of heaps: al_regions_own) is outside the account: a
+ * laboratory's bookkeeping is not the allocator's memory.
  *
  * Invariants, after every call:
  *     VMAs are disjoint, ordered by address, page aligned, and no two neighbours of equal kind touch
@@ -64,7 +64,7 @@ typedef struct al_regions_config {
 typedef struct al_counters {
     uint64_t calls[AL_CALL_KINDS];  /* all calls, failed ones too */
     uint64_t failed[AL_CALL_KINDS];
-    uint64_t bytes[AL_CALL_KINDS];  /* bytes asked for by the calls that succeeded: brk |delta|, mremap the new length */
+    uint64_t bytes[AL_CALL_KINDS];  /* asked for by the calls that succeeded: brk |delta|, mremap the new length */
     size_t mapped, peak_mapped;     /* readable and writable */
     size_t reserved, peak_reserved; /* all address space held, PROT_NONE included */
     size_t vmas, peak_vmas;
@@ -94,9 +94,10 @@ void al_regions_destroy(al_regions *regions);
 
 /* --- the calls: each returns 0 or an errno value; each is counted and logged ---
  *
- * Addresses are page aligned (EINVAL; a hint is rounded up), lengths are rounded up to pages, as in the system calls, and
- * errors are theirs but for two: a window has no addresses outside it (EINVAL, or ENOMEM where a mapping is asked for),
- * and what would fail halfway (mprotect, madvise over a hole: ENOMEM) does nothing at all. */
+ * Addresses are page aligned (EINVAL; a hint is rounded up), lengths are rounded up to pages, as in the system calls,
+ * and errors are theirs but for two: a window has no addresses below its first break or outside itself (EINVAL, or
+ * ENOMEM where a mapping is asked for), and what would fail halfway (mprotect, madvise over a hole: ENOMEM) does
+ * nothing at all. */
 
 /* Moves the break by delta bytes, page granular or not as the caller asks; delta 0 asks where it is and is counted too.
  * *old_break is the break before. EINVAL below the first break; ENOMEM at the obstacle or the limit. In a process space

@@ -2,9 +2,9 @@
  *
  *     VMAs are disjoint, nonempty and ordered; two neighbours that touch differ in kind (prot, heap)
  *
- * A treap whose nodes also know the sums and the largest gap of the VMAs below them, so that every operation, the search
- * for the highest gap that fits included, takes O(log n) expected steps among n VMAs, and O(k) more where it removes or
- * changes k of them. */
+ * A treap whose nodes also know the sums and the largest gap of the VMAs below them, so that every operation, the
+ * search for the highest gap that fits included, takes O(log n) expected steps among n VMAs, and O(k log n) more where
+ * it removes or changes k of them. */
 #ifndef AL_REGION_VMA_H
 #define AL_REGION_VMA_H
 

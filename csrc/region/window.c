@@ -1,5 +1,5 @@
-/* A process in miniature inside a reserved range. The whole range stays mapped, PROT_NONE where the heap holds nothing, so
- * no mapping of anyone else's can land in it; what the heap asks for becomes the calls that keep it so:
+/* A process in miniature inside a reserved range. The whole range stays mapped, PROT_NONE where the heap holds nothing,
+ * so no mapping of anyone else's can land in it; what the heap asks for becomes the calls that keep it so:
  *
  *     brk up, mmap      mprotect readable and writable
  *     brk down, munmap  mmap PROT_NONE over it, which drops the pages too
@@ -84,8 +84,8 @@ static int move_break(al_regions *r, intptr_t delta, uintptr_t *old) {
 
 /* --- mappings --- */
 
-/* Linux aligns an anonymous mapping that came without a hint and whose length is a multiple of 2 MiB, by asking for 2 MiB
- * more and taking the highest aligned place in that; where there is no such gap it goes where any other would. */
+/* Linux aligns an anonymous mapping that came without a hint and whose length is a multiple of 2 MiB: it asks for 2 MiB
+ * more and takes the highest aligned place in that; where there is no such gap it goes where any other would. */
 static int highest(const al_regions *r, uintptr_t hint, size_t bytes, uintptr_t *at) {
     uintptr_t end = 0;
     if (r->config.thp_align && hint == 0 && al_is_aligned(bytes, HUGE_PAGE)) {
