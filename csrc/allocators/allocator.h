@@ -3,11 +3,14 @@
  *
  * An allocator is policy only. It does not know that it is malloc: heap.c has already turned away what malloc must refuse
  * (sizes over PTRDIFF_MAX, overflow, bad alignments) and handled NULL and zero, holds the lock unless `locks_itself`, and
- * the shim owns errno and symbols. It gets memory from heap->regions and nowhere else, and keeps heap->ledger exact. */
+ * the shim owns errno and symbols. It gets memory from heap->regions and nowhere else, and keeps heap->ledger exact.
+ *
+ * One that locks for itself takes heap->lock around its calls of the region manager, as heap.c does for its own. */
 #ifndef AL_ALLOCATORS_ALLOCATOR_H
 #define AL_ALLOCATORS_ALLOCATOR_H
 
 #include "base/lock.h"
+#include "parts/walk.h"
 #include "region/ledger.h"
 #include "region/region.h"
 
@@ -41,6 +44,7 @@ typedef struct al_heap {
     al_ledger ledger;
     al_lock lock;
     uint32_t threads;                 /* ids given out so far */
+    struct al_thread *idle;           /* exited threads' contexts, heap.c's own */
     uint64_t tunables[AL_TUNABLES_MAX]; /* values, in the order of allocator->tunables */
 } al_heap;
 
@@ -50,28 +54,7 @@ typedef struct al_thread {
     struct al_thread *next_idle; /* exited threads, kept for reuse by heap.c */
 } al_thread;
 
-/* --- looking inside --- */
-
-typedef enum al_state { AL_STATE_LIVE, AL_STATE_FREE, AL_STATE_CACHED, AL_STATE_METADATA } al_state;
-
-/* A piece of a region. A walk yields every mapped byte exactly once, in address order, so that the sums by state are the
- * ledger: live chunks add `usable` to usable and the rest of `bytes` to metadata; the others add `bytes` to their state. */
-typedef struct al_chunk {
-    uintptr_t address;
-    size_t bytes;
-    uintptr_t block;  /* live: what malloc returned; else 0 */
-    size_t usable;    /* live: al usable_size of it; else 0 */
-    al_state state;
-    uint32_t owner;   /* arena or the like; 0 where there is but one */
-} al_chunk;
-
-typedef bool al_walk_fn(void *context, const al_chunk *chunk); /* false stops the walk */
-
-/* What validate found. */
-typedef struct al_fault {
-    uintptr_t address;
-    const char *what; /* a constant string: the rule that is broken */
-} al_fault;
+/* --- looking inside: parts/walk.h, and --- */
 
 /* A named figure of the allocator's own, for reports. */
 typedef struct al_stat {
@@ -107,8 +90,8 @@ struct al_allocator {
 
     bool (*trim)(al_heap *heap, size_t pad); /* gives free memory back; true if any was. May be NULL */
     void (*walk)(al_heap *heap, al_walk_fn *visit, void *context);
-    bool (*validate)(al_heap *heap, al_fault *fault); /* full self-check; heap.c adds the ledger and the walk */
-    size_t (*stats)(const al_heap *heap, al_stat *out, size_t room); /* how many there are; may be NULL */
+    bool (*validate)(al_heap *heap, al_flaw *flaw); /* full self-check; heap.c adds the ledger and the walk */
+    size_t (*stats)(al_heap *heap, al_stat *out, size_t room); /* how many there are; may be NULL */
     void (*fork)(al_heap *heap, al_fork_moment moment);              /* for locks_itself; may be NULL */
 };
 

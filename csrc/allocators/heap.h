@@ -35,8 +35,10 @@ size_t al_heap_usable_size(al_heap *heap, const void *block);
 bool al_heap_trim(al_heap *heap, size_t pad);
 
 void al_heap_walk(al_heap *heap, al_walk_fn *visit, void *context);
+/* The walk into an array: how many chunks there are; writes at most `room`. */
+size_t al_heap_chunks(al_heap *heap, al_chunk *out, size_t room);
 /* The allocator's own check, then: the walk covers every mapped byte once, its sums are the ledger, the ledger is mapped. */
-bool al_heap_validate(al_heap *heap, al_fault *fault);
+bool al_heap_validate(al_heap *heap, al_flaw *flaw);
 size_t al_heap_stats(al_heap *heap, al_stat *out, size_t room);
 void al_heap_fork(al_heap *heap, al_fork_moment moment);
 

@@ -60,3 +60,180 @@ void al_compiler_destroy(al_compiler *compiler);
 al_fault al_compiler_add(al_compiler *compiler, const al_events *events, size_t *row);
 struct al_op *al_compiler_finish(al_compiler *compiler);
 void al_entries_free(struct al_op *entries);
+
+/* --- region manager --- */
+
+typedef enum al_prot { AL_PROT_NONE = 0, AL_PROT_READ_WRITE = 1 } al_prot;
+
+typedef enum al_advice { AL_ADVISE_DONTNEED, AL_ADVISE_FREE, AL_ADVISE_HUGEPAGE, AL_ADVISE_NOHUGEPAGE,
+                         AL_ADVISE_WIPEONFORK } al_advice;
+
+typedef enum al_placement {
+    AL_PLACE_ANYWHERE,
+    AL_PLACE_HINT,
+    AL_PLACE_NOREPLACE,
+    AL_PLACE_FIXED
+} al_placement;
+
+typedef enum al_space { AL_SPACE_WINDOW, AL_SPACE_PROCESS } al_space;
+
+typedef enum al_call {
+    AL_CALL_BRK,
+    AL_CALL_MMAP,
+    AL_CALL_MUNMAP,
+    AL_CALL_MREMAP,
+    AL_CALL_MADVISE,
+    AL_CALL_MPROTECT,
+    AL_CALL_KINDS
+} al_call;
+
+typedef struct al_regions al_regions;
+
+typedef struct al_regions_config {
+    al_space space;
+    size_t window_bytes;
+    size_t break_offset;
+    size_t break_room;
+    size_t limit_bytes;
+    uint64_t fail_call;
+    int overcommit;
+    unsigned cpus;
+    bool thp_align;
+    bool real_clock;
+    bool log;
+    ...;
+} al_regions_config;
+
+typedef struct al_counters {
+    uint64_t calls[...];
+    uint64_t failed[...];
+    uint64_t bytes[...];
+    size_t mapped, peak_mapped;
+    size_t reserved, peak_reserved;
+    size_t vmas, peak_vmas;
+} al_counters;
+
+typedef struct al_event {
+    uint64_t op;
+    uint64_t address;
+    uint64_t bytes;
+    uint64_t result;
+    uint64_t extra;
+    uint32_t call;
+    uint32_t error;
+} al_event;
+
+typedef struct al_vma {
+    uintptr_t start, end;
+    al_prot prot;
+    bool heap;
+} al_vma;
+
+al_regions *al_regions_create(const al_regions_config *config, int *error);
+void al_regions_destroy(al_regions *regions);
+int al_regions_brk(al_regions *regions, intptr_t delta, void **old_break);
+int al_regions_mmap(al_regions *regions, void *hint, size_t bytes, al_prot prot, al_placement placement, void **out);
+int al_regions_munmap(al_regions *regions, void *addr, size_t bytes);
+int al_regions_mremap(al_regions *regions, void *addr, size_t old_bytes, size_t new_bytes, bool may_move, void **out);
+int al_regions_mprotect(al_regions *regions, void *addr, size_t bytes, al_prot prot);
+int al_regions_madvise(al_regions *regions, void *addr, size_t bytes, al_advice advice);
+size_t al_regions_page_size(const al_regions *regions);
+const al_counters *al_regions_counters(const al_regions *regions);
+void *al_regions_base(const al_regions *regions);
+int al_regions_overcommit(const al_regions *regions);
+unsigned al_regions_cpus(const al_regions *regions);
+uint64_t al_regions_now(const al_regions *regions);
+void al_regions_advance(al_regions *regions, uint64_t nanoseconds);
+void al_regions_set_op(al_regions *regions, uint64_t op);
+void al_regions_set_fail_call(al_regions *regions, uint64_t nth);
+void al_regions_set_limit(al_regions *regions, size_t bytes);
+size_t al_regions_vmas(const al_regions *regions, al_vma *out, size_t room);
+const al_event *al_regions_events(const al_regions *regions, size_t *count, uint64_t *dropped);
+int al_regions_resident(const al_regions *regions, size_t *bytes);
+enum {
+    AL_PAGE_MAPPED = 1,
+    AL_PAGE_COMMITTED = 2,
+    AL_PAGE_RESIDENT = 4,
+    AL_PAGE_ZERO = 8
+};
+int al_regions_pages(const al_regions *regions, const void *addr, size_t pages, unsigned char *flags);
+void *al_regions_own(al_regions *regions, size_t bytes);
+
+/* --- heaps and allocators --- */
+
+typedef enum al_tunable_type { AL_TUNABLE_BYTES, AL_TUNABLE_COUNT, AL_TUNABLE_BOOL, AL_TUNABLE_CHOICE } al_tunable_type;
+
+typedef struct al_tunable {
+    const char *name;
+    al_tunable_type type;
+    uint64_t value;
+    uint64_t least, most;
+    const char *choices;
+    const char *help;
+    const char *real_name;
+} al_tunable;
+
+typedef struct al_allocator {
+    const char *name;
+    const char *summary;
+    const al_tunable *tunables;
+    size_t tunable_count;
+    ...;
+} al_allocator;
+
+typedef struct al_ledger {
+    size_t usable;
+    size_t metadata;
+    size_t cached;
+    size_t free;
+} al_ledger;
+
+typedef struct al_thread al_thread;
+
+typedef struct al_heap {
+    al_regions *regions;
+    al_ledger ledger;
+    ...;
+} al_heap;
+
+typedef enum al_state { AL_STATE_LIVE, AL_STATE_FREE, AL_STATE_CACHED, AL_STATE_METADATA } al_state;
+
+typedef struct al_chunk {
+    uintptr_t address;
+    size_t bytes;
+    uintptr_t block;
+    size_t usable;
+    al_state state;
+    uint32_t owner;
+} al_chunk;
+
+typedef struct al_flaw {
+    uintptr_t address;
+    const char *what;
+} al_flaw;
+
+typedef struct al_stat {
+    const char *name;
+    uint64_t value;
+} al_stat;
+
+extern const al_allocator *const al_allocators[];
+const al_allocator *al_allocator_find(const char *name);
+void al_tunables_default(const al_allocator *allocator, uint64_t *values);
+int al_tunables_parse(const al_allocator *allocator, const char *text, uint64_t *values, char *message,
+                      size_t message_bytes);
+
+al_heap *al_heap_create(const al_allocator *allocator, const uint64_t *values, const al_regions_config *config, int *error);
+void al_heap_destroy(al_heap *heap);
+al_thread *al_thread_create(al_heap *heap);
+void al_thread_exit(al_thread *thread);
+void *al_heap_malloc(al_thread *thread, size_t bytes);
+void *al_heap_calloc(al_thread *thread, size_t count, size_t bytes);
+void *al_heap_memalign(al_thread *thread, size_t alignment, size_t bytes);
+void *al_heap_realloc(al_thread *thread, void *block, size_t bytes);
+void al_heap_free(al_thread *thread, void *block);
+size_t al_heap_usable_size(al_heap *heap, const void *block);
+bool al_heap_trim(al_heap *heap, size_t pad);
+size_t al_heap_chunks(al_heap *heap, al_chunk *out, size_t room);
+bool al_heap_validate(al_heap *heap, al_flaw *flaw);
+size_t al_heap_stats(al_heap *heap, al_stat *out, size_t room);

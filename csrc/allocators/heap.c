@@ -1,0 +1,150 @@
+/* Instances, thread contexts, and the rules of malloc as functions. */
+#include "allocators/heap.h"
+#include "allocators/rules.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* --- instances --- */
+
+static al_heap *fail(al_regions *regions, int code, int *error) {
+    if (regions != NULL) al_regions_destroy(regions);
+    *error = code;
+    return NULL;
+}
+
+al_heap *al_heap_create(const al_allocator *allocator, const uint64_t values[AL_TUNABLES_MAX],
+                        const al_regions_config *config, int *error) {
+    al_regions *regions = al_regions_create(config, error);
+    if (regions == NULL) return NULL;
+    al_heap *heap = al_regions_own(regions, allocator->heap_bytes);
+    if (heap == NULL) return fail(regions, ENOMEM, error);
+    heap->allocator = allocator;
+    heap->regions = regions;
+    memcpy(heap->tunables, values, sizeof heap->tunables);
+    int code = allocator->create == NULL ? 0 : allocator->create(heap);
+    return code == 0 ? heap : fail(regions, code, error);
+}
+
+void al_heap_destroy(al_heap *heap) {
+    if (heap->allocator->destroy != NULL) heap->allocator->destroy(heap);
+    al_regions_destroy(heap->regions); /* and with it the heap itself */
+}
+
+/* --- thread contexts --- */
+
+/* An idle context or a new one, its head filled; under the heap's lock. */
+static al_thread *context_take(al_heap *heap) {
+    al_thread *thread = heap->idle;
+    if (thread != NULL) {
+        heap->idle = thread->next_idle;
+        memset(thread, 0, heap->allocator->thread_bytes);
+    } else {
+        thread = al_regions_own(heap->regions, heap->allocator->thread_bytes);
+        if (thread == NULL) return NULL;
+    }
+    thread->heap = heap;
+    thread->id = heap->threads++;
+    return thread;
+}
+
+static void context_keep(al_thread *thread) {
+    thread->next_idle = thread->heap->idle;
+    thread->heap->idle = thread;
+}
+
+al_thread *al_thread_create(al_heap *heap) {
+    const al_allocator *allocator = heap->allocator;
+    al_lock_take(&heap->lock);
+    al_thread *thread = context_take(heap);
+    if (allocator->locks_itself) al_lock_drop(&heap->lock);
+    bool made = thread != NULL && (allocator->thread_create == NULL || allocator->thread_create(thread) == 0);
+    if (allocator->locks_itself) al_lock_take(&heap->lock);
+    if (thread != NULL && !made) {
+        context_keep(thread);
+        thread = NULL;
+    }
+    al_lock_drop(&heap->lock);
+    return thread;
+}
+
+void al_thread_exit(al_thread *thread) {
+    al_heap *heap = thread->heap;
+    const al_allocator *allocator = heap->allocator;
+    if (!allocator->locks_itself) al_lock_take(&heap->lock);
+    if (allocator->thread_exit != NULL) allocator->thread_exit(thread);
+    if (allocator->locks_itself) al_lock_take(&heap->lock);
+    context_keep(thread);
+    al_lock_drop(&heap->lock);
+}
+
+/* --- the rules --- */
+
+void *al_heap_malloc(al_thread *thread, size_t bytes) { return al_rule_malloc(thread, bytes); }
+
+void *al_heap_calloc(al_thread *thread, size_t count, size_t bytes) { return al_rule_calloc(thread, count, bytes); }
+
+void *al_heap_memalign(al_thread *thread, size_t alignment, size_t bytes) {
+    return al_rule_memalign(thread, alignment, bytes);
+}
+
+void *al_heap_realloc(al_thread *thread, void *block, size_t bytes) { return al_rule_realloc(thread, block, bytes); }
+
+void al_heap_free(al_thread *thread, void *block) { al_rule_free(thread, block); }
+
+size_t al_heap_usable_size(al_heap *heap, const void *block) { return al_rule_usable_size(heap, block); }
+
+bool al_heap_trim(al_heap *heap, size_t pad) {
+    if (heap->allocator->trim == NULL) return false;
+    bool locked = al_heap_enter(heap);
+    bool trimmed = heap->allocator->trim(heap, pad);
+    al_heap_leave(heap, locked);
+    return trimmed;
+}
+
+/* --- looking inside --- */
+
+void al_heap_walk(al_heap *heap, al_walk_fn *visit, void *context) {
+    bool locked = al_heap_enter(heap);
+    heap->allocator->walk(heap, visit, context);
+    al_heap_leave(heap, locked);
+}
+
+typedef struct chunk_array {
+    al_chunk *out;
+    size_t count, room;
+} chunk_array;
+
+static bool collect(void *context, const al_chunk *chunk) {
+    chunk_array *array = context;
+    if (array->count < array->room) array->out[array->count] = *chunk;
+    array->count++;
+    return true;
+}
+
+size_t al_heap_chunks(al_heap *heap, al_chunk *out, size_t room) {
+    chunk_array array = {.out = out, .room = room};
+    al_heap_walk(heap, collect, &array);
+    return array.count;
+}
+
+size_t al_heap_stats(al_heap *heap, al_stat *out, size_t room) {
+    if (heap->allocator->stats == NULL) return 0;
+    bool locked = al_heap_enter(heap);
+    size_t count = heap->allocator->stats(heap, out, room);
+    al_heap_leave(heap, locked);
+    return count;
+}
+
+/* --- fork --- */
+
+/* The lock is held over the fork, single-threaded or not, so that the child finds the heap between two operations. */
+void al_heap_fork(al_heap *heap, al_fork_moment moment) {
+    void (*hook)(al_heap *, al_fork_moment) = heap->allocator->fork;
+    if (hook != NULL && moment == AL_FORK_PREPARE) hook(heap, moment);
+    if (moment == AL_FORK_PREPARE)
+        al_lock_take(&heap->lock);
+    else
+        al_lock_drop(&heap->lock);
+    if (hook != NULL && moment != AL_FORK_PREPARE) hook(heap, moment);
+}

@@ -1,0 +1,55 @@
+/* Blocks with a mapping of their own.
+ *
+ *     mapping                                       mapping + length, page aligned
+ *     |  (alignment)  | al_large | block ...      |
+ *     |<------- prefix --------->|<--- usable --->|
+ *
+ *     block = mapping + prefix,   tag.head = (usable + 8) | LIVE | MAPPED
+ *     ledger: prefix is metadata, usable is usable
+ *
+ * The tag lies right before the block, where boundary-tag allocators look for one. A block that is freed while munmap
+ * fails stays in the list without LIVE, counted as free, and is tried again at the next call that maps or unmaps. */
+#ifndef AL_PARTS_LARGE_H
+#define AL_PARTS_LARGE_H
+
+#include "base/list.h"
+#include "parts/tag.h"
+#include "parts/walk.h"
+#include "region/ledger.h"
+#include "region/region.h"
+
+typedef struct al_large {
+    al_link link;
+    size_t prefix;
+    al_tag tag;
+} al_large;
+
+typedef struct al_larges {
+    al_regions *regions;
+    al_ledger *ledger;
+    al_link list;
+    size_t count; /* all in the list */
+    size_t dead;  /* of these, not LIVE */
+} al_larges;
+
+static inline void al_larges_init(al_larges *larges, al_regions *regions, al_ledger *ledger) {
+    *larges = (al_larges){.regions = regions, .ledger = ledger};
+    al_list_init(&larges->list);
+}
+
+static inline al_large *al_large_of(const void *block) { return (al_large *)block - 1; }
+
+/* alignment: a power of two, alignment + bytes <= PTRDIFF_MAX. NULL: no memory. */
+void *al_large_map(al_larges *larges, size_t alignment, size_t bytes);
+void al_large_unmap(al_larges *larges, void *block);
+/* By mremap: a shrink stays where it is and cannot fail, a growth may move. NULL: no memory, the block is as it was. */
+void *al_large_resize(al_larges *larges, void *block, size_t bytes);
+/* Tries the dead ones again; true if any memory went back. */
+bool al_large_sweep(al_larges *larges);
+
+/* Those whose mappings lie in [from, to), in address order; false if the visitor stopped it. Sorts the list. */
+bool al_large_walk(al_larges *larges, uintptr_t from, uintptr_t to, al_walk_fn *visit, void *context);
+/* Links symmetric, counts right, tags as drawn above. */
+bool al_large_validate(const al_larges *larges, al_flaw *flaw);
+
+#endif

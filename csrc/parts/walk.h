@@ -1,0 +1,36 @@
+/* Looking inside: the words in which parts and allocators say what lies where, and what is wrong. */
+#ifndef AL_PARTS_WALK_H
+#define AL_PARTS_WALK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum al_state { AL_STATE_LIVE, AL_STATE_FREE, AL_STATE_CACHED, AL_STATE_METADATA } al_state;
+
+/* A piece of a region. A walk yields every mapped byte exactly once, in address order, so that the sums by state are the
+ * ledger: live chunks add `usable` to usable and the rest of `bytes` to metadata; the others add `bytes` to their state. */
+typedef struct al_chunk {
+    uintptr_t address;
+    size_t bytes;
+    uintptr_t block;  /* live: what malloc returned; else 0 */
+    size_t usable;    /* live: al usable_size of it; else 0 */
+    al_state state;
+    uint32_t owner;   /* arena or the like; 0 where there is but one */
+} al_chunk;
+
+typedef bool al_walk_fn(void *context, const al_chunk *chunk); /* false stops the walk */
+
+/* What validate found. */
+typedef struct al_flaw {
+    uintptr_t address;
+    const char *what; /* a constant string: the rule that is broken */
+} al_flaw;
+
+/* For `return al_blame(...)` in checks. */
+static inline bool al_blame(al_flaw *flaw, const void *at, const char *what) {
+    *flaw = (al_flaw){(uintptr_t)at, what};
+    return false;
+}
+
+#endif

@@ -1,0 +1,197 @@
+/* Every allocator, with many settings, through random operations: contents kept, blocks disjoint and aligned, the heap
+ * sound after every step; then every system call made to fail in turn. */
+#undef NDEBUG
+#include "allocators/heap.h"
+#include "base/align.h"
+#include "base/rng.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { SLOTS = 48, STEPS = 3000, TRACE = 60 };
+
+typedef struct slot {
+    unsigned char *block;
+    size_t bytes;
+    unsigned char fill;
+} slot;
+
+static void check_fill(const slot *s, size_t bytes) {
+    for (size_t i = 0; i < bytes; i++) assert(s->block[i] == s->fill);
+}
+
+static void fill(slot *s, unsigned char value) {
+    s->fill = value;
+    memset(s->block, value, s->bytes);
+}
+
+static void check_heap(al_heap *heap) {
+    al_flaw flaw;
+    if (al_heap_validate(heap, &flaw)) return;
+    fprintf(stderr, "%s: %s at %#zx\n", heap->allocator->name, flaw.what, flaw.address);
+    assert(false);
+}
+
+static al_heap *make(const al_allocator *allocator, const char *options, size_t limit) {
+    uint64_t values[AL_TUNABLES_MAX];
+    char message[200] = "";
+    al_tunables_default(allocator, values);
+    int error = al_tunables_parse(allocator, options, values, message, sizeof message);
+    if (error != 0) fprintf(stderr, "%s\n", message);
+    assert(error == 0);
+    const al_regions_config config = {.space = AL_SPACE_WINDOW, .limit_bytes = limit};
+    al_heap *heap = al_heap_create(allocator, values, &config, &error);
+    assert(heap != NULL);
+    return heap;
+}
+
+static size_t draw_size(al_rng *rng) {
+    uint64_t draw = al_rng_next(rng);
+    switch (draw % 16) {
+    case 0: return 0;
+    case 1: return (draw >> 8) % 400000;
+    case 2: case 3: return (draw >> 8) % 9000;
+    default: return (draw >> 8) % 300;
+    }
+}
+
+/* One operation on one slot. A failure must leave the slot's block as it was. */
+static void step(al_thread *thread, slot *s, al_rng *rng) {
+    size_t bytes = draw_size(rng);
+    uint64_t draw = al_rng_next(rng);
+    if (s->block != NULL && draw % 4 == 0) {
+        check_fill(s, s->bytes);
+        al_heap_free(thread, s->block);
+        s->block = NULL;
+    } else if (s->block != NULL) {
+        if (bytes == 0) bytes = 1;
+        unsigned char *moved = al_heap_realloc(thread, s->block, bytes);
+        if (moved == NULL) {
+            check_fill(s, s->bytes);
+            return;
+        }
+        s->block = moved;
+        check_fill(s, al_min(bytes, s->bytes));
+        s->bytes = bytes;
+        fill(s, (unsigned char)(draw >> 32));
+    } else {
+        size_t alignment = (size_t)16 << (draw >> 20) % 10;
+        bool zeroed = draw % 4 == 1, aligned = draw % 4 == 2;
+        s->block = zeroed    ? al_heap_calloc(thread, 1, bytes)
+                   : aligned ? al_heap_memalign(thread, alignment, bytes)
+                             : al_heap_malloc(thread, bytes);
+        if (s->block == NULL) return;
+        s->bytes = bytes;
+        s->fill = 0;
+        if (zeroed) check_fill(s, bytes);
+        assert(al_is_aligned((uintptr_t)s->block, aligned ? alignment : bytes < 16 ? 8 : 16));
+        assert(al_heap_usable_size(thread->heap, s->block) >= bytes);
+        fill(s, (unsigned char)(draw >> 32));
+    }
+}
+
+static void free_all(al_thread *thread, slot *slots) {
+    for (int i = 0; i < SLOTS; i++) {
+        if (slots[i].block == NULL) continue;
+        check_fill(&slots[i], slots[i].bytes);
+        al_heap_free(thread, slots[i].block);
+        check_heap(thread->heap);
+    }
+    assert(thread->heap->ledger.usable == 0 && thread->heap->ledger.cached == 0);
+}
+
+static void run_randomly(const al_allocator *allocator, const char *options, size_t limit) {
+    al_heap *heap = make(allocator, options, limit);
+    al_thread *thread = al_thread_create(heap);
+    al_rng rng = {7};
+    slot slots[SLOTS] = {0};
+    check_heap(heap);
+    for (int i = 0; i < STEPS; i++) {
+        step(thread, &slots[al_rng_next(&rng) % SLOTS], &rng);
+        check_heap(heap);
+        if (al_rng_next(&rng) % 100 == 0) al_heap_trim(heap, 0);
+    }
+    free_all(thread, slots);
+    al_heap_trim(heap, 0);
+    check_heap(heap);
+    al_thread_exit(thread);
+    al_heap_destroy(heap);
+}
+
+/* The same short trace again and again, each time with the next call failing, until it runs out of calls to fail. */
+static void fail_each_call(const al_allocator *allocator, const char *options) {
+    for (uint64_t nth = 1;; nth++) {
+        al_heap *heap = make(allocator, options, 0);
+        al_thread *thread = al_thread_create(heap);
+        al_regions_set_fail_call(heap->regions, nth);
+        al_rng rng = {11};
+        slot slots[SLOTS] = {0};
+        for (int i = 0; i < TRACE; i++) {
+            step(thread, &slots[al_rng_next(&rng) % SLOTS], &rng);
+            check_heap(heap);
+        }
+        uint64_t failed = 0;
+        for (int call = 0; call < AL_CALL_KINDS; call++) failed += al_regions_counters(heap->regions)->failed[call];
+        free_all(thread, slots);
+        al_thread_exit(thread);
+        al_heap_destroy(heap);
+        if (failed == 0) return;
+    }
+}
+
+static void refuse_what_malloc_refuses(const al_allocator *allocator) {
+    al_heap *heap = make(allocator, "", 0);
+    al_thread *thread = al_thread_create(heap);
+    void *one = al_heap_malloc(thread, 0), *two = al_heap_malloc(thread, 0);
+    assert(one != NULL && two != NULL && one != two);
+    assert(al_heap_malloc(thread, (size_t)PTRDIFF_MAX + 1) == NULL);
+    assert(al_heap_malloc(thread, PTRDIFF_MAX) == NULL && al_heap_malloc(thread, SIZE_MAX) == NULL);
+    assert(al_heap_calloc(thread, SIZE_MAX / 2, 3) == NULL);
+    assert(al_heap_realloc(thread, one, PTRDIFF_MAX) == NULL);
+    assert(al_heap_memalign(thread, 48, 1) == NULL && al_heap_memalign(thread, 0, 1) == NULL);
+    for (int shift = 30; shift < 64; shift++) {
+        size_t alignment = (size_t)1 << shift;
+        assert(al_heap_memalign(thread, alignment, SIZE_MAX - 100) == NULL);
+        assert(al_heap_memalign(thread, alignment, PTRDIFF_MAX - 100) == NULL);
+        if (shift > 40) assert(al_heap_memalign(thread, alignment, 1) == NULL);
+        check_heap(heap);
+    }
+    assert(al_heap_usable_size(heap, NULL) == 0);
+    al_heap_free(thread, NULL);
+    al_heap_free(thread, two);
+    assert(al_heap_realloc(thread, one, 0) == NULL && heap->ledger.usable == 0);
+    al_thread_exit(thread);
+    assert(al_thread_create(heap) == thread); /* contexts are handed out again */
+    al_heap_destroy(heap);
+}
+
+static void explain_wrong_options(void) {
+    const al_allocator *bump = al_allocator_find("bump");
+    uint64_t values[AL_TUNABLES_MAX];
+    char message[100];
+    al_tunables_default(bump, values);
+    assert(al_tunables_parse(bump, "top_pad=3MiB", values, message, sizeof message) == 0 && values[0] == 3 << 20);
+    assert(al_tunables_parse(bump, "top_pad=1,pad=2", values, message, sizeof message) != 0 && values[0] == 3 << 20);
+    assert(strcmp(message, "bump has no tunable 'pad'; it has: top_pad") == 0);
+    assert(al_tunables_parse(bump, "top_pad=99999999999999999999", values, message, sizeof message) != 0);
+    assert(strcmp(message, "bump: top_pad is a size from 0 to 1GiB, not '99999999999999999999'") == 0);
+    assert(al_tunables_parse(bump, "top_pad", values, message, 12) != 0 && strcmp(message, "bump: top_p") == 0);
+    assert(al_allocator_find("none") == NULL);
+}
+
+static void run_all(const char *name, const char *const *settings) {
+    const al_allocator *allocator = al_allocator_find(name);
+    for (; *settings != NULL; settings++) {
+        run_randomly(allocator, *settings, 0);
+        run_randomly(allocator, *settings, 3 << 20);
+        fail_each_call(allocator, *settings);
+    }
+    refuse_what_malloc_refuses(allocator);
+}
+
+int main(void) {
+    run_all("bump", (const char *const[]){"", "top_pad=0", NULL});
+    explain_wrong_options();
+    return 0;
+}
