@@ -237,3 +237,42 @@ bool al_heap_trim(al_heap *heap, size_t pad);
 size_t al_heap_chunks(al_heap *heap, al_chunk *out, size_t room);
 bool al_heap_validate(al_heap *heap, al_flaw *flaw);
 size_t al_heap_stats(al_heap *heap, al_stat *out, size_t room);
+/* --- record: what a capture says of its process image --- */
+
+typedef struct al_capture_header {
+    uint64_t magic;
+    uint32_t pid, parent, image, forked;
+    uint64_t start_ns, lost;
+    uint32_t stopped, ended, command_bytes;
+    char program[1024];
+    char allocator[1024];
+    char libc[32];
+    char command[8192];
+    ...;
+} al_capture_header;
+bool al_capture_read_header(int fd, al_capture_header *header);
+
+/* --- trace: captures of the recorder --- */
+
+typedef struct al_rows {
+    size_t capacity;
+    uint8_t *op;
+    uint32_t *thread;
+    int64_t *object;
+    uint64_t *size, *count, *align;
+    int64_t *time_ns;
+    uint8_t *failed;
+    uint64_t *address;
+} al_rows;
+
+typedef struct al_capture_counts {
+    uint64_t events, frees_unknown, reallocs_unknown, frees_lost, calls_lost;
+    uint64_t live_bytes, peak_live_bytes;
+    uint64_t stamps, span_ns;
+} al_capture_counts;
+
+typedef struct al_capture al_capture;
+al_capture *al_capture_open(const char *path, const char **error);
+void al_capture_close(al_capture *capture);
+int64_t al_capture_next(al_capture *capture, al_rows *rows, const char **error);
+al_capture_counts al_capture_counted(const al_capture *capture);

@@ -1,4 +1,6 @@
 #include "allocators/heap.h"
+#include "record/capture.h"
 #include "trace/addrmap.h"
+#include "trace/capture.h"
 #include "trace/compile.h"
 #include "trace/ops.h"

@@ -1,0 +1,198 @@
+/* Streams: their birth with a thread's first event, their stamps and flushes, their way from thread to thread. */
+#include "os/os.h"
+#include "record/events.h"
+#include "record/stream.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* A stamp is written before the first event of a stream and then after this many words. */
+enum { STAMP_WORDS = 64 };
+
+/* Whose limit stays NULL: threads before their first event, and in the middle of it. */
+static al_stream unborn, being_born;
+__thread al_stream *al_my_stream = &unborn;
+_Atomic uint64_t al_sequence __attribute__((aligned(128)));
+
+static pthread_key_t exit_key;
+static bool have_exit_key;
+
+static uint64_t *words_of(al_capture_unit *unit) { return (uint64_t *)(unit + 1); }
+
+static pid_t thread_id(void) { return (pid_t)syscall(SYS_gettid); }
+
+static void begin_unit(al_stream *stream, uint64_t ordinal) {
+    al_capture_unit *unit = stream->unit;
+    unit->ordinal = ordinal;
+    unit->sequence = stream->last;
+    unit->thread = stream->thread;
+    atomic_store_explicit(&unit->copied, 0, memory_order_release);
+    stream->cursor = words_of(unit);
+}
+
+/* The order of the stores keeps a reader right whenever the process is killed: the copy counts once it is complete. */
+static bool flush(al_stream *stream) {
+    al_capture_unit *unit = stream->unit;
+    size_t bytes = (size_t)((char *)stream->cursor - (char *)words_of(unit));
+    al_capture_unit copy = {unit->stream, 0, unit->ordinal, unit->sequence, unit->thread, (uint32_t)(bytes / 8)};
+    if (!al_image_copy_unit(&copy, words_of(unit), bytes)) return false;
+    atomic_store_explicit(&unit->copied, 1, memory_order_release);
+    memset(words_of(unit), 0, bytes);
+    begin_unit(stream, copy.ordinal + 1);
+    return true;
+}
+
+static void set_limit(al_stream *stream, uint64_t **limit) {
+    uint64_t *last = stream->end - AL_WIDE_WORDS - 1, *next = stream->cursor + STAMP_WORDS;
+    *limit = next < last ? next : last;
+}
+
+/* Makes room in a busy stream, and stamps it. *limit is what its limit shall be. */
+static bool refresh(al_stream *stream, uint64_t **limit) {
+    if (stream->end - stream->cursor < 4 * AL_WIDE_WORDS && !flush(stream)) return false;
+    uint64_t now = al_os_linux.now() - al_image_now->header->start_ns;
+    *stream->cursor++ = AL_KIND_STAMP | now << AL_DISTANCE_SHIFT;
+    set_limit(stream, limit);
+    return true;
+}
+
+/* The head goes last: a record of which it is missing is no record. */
+static void put_wide(al_stream *stream, uint64_t sequence, al_wide op, bool failed, uint64_t address, uint64_t size,
+                     uint64_t extra) {
+    uint64_t *at = stream->cursor;
+    at[1] = address;
+    at[2] = size;
+    at[3] = extra;
+    atomic_signal_fence(memory_order_seq_cst);
+    at[0] = AL_KIND_WIDE | (uint64_t)op << AL_DISTANCE_SHIFT | (uint64_t)failed << AL_WIDE_FAILED_SHIFT |
+            (sequence - stream->last) << AL_WIDE_DISTANCE_SHIFT;
+    stream->cursor = at + AL_WIDE_WORDS;
+    stream->last = sequence;
+}
+
+/* Gives a new stream its unit. */
+static bool found_stream(al_stream *stream, uint32_t number) {
+    al_capture_unit *unit = al_image_map_unit();
+    if (unit == NULL) return false;
+    *stream = (al_stream){.unit = unit, .end = (uint64_t *)((char *)unit + AL_CAPTURE_UNIT), .number = number};
+    unit->live = 1;
+    begin_unit(stream, 0);
+    atomic_signal_fence(memory_order_seq_cst);
+    unit->stream = number;
+    return true;
+}
+
+/* A stream for a thread: one whose thread has gone, else a new one. */
+static al_stream *take_stream(al_image *image) {
+    pid_t process = getpid();
+    for (uint32_t i = AL_NESTED_STREAM + 1; i < image->streams; i++) {
+        al_stream *old = &image->stream[i];
+        if (old->leaving && syscall(SYS_tgkill, process, old->tid, 0) == -1 && errno == ESRCH) return old;
+    }
+    if (image->streams == 0) image->streams = AL_NESTED_STREAM + 1;
+    if (image->streams == AL_STREAMS_MAX) return NULL;
+    if (!found_stream(&image->stream[image->streams], image->streams + 1)) return NULL;
+    return &image->stream[image->streams++];
+}
+
+/* This thread's first event. NULL: it cannot be recorded. */
+static al_stream *bear(al_image *image) {
+    al_my_stream = &being_born;
+    al_lock_take(&image->streams_lock);
+    al_stream *stream = take_stream(image);
+    if (stream != NULL) {
+        stream->leaving = stream->rounds = 0;
+        stream->tid = thread_id();
+        stream->limit = NULL;
+    }
+    al_lock_drop(&image->streams_lock);
+    uint64_t *limit;
+    if (stream == NULL || !refresh(stream, &limit)) {
+        al_my_stream = &unborn;
+        return NULL;
+    }
+    stream->thread = atomic_fetch_add(&image->threads, 1);
+    put_wide(stream, al_sequence_next(), AL_WIDE_THREAD_START, false, stream->thread, 0, 0);
+    al_my_stream = stream;
+    if (have_exit_key) pthread_setspecific(exit_key, stream);
+    return stream;
+}
+
+/* Runs among the thread's other destructors; by asking for every further round it comes as late as can be. */
+static void thread_exits(void *value) {
+    al_stream *stream = value;
+    if (stream != al_my_stream || stream->unit == NULL || al_image_now->state != AL_IMAGE_OPEN) return;
+    if (++stream->rounds < PTHREAD_DESTRUCTOR_ITERATIONS) {
+        pthread_setspecific(exit_key, stream);
+        return;
+    }
+    uint64_t *limit = stream->limit;
+    stream->limit = NULL;
+    al_event_slow(stream, limit, AL_WIDE_THREAD_EXIT, false, stream->thread, 0, 0);
+    stream->leaving = 1;
+}
+
+void al_streams_prepare(void) {
+    if (!have_exit_key) have_exit_key = pthread_key_create(&exit_key, thread_exits) == 0;
+}
+
+/* An event inside another of the same thread: of a signal handler, or of an allocator that calls malloc. All such events
+ * share one stream, and say whose they are. */
+static bool nested_event(al_image *image, uint32_t thread, al_wide op, bool failed, uint64_t address, uint64_t size,
+                         uint64_t extra) {
+    if (!al_lock_try(&image->nested_lock)) return false;
+    al_stream *stream = &image->stream[AL_NESTED_STREAM];
+    uint64_t *limit;
+    bool done = (stream->unit != NULL || found_stream(stream, AL_NESTED_STREAM + 1)) && refresh(stream, &limit);
+    if (done) {
+        put_wide(stream, al_sequence_next(), AL_WIDE_BELONGS, false, thread, 0, 0);
+        put_wide(stream, al_sequence_next(), op, failed, address, size, extra);
+        stream->thread = thread;
+    }
+    al_lock_drop(&image->nested_lock);
+    return done;
+}
+
+static void slow(al_stream *stream, uint64_t *limit, al_wide op, bool failed, uint64_t address, uint64_t size,
+                 uint64_t extra) {
+    if (!al_image_open()) return;
+    al_image *image = al_image_now;
+    if (limit != NULL) {
+        if (!refresh(stream, &limit)) return;
+    } else if (stream == &being_born) {
+        atomic_fetch_add(&image->header->lost, 1);
+        return;
+    } else if (stream->unit == NULL) {
+        stream = bear(image);
+        if (stream == NULL) {
+            atomic_fetch_add(&image->header->lost, 1);
+            return;
+        }
+        set_limit(stream, &limit);
+    } else {
+        if (!nested_event(image, stream->thread, op, failed, address, size, extra))
+            atomic_fetch_add(&image->header->lost, 1);
+        return;
+    }
+    al_event_wide(stream, limit, al_sequence_next(), op, failed, address, size, extra);
+}
+
+uint64_t al_event_wide(al_stream *stream, uint64_t *limit, uint64_t sequence, al_wide op, bool failed, uint64_t address,
+                       uint64_t size, uint64_t extra) {
+    put_wide(stream, sequence, op, failed, address, size, extra);
+    atomic_signal_fence(memory_order_seq_cst);
+    stream->limit = limit;
+    return address;
+}
+
+uint64_t al_event_slow(al_stream *stream, uint64_t *limit, al_wide op, bool failed, uint64_t address, uint64_t size,
+                       uint64_t extra) {
+    int kept = errno;
+    slow(stream, limit, op, failed, address, size, extra);
+    errno = kept;
+    return address;
+}
