@@ -34,8 +34,8 @@ _COLUMNS: dict[str, type[np.generic]] = {
 class Counts:
     """What a capture held, as far as it was read: rows, what was left out, and the clock's resolution.
 
-    ``frees_unknown`` and ``reallocs_unknown``: of blocks born before the recording, in the parent of a forked child; such a
-    realloc is told as a malloc. ``frees_lost``: a block was born where another lived; its free was made up.
+    ``frees_unknown`` and ``reallocs_unknown``: of blocks born before the recording, in the parent of a forked child;
+    such a realloc is told as a malloc. ``frees_lost``: a block was born where another lived; its free was made up.
     ``calls_lost``: calls in flight when the program was killed. ``clock_resolution_ns``: the mean time between two
     readings of the clock, between which times are interpolated.
     """

@@ -1,0 +1,149 @@
+"""``alloclab record``: a program's heap calls, as one trace for each of its process images."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from alloclab import machine
+from alloclab.errors import RecordError
+from alloclab.record import Capture, Recording, record
+from alloclab.trace.importers.capture import CaptureReader, Counts
+from alloclab.trace.model import Metadata
+from alloclab.trace.parquet import TraceWriter
+
+SHOWN = 12
+CLOCK = "CLOCK_MONOTONIC, read once in 64 words of a thread, interpolated between"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A process image and the trace that was made of it."""
+
+    path: Path
+    capture: Capture
+    counts: Counts
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="The trace of the process image with most events; the others go to FILE.PID.N.  [default: PROGRAM.parquet]",
+)
+@click.option("--no-children", is_flag=True, help="Record the program alone, not the processes it starts.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def command(output: str | None, no_children: bool, command: tuple[str, ...]) -> int:
+    """Run COMMAND and record its heap traffic: threads, children, and what happens before and after main.
+
+    Its exit code is passed on; 128 + n where signal n ended it. Ctrl-C goes to the program, and what was recorded until
+    then is kept.
+    """
+    path = Path(output or f"{Path(command[0]).name}.parquet")
+    if path.is_dir():
+        raise RecordError(f"{path}: is a folder, expected a file to write")
+    if not os.access(path.parent, os.W_OK):
+        raise RecordError(f"{path.parent}: cannot be written to; choose another place with -o")
+    console = Console(stderr=True, highlight=False)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        recording = record(command, Path(folder), children=not no_children)
+        with console.status("writing traces"):
+            saved = save(recording, path)
+    show(console, saved)
+    sys.stderr.flush()
+    return recording.status if recording.status >= 0 else 128 - recording.status
+
+
+def save(recording: Recording, path: Path) -> list[Saved]:
+    """Turn captures into traces: ``path`` for the one with most events, ``path.PID.N`` for the others.
+
+    Returns them by number of events, most first; images without events leave none. Raises RecordError where none has.
+    """
+    if not recording.captures:
+        raise RecordError(f"{path}: nothing was recorded: the recorder could not be loaded, or not write its files")
+    facts = machine.describe()
+    made = [_convert(capture, facts) for capture in recording.captures]
+    made = sorted((s for s in made if s.counts.events > 1), key=lambda s: -s.counts.events)
+    if not made:
+        raise RecordError(
+            f"{recording.captures[0].program}: made no call of the C library's malloc; does it bring its own allocator?"
+        )
+    named = [Saved(path, made[0].capture, made[0].counts)]
+    named += [
+        Saved(path.with_name(f"{path.name}.{s.capture.pid}.{s.capture.image}"), s.capture, s.counts) for s in made[1:]
+    ]
+    for old, new in zip(made, named, strict=True):
+        old.path.replace(new.path)
+    return named
+
+
+def _convert(capture: Capture, facts: dict[str, object]) -> Saved:
+    """The trace of a capture, beside it; the capture is removed, so that the disk holds one of them at a time."""
+    path = capture.path.with_suffix(".parquet")
+    with CaptureReader(capture.path) as reader, TraceWriter(path, Metadata()) as writer:
+        for events in reader:
+            writer.write(events)
+        counts = reader.counts()
+        writer.metadata = _metadata(capture, counts, facts)
+    capture.path.unlink()
+    return Saved(path, capture, counts)
+
+
+def _metadata(capture: Capture, counts: Counts, facts: dict[str, object]) -> Metadata:
+    glibc = Path(capture.allocator).name.startswith("libc.so")
+    return Metadata(
+        program=Path(capture.program).name,
+        command=capture.command,
+        allocator=f"glibc {capture.libc}" if glibc else capture.allocator,
+        machine=facts,
+        clock=CLOCK,
+        clock_resolution_ns=counts.clock_resolution_ns,
+        source=f"alloclab record {version('alloclab')}",
+        ended=capture.ended,
+        dropped=counts.dropped() | ({"events_lost": capture.lost} if capture.lost else {}),
+        extra={
+            "pid": capture.pid,
+            "parent": capture.parent,
+            "image": capture.image,
+            "forked": capture.forked,
+            "stopped": capture.stopped,
+            "peak_live_bytes": counts.peak_live_bytes,
+            "live_bytes_at_end": counts.live_bytes,
+        },
+    )
+
+
+def show(console: Console, saved: list[Saved]) -> None:
+    """What was recorded, what is missing, and what to type next. On standard error: the rest is the target's."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("trace", no_wrap=True)
+    table.add_column("pid", justify="right", no_wrap=True)
+    table.add_column("command", overflow="ellipsis", no_wrap=True, ratio=1)
+    table.add_column("events", justify="right", no_wrap=True)
+    table.add_column("peak live", justify="right", no_wrap=True)
+    table.add_column("ended", no_wrap=True)
+    for s in saved[:SHOWN]:
+        line = " ".join([Path(s.capture.program).name, *s.capture.command[1:]])
+        peak = decimal(s.counts.peak_live_bytes)
+        table.add_row(str(s.path), str(s.capture.pid), line, f"{s.counts.events:,}", peak, s.capture.ended)
+    console.print(table)
+    if len(saved) > SHOWN:
+        console.print(f"and {len(saved) - SHOWN} more: {saved[0].path}.PID.N")
+    for s in saved:
+        if s.capture.stopped:
+            full = " (the disk is full?)" if s.capture.stopped == os.strerror(errno.ENOSPC) else ""
+            console.print(f"{s.path}: recording stopped early: {s.capture.stopped}{full}; the program ran on")
+        if s.capture.lost:
+            console.print(f"{s.path}: {s.capture.lost} events could not be recorded")
+    console.print(f"next: alloclab compare {saved[0].path} -a fit -a buddy -a system", soft_wrap=True)
