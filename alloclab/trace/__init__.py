@@ -25,7 +25,7 @@ def load(path: str | os.PathLike[str]) -> Trace:
     path = Path(path)
     if not path.is_file() or path.stat().st_size == 0 or _starts_with(path, MAGIC):
         return Trace.open(path)
-    from alloclab.trace.importers import import_file  # type: ignore[attr-defined]
+    from alloclab.trace.importers import import_file
 
     handle, name = tempfile.mkstemp(prefix="alloclab-", suffix=".parquet")
     os.close(handle)
