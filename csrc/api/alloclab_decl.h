@@ -280,11 +280,11 @@ al_capture_counts al_capture_counted(const al_capture *capture);
 
 /* --- trace: foreign formats --- */
 
-typedef struct al_rows {
+typedef struct al_import_rows {
     size_t capacity, count;
     uint8_t *kind;
     uint64_t *where, *columns;
-} al_rows;
+} al_import_rows;
 
 enum { AL_LINE_MAX = 65536, AL_LINE_BLANK = 254, AL_LINE_UNKNOWN = 255 };
 enum { AL_ROW_RENAME = 7 };
@@ -292,7 +292,7 @@ typedef struct al_linescan al_linescan;
 al_linescan *al_linescan_new(void);
 void al_linescan_free(al_linescan *scan);
 int al_linescan_add(al_linescan *scan, const char *pattern);
-size_t al_linescan_run(const al_linescan *scan, const char *text, size_t bytes, al_rows *rows);
+size_t al_linescan_run(const al_linescan *scan, const char *text, size_t bytes, al_import_rows *rows);
 
 typedef struct al_identity {
     int64_t objects, thread_count;
@@ -305,7 +305,7 @@ int64_t al_identity_run(al_identity *identity, size_t n, uint8_t *op, const uint
                         const uint64_t *old_name, const uint64_t *size, const uint64_t *count, bool *failed,
                         int64_t *object, uint32_t *thread, uint8_t *problem);
 
-int al_tracefile_scan(const uint8_t *data, size_t bytes, uint64_t base, al_rows *rows, size_t *consumed);
+int al_tracefile_scan(const uint8_t *data, size_t bytes, uint64_t base, al_import_rows *rows, size_t *consumed);
 
 typedef struct al_workload {
     uint64_t fault_at;
@@ -313,4 +313,4 @@ typedef struct al_workload {
 } al_workload;
 int al_workload_open(al_workload *workload, const uint8_t *data, uint64_t bytes, uint64_t page);
 void al_workload_destroy(al_workload *workload);
-int al_workload_run(al_workload *workload, al_rows *rows);
+int al_workload_run(al_workload *workload, al_import_rows *rows);

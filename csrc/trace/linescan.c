@@ -264,12 +264,12 @@ static uint8_t line_kind(const al_linescan *scan, line *l, const char *first, pt
     return first == l->end ? AL_LINE_BLANK : match_line(scan, l, first, mask);
 }
 
-static void write_row(al_rows *rows, size_t row, const line *l, unsigned mask) {
+static void write_row(al_import_rows *rows, size_t row, const line *l, unsigned mask) {
     for (unsigned c = 0; c < AL_COLUMNS; c++)
         al_row_set(rows, row, (enum al_column)c, mask >> c & 1 ? l->values[c] : column_defaults[c]);
 }
 
-size_t al_linescan_run(const al_linescan *scan, const char *text, size_t bytes, al_rows *rows) {
+size_t al_linescan_run(const al_linescan *scan, const char *text, size_t bytes, al_import_rows *rows) {
     const char *at = text, *const stop = text + bytes;
     size_t row = 0;
     line l;

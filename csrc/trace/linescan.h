@@ -31,6 +31,6 @@ int al_linescan_add(al_linescan *scan, const char *pattern);
 
 /* Scans whole lines of text until rows are full; their number goes to rows->count. Row r's kind is the number of its
  * pattern, and where its offset in text. Returns the bytes of these lines; text after the last newline is left. */
-size_t al_linescan_run(const al_linescan *scan, const char *text, size_t bytes, al_rows *rows);
+size_t al_linescan_run(const al_linescan *scan, const char *text, size_t bytes, al_import_rows *rows);
 
 #endif

@@ -19,17 +19,17 @@ enum al_column {
 enum { AL_ROW_RENAME = AL_EVENT_OPS }; /* as an event: the block OLD goes by NAME from here on */
 
 /* Row r: kind[r] is its event (or pattern), where[r] its byte offset, columns[c * capacity + r] its columns. */
-typedef struct al_rows {
+typedef struct al_import_rows {
     size_t capacity, count;
     uint8_t *kind;
     uint64_t *where, *columns;
-} al_rows;
+} al_import_rows;
 
-static inline void al_row_set(al_rows *rows, size_t row, enum al_column column, uint64_t value) {
+static inline void al_row_set(al_import_rows *rows, size_t row, enum al_column column, uint64_t value) {
     rows->columns[(size_t)column * rows->capacity + row] = value;
 }
 
-static inline void al_row_begin(al_rows *rows, al_event_op event, uint64_t where) {
+static inline void al_row_begin(al_import_rows *rows, al_event_op event, uint64_t where) {
     size_t row = rows->count;
     rows->kind[row] = (uint8_t)event;
     rows->where[row] = where;

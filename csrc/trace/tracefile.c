@@ -76,7 +76,7 @@ static const int columns[][FIELDS] = {
 };
 
 /* One TraceLine, all of r: of several operations in its oneof, the last counts, as protobuf has it. */
-static int read_line(reader *r, uint64_t where, al_rows *rows) {
+static int read_line(reader *r, uint64_t where, al_import_rows *rows) {
     uint64_t operation = 0, numbers[FIELDS] = {0};
     unsigned present = 0;
     while (r->at < r->end) {
@@ -112,7 +112,7 @@ static int read_line(reader *r, uint64_t where, al_rows *rows) {
     return AL_TRACEFILE_FINE;
 }
 
-enum al_tracefile_fault al_tracefile_scan(const uint8_t *data, size_t bytes, uint64_t base, al_rows *rows,
+enum al_tracefile_fault al_tracefile_scan(const uint8_t *data, size_t bytes, uint64_t base, al_import_rows *rows,
                                           size_t *consumed) {
     reader r = {data, data + bytes};
     int fault = AL_TRACEFILE_FINE;

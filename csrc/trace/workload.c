@@ -100,7 +100,7 @@ void al_workload_destroy(al_workload *w) {
 
 /* --- the threads' scripts --- */
 
-static enum al_workload_fault append(al_workload *w, al_rows *rows, const instruction *in) {
+static enum al_workload_fault append(al_workload *w, al_import_rows *rows, const instruction *in) {
     static const al_event_op events[OPCODES] = {
         [OP_MALLOC] = AL_EVENT_MALLOC, [OP_CALLOC] = AL_EVENT_CALLOC, [OP_REALLOC] = AL_EVENT_REALLOC,
         [OP_FREE] = AL_EVENT_FREE, [OP_MEMALIGN] = AL_EVENT_ALIGNED, [OP_VALLOC] = AL_EVENT_ALIGNED,
@@ -126,7 +126,7 @@ static enum al_workload_fault append(al_workload *w, al_rows *rows, const instru
 }
 
 /* One step of the thread whose turn it is. *waits: it stands before a flag not yet set. */
-static enum al_workload_fault step(al_workload *w, al_rows *rows, bool *waits) {
+static enum al_workload_fault step(al_workload *w, al_import_rows *rows, bool *waits) {
     al_workload_thread *thread = &w->threads[w->turn];
     uint64_t at = thread->at;
     instruction in;
@@ -154,7 +154,7 @@ static enum al_workload_fault step(al_workload *w, al_rows *rows, bool *waits) {
     return AL_WORKLOAD_FINE;
 }
 
-enum al_workload_fault al_workload_run(al_workload *w, al_rows *rows) {
+enum al_workload_fault al_workload_run(al_workload *w, al_import_rows *rows) {
     while (w->running > 0 && rows->count < rows->capacity) {
         al_workload_thread *thread = &w->threads[w->turn];
         if (!thread->done) {

@@ -50,6 +50,6 @@ enum al_workload_fault al_workload_open(al_workload *workload, const uint8_t *da
 void al_workload_destroy(al_workload *workload);
 
 /* Appends rows until they are full or every thread is done. Threads are numbered from 0. */
-enum al_workload_fault al_workload_run(al_workload *workload, al_rows *rows);
+enum al_workload_fault al_workload_run(al_workload *workload, al_import_rows *rows);
 
 #endif

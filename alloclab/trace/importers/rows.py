@@ -63,13 +63,13 @@ class Rows:
 
 
 class RowBuffer:
-    """An ``al_rows`` for the core to fill, at ``pointer``."""
+    """An ``al_import_rows`` for the core to fill, at ``pointer``."""
 
     def __init__(self) -> None:
         self._op = np.empty(ROWS, np.uint8)
         self._where = np.empty(ROWS, np.uint64)
         self._columns = np.empty((len(_COLUMNS), ROWS), np.uint64)
-        self.pointer = ffi.new("al_rows *")
+        self.pointer = ffi.new("al_import_rows *")
         self.pointer.capacity = ROWS
         self.pointer.kind = _at(self._op)
         self.pointer.where = _at(self._where)
