@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from alloclab.errors import TraceError
 from alloclab.native import ffi, lib
 from alloclab.trace.model import Events
 
@@ -75,6 +77,14 @@ NAMES = tuple(_COLUMNS)
 """The columns that the core reads."""
 
 _kept: WeakKeyDictionary[Any, list[Any]] = WeakKeyDictionary()  # the arrays behind each borrowed block
+
+
+def check_fault(fault: int, path: Path, events: Events, row: int, first: int) -> None:
+    """Raises what the core found at row ``row`` of a block that begins at row ``first`` of the trace."""
+    if fault == lib.AL_FAULT_NO_MEMORY:
+        raise MemoryError(f"{path}: no memory for what is live at row {first + row}")
+    if fault:
+        raise TraceError(f"{path}: row {first + row}: {Fault(fault).describe(events, row)}")
 
 
 def borrow(events: Events) -> Any:

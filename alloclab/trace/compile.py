@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from alloclab.errors import TraceError
 from alloclab.native import ffi, lib
-from alloclab.trace.columns import NAMES, Fault, borrow
-from alloclab.trace.model import Events
+from alloclab.trace.columns import NAMES, borrow, check_fault
 from alloclab.trace.parquet import Trace
 
 OP_DTYPE = np.dtype(
@@ -94,8 +92,10 @@ def compile_trace(trace: Trace) -> CompiledTrace:
         raise MemoryError("no memory to compile a trace")
     compiler = ffi.gc(compiler, lib.al_compiler_destroy)
     first = 0
+    row = ffi.new("size_t *")
     for events in trace.blocks(NAMES):
-        _add(compiler, events, trace.path, first)
+        fault = lib.al_compiler_add(compiler, borrow(events), row)
+        check_fault(fault, trace.path, events, row[0], first)
         first += len(events)
     return CompiledTrace(
         name=trace.name,
@@ -109,15 +109,6 @@ def compile_trace(trace: Trace) -> CompiledTrace:
         end_live_blocks=compiler.live.count,
         largest=compiler.largest,
     )
-
-
-def _add(compiler: Any, events: Events, path: Path, first: int) -> None:
-    row = ffi.new("size_t *")
-    fault = lib.al_compiler_add(compiler, borrow(events), row)
-    if fault == lib.AL_FAULT_NO_MEMORY:
-        raise MemoryError(f"{path}: no memory for what is live at row {first + row[0]}")
-    if fault:
-        raise TraceError(f"{path}: row {first + row[0]}: {Fault(fault).describe(events, row[0])}")
 
 
 def _entries(compiler: Any) -> npt.NDArray[np.void]:

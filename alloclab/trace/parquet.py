@@ -156,14 +156,13 @@ _DTYPES: dict[str, npt.DTypeLike] = {
     "align": np.uint64,
     "address": np.uint64,
 }
-_NEUTRAL: dict[str, int] = {"object": NO_OBJECT, "time_ns": -1}
 
 
 def _to_arrow(name: str, column: npt.NDArray[Any]) -> pa.Array:
     if name == "op":
         return pa.DictionaryArray.from_arrays(pa.array(column.view(np.int8)), pa.array(OP_LABELS))
-    if name in ("object", "time_ns"):
-        return pa.array(column, mask=column == -1)
+    if name in _FILL:
+        return pa.array(column, mask=column == _FILL[name])
     return pa.array(column)
 
 
@@ -297,7 +296,7 @@ def _to_events(path: Path, batch: pa.RecordBatch, row: int) -> Events:
     columns: dict[str, Any] = {}
     for name, dtype in _DTYPES.items():
         if name not in batch.schema.names:
-            neutral = None if name == "address" else np.full(batch.num_rows, _NEUTRAL.get(name, 0), dtype)
+            neutral = None if name == "address" else np.full(batch.num_rows, _FILL.get(name, 0), dtype)
             columns[name] = neutral
             continue
         array = batch.column(name)

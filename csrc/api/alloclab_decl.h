@@ -43,8 +43,10 @@ typedef enum al_fault {
 } al_fault;
 
 typedef struct al_live {
+    uint64_t *bytes;
     uint32_t used;
     uint64_t sum, count;
+    int64_t next;
     ...;
 } al_live;
 
@@ -60,6 +62,100 @@ void al_compiler_destroy(al_compiler *compiler);
 al_fault al_compiler_add(al_compiler *compiler, const al_events *events, size_t *row);
 struct al_op *al_compiler_finish(al_compiler *compiler);
 void al_entries_free(struct al_op *entries);
+
+/* --- trace: validator --- */
+
+typedef struct al_problem {
+    uint64_t row;
+    uint32_t fault;
+} al_problem;
+
+typedef struct al_checker {
+    uint64_t counts[AL_FAULTS];
+    size_t found;
+    ...;
+} al_checker;
+bool al_checker_init(al_checker *checker);
+void al_checker_destroy(al_checker *checker);
+bool al_checker_add(al_checker *checker, const al_events *events, al_problem *problems, size_t capacity);
+
+/* --- trace: histories and statistics --- */
+
+typedef struct al_block al_block;
+
+typedef struct al_history {
+    al_live live;
+    al_block *blocks;
+    uint64_t operations;
+    ...;
+} al_history;
+bool al_history_init(al_history *history);
+void al_history_destroy(al_history *history);
+al_fault al_history_add_rows(al_history *history, const al_events *events, size_t *row);
+
+typedef enum al_stats_sizes { AL_HIST_BUCKETS, AL_GROWTH_CLASSES, AL_TOP_CHAINS, AL_SMALL_SIZES, ... } al_stats_sizes;
+
+typedef struct al_size_count {
+    uint64_t bytes, births;
+} al_size_count;
+
+typedef struct al_thread_stats {
+    uint32_t thread;
+    uint64_t calls, births, born_bytes, deaths, remote_deaths;
+} al_thread_stats;
+
+typedef struct al_chain {
+    int64_t object;
+    uint64_t reallocs, born_bytes, last_bytes;
+} al_chain;
+
+typedef struct al_stats {
+    al_history history;
+    uint64_t rows;
+    uint64_t calls[...], failed[...], asked[...];
+    uint64_t free_null, realloc_zero, grows, shrinks, same;
+    uint64_t growth[...];
+    uint64_t life_ops[...], life_ns[...], chains[...];
+    al_chain longest[...];
+    uint64_t peak_bytes, peak_blocks, peak_op, peak_row, most_blocks;
+    int64_t peak_ns, first_ns, last_ns;
+    uint64_t steps_back, largest_step_back;
+    al_thread_stats *threads;
+    size_t thread_count;
+    uint64_t *small_sizes;
+    al_size_count *large_sizes;
+    size_t large_count;
+    ...;
+} al_stats;
+bool al_stats_init(al_stats *stats);
+void al_stats_destroy(al_stats *stats);
+al_fault al_stats_add(al_stats *stats, const al_events *events, size_t *row);
+void al_stats_finish(al_stats *stats);
+
+/* --- trace: synthetic traces --- */
+
+typedef struct al_rng {
+    uint64_t state;
+} al_rng;
+
+typedef struct al_synth {
+    uint64_t live_target, phase_events;
+    double reallocs, callocs, aligned, young;
+    uint32_t threads;
+    al_rng rng;
+    ...;
+} al_synth;
+
+typedef struct al_synth_rows {
+    size_t rows;
+    const uint64_t *sizes;
+    uint8_t *op;
+    uint32_t *thread;
+    int64_t *object;
+    uint64_t *size, *count, *align;
+} al_synth_rows;
+bool al_synth_add(al_synth *synth, const al_synth_rows *rows);
+void al_synth_destroy(al_synth *synth);
 
 /* --- region manager --- */
 

@@ -8,3 +8,6 @@
 #include "trace/linescan.h"
 #include "trace/tracefile.h"
 #include "trace/workload.h"
+#include "trace/check.h"
+#include "trace/stats.h"
+#include "trace/synth.h"

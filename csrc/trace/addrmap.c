@@ -74,3 +74,9 @@ int64_t al_addrmap_take(al_addrmap *map, uint64_t key) {
     map->count--;
     return value;
 }
+
+void al_addrmap_prefetch(const al_addrmap *map, uint64_t key) {
+    size_t i = home(map, key);
+    __builtin_prefetch(&map->keys[i], 1);
+    __builtin_prefetch(&map->values[i], 1);
+}

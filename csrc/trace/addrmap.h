@@ -22,4 +22,7 @@ bool al_addrmap_put(al_addrmap *map, uint64_t key, int64_t value, int64_t *previ
 int64_t al_addrmap_get(const al_addrmap *map, uint64_t key);  /* -1: not there */
 int64_t al_addrmap_take(al_addrmap *map, uint64_t key);       /* removes it; -1: not there */
 
+/* Fetches what a later call for the key will touch first. */
+void al_addrmap_prefetch(const al_addrmap *map, uint64_t key);
+
 #endif

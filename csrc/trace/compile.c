@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_ENTRIES = 4096, ENTRIES_PER_ROW = 3 /* a tick, a realloc and its operand */ };
+enum { FIRST_ENTRIES = 4096, ENTRIES_PER_ROW = 3 /* a tick, a realloc and its operand */, AHEAD = 16 };
 
 bool al_compiler_init(al_compiler *compiler) {
     *compiler = (al_compiler){.clock = -1, .capacity = FIRST_ENTRIES};
@@ -123,6 +123,7 @@ al_fault al_compiler_add(al_compiler *compiler, const al_events *events, size_t 
     *row = 0;
     if (!reserve(compiler, ENTRIES_PER_ROW * events->rows)) return AL_FAULT_NO_MEMORY;
     for (size_t i = 0; i < events->rows; i++) {
+        if (i + AHEAD < events->rows) al_live_prefetch(&compiler->live, events->object[i + AHEAD]);
         if (events->op[i] >= AL_EVENT_THREAD_START) continue;
         tick(compiler, events->time_ns[i]);
         al_fault fault = add_row(compiler, events, i);

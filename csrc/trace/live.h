@@ -34,4 +34,9 @@ static inline void al_live_resize(al_live *live, uint32_t slot, uint64_t bytes) 
     live->bytes[slot] = bytes;
 }
 
+/* For an object that comes up some rows later. */
+static inline void al_live_prefetch(const al_live *live, int64_t object) {
+    al_addrmap_prefetch(&live->slots, (uint64_t)object + 1);
+}
+
 #endif
