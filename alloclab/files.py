@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from alloclab.errors import UsageError
@@ -32,14 +32,34 @@ def check_output(path: str, endings: Iterable[str]) -> None:
         raise UsageError(f"{path}: no permission to write in {folder}")
 
 
-def write_whole(path: str | Path, data: bytes) -> None:
-    """Write ``data`` to ``path``, or leave what was there. Raises OSError that names the file."""
+def beside(path: Path) -> Path:
+    """The name under which a file is written before it takes its own.
+
+    Raises UsageError where ``path`` is a folder or a device, which a rename would replace or fail on.
+    """
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path}: is a {'folder' if path.is_dir() else 'device'}, expected the name of a file")
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """A name beside ``path`` to write to. Its file takes the place of ``path`` when all went well, else it goes.
+
+    Any OSError of the block is taken for one of writing, and raised as one that names ``path``.
+    """
     file = Path(path)
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    unfinished = beside(file)
     try:
         with contextlib.ExitStack() as cleanup:
-            cleanup.callback(beside.unlink, missing_ok=True)
-            beside.write_bytes(data)
-            beside.replace(file)
+            cleanup.callback(unfinished.unlink, missing_ok=True)
+            yield unfinished
+            unfinished.replace(file)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(file)) from error
+        raise OSError(error.errno, error.strerror or str(error), str(file)) from error
+
+
+def write_whole(path: str | Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, or leave what was there. Raises OSError that names the file."""
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(data)

@@ -94,12 +94,26 @@ def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "-"
 
 
-def _table(title: str, *columns: str) -> Table:
-    """First column left, figures right."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, title_style="bold", header_style="dim")
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
-    return table
+class Section:
+    """A heading and a table below it: the first column left, figures right."""
+
+    def __init__(self, title: str, *columns: str) -> None:
+        self.title = title
+        self.columns = columns
+        self.rows: list[tuple[str, ...]] = []
+
+    def add(self, *cells: str) -> None:
+        self.rows.append(cells)
+
+    def print(self, console: Console) -> None:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for i, column in enumerate(self.columns):
+            table.add_column(column, justify="right" if i else "left", no_wrap=True)
+        for row in self.rows:
+            table.add_row(*row)
+        console.print()
+        console.print(self.title, style="bold", soft_wrap=True)
+        console.print(table)
 
 
 def _print_metadata(console: Console, name: str, metadata: Metadata) -> None:
@@ -125,12 +139,11 @@ def _print_metadata(console: Console, name: str, metadata: Metadata) -> None:
 def _print_stats(console: Console, stats: Stats) -> None:
     for line in _summary(stats):
         console.print(line, soft_wrap=True)
-    tables = [_operations(stats), _sizes(stats), _lifetimes(stats), _top_sizes(stats), _threads(stats)]
+    sections = [_operations(stats), _sizes(stats), _lifetimes(stats), _top_sizes(stats), _threads(stats)]
     if stats.reallocs.grows + stats.reallocs.shrinks + stats.reallocs.same:
-        tables += [_growth(stats), _chains(stats)]
-    for table in tables:
-        console.print()
-        console.print(table)
+        sections += [_growth(stats), _chains(stats)]
+    for section in sections:
+        section.print(console)
 
 
 def _summary(stats: Stats) -> list[str]:
@@ -139,8 +152,8 @@ def _summary(stats: Stats) -> list[str]:
         f"{_bytes(stats.born_bytes)}, {stats.distinct_sizes:,} different sizes",
         _peak_line(stats.peak, stats.most_blocks),
         f"Survivors {stats.survivor_bytes:,} bytes ({_bytes(stats.survivor_bytes)}) in {stats.survivors:,} blocks",
-        f"Deaths    {stats.deaths:,}, cross-thread {stats.cross_deaths:,} ({_share(stats.cross_deaths, stats.deaths)}); "
-        f"{len(stats.threads):,} threads",
+        f"Deaths    {stats.deaths:,}, cross-thread {stats.cross_deaths:,} "
+        f"({_share(stats.cross_deaths, stats.deaths)}); {len(stats.threads):,} threads",
         f"Lifetimes {_percentiles(stats.lifetimes)} operations",
     ]
     if stats.lifetimes_ns is not None:
@@ -169,36 +182,34 @@ def _percentiles(spread: Spread, timed: bool = False) -> str:
     return f"median {say(spread.p50)}, 90 % {say(spread.p90)}, 99 % {say(spread.p99)}, longest {say(spread.max)}"
 
 
-def _operations(stats: Stats) -> Table:
-    table = _table("Operations", "kind", "calls", "share", "failed", "bytes asked", "mean")
+def _operations(stats: Stats) -> Section:
+    section = Section("Operations", "kind", "calls", "share", "failed", "bytes asked", "mean")
     for kind, row in stats.kinds.items():
         if row.calls:
             served = row.calls - row.failed
             mean = f"{row.bytes / served:,.1f}" if served and row.bytes else ""
             asked = f"{row.bytes:,}" if row.bytes else ""
             share = "" if kind.startswith("thread") else _share(row.calls, stats.operations)
-            table.add_row(kind, f"{row.calls:,}", share, f"{row.failed:,}" if row.failed else "", asked, mean)
+            section.add(kind, f"{row.calls:,}", share, f"{row.failed:,}" if row.failed else "", asked, mean)
     if stats.free_null:
-        table.add_row("  free(NULL)", f"{stats.free_null:,}", _share(stats.free_null, stats.operations))
+        section.add("  free(NULL)", f"{stats.free_null:,}", _share(stats.free_null, stats.operations))
     if stats.reallocs.to_zero:
-        table.add_row(
-            "  realloc(p, 0)", f"{stats.reallocs.to_zero:,}", _share(stats.reallocs.to_zero, stats.operations)
-        )
-    return table
+        section.add("  realloc(p, 0)", f"{stats.reallocs.to_zero:,}", _share(stats.reallocs.to_zero, stats.operations))
+    return section
 
 
 def _class_name(entry: Class) -> str:
     return f"{entry.low:,}" if entry.low == entry.high else f"{entry.low:,} - {entry.high:,}"
 
 
-def _sizes(stats: Stats) -> Table:
-    table = _table("Sizes", "bytes", "births", "share", "bytes asked", "share", "survivors", "their bytes")
+def _sizes(stats: Stats) -> Section:
+    section = Section("Sizes", "bytes", "births", "share", "bytes asked", "share", "survivors", "their bytes")
     left = {entry.low: entry for entry in stats.survivors_by_size}
     born = {entry.low: entry for entry in stats.sizes}
     for low in sorted({*left, *born}):
         entry = born.get(low, Class(low, left[low].high if low in left else low, 0, 0))
         asked, there = entry.bytes or 0, left.get(low)
-        table.add_row(
+        section.add(
             _class_name(entry),
             f"{entry.blocks:,}",
             _share(entry.blocks, stats.births),
@@ -207,11 +218,11 @@ def _sizes(stats: Stats) -> Table:
             f"{there.blocks:,}" if there else "",
             f"{there.bytes:,}" if there else "",
         )
-    return table
+    return section
 
 
-def _lifetimes(stats: Stats) -> Table:
-    table = _table(
+def _lifetimes(stats: Stats) -> Section:
+    section = Section(
         "Lifetimes of the dead, ages of survivors", "operations", "died", "share", "survivors", "their bytes"
     )
     died = {entry.low: entry for entry in stats.lifetimes.classes}
@@ -220,52 +231,52 @@ def _lifetimes(stats: Stats) -> Table:
         gone, there = died.get(low), old.get(low)
         entry = gone or there
         assert entry is not None
-        table.add_row(
+        section.add(
             _class_name(entry),
             f"{gone.blocks:,}" if gone else "",
             _share(gone.blocks, stats.deaths) if gone else "",
             f"{there.blocks:,}" if there else "",
             f"{there.bytes:,}" if there else "",
         )
-    return table
+    return section
 
 
-def _top_sizes(stats: Stats) -> Table:
-    table = _table("Top sizes", "by births", "births", "share", "by bytes", "bytes asked", "share")
+def _top_sizes(stats: Stats) -> Section:
+    section = Section("Top sizes", "by births", "births", "share", "by bytes", "bytes asked", "share")
 
     def half(size: Size, part: int, whole: int) -> list[str]:
         return [f"{size.size:,}", f"{part:,}", _share(part, whole)]
 
     for frequent, large in zip(stats.top_by_births, stats.top_by_bytes, strict=True):
-        table.add_row(*half(frequent, frequent.births, stats.births), *half(large, large.bytes, stats.born_bytes))
-    return table
+        section.add(*half(frequent, frequent.births, stats.births), *half(large, large.bytes, stats.born_bytes))
+    return section
 
 
-def _threads(stats: Stats) -> Table:
+def _threads(stats: Stats) -> Section:
     title = "Threads" if len(stats.threads) <= THREADS else f"Threads (the busiest {THREADS} of {len(stats.threads):,})"
-    table = _table(
+    section = Section(
         title, "thread", "calls", "births", "bytes asked", "deaths", "cross-thread", "survivors", "their bytes"
     )
     for t in stats.threads[:THREADS]:
         figures = (t.calls, t.births, t.born_bytes, t.deaths, t.cross, t.left, t.left_bytes)
-        table.add_row(str(t.thread), *(f"{figure:,}" for figure in figures))
-    return table
+        section.add(str(t.thread), *(f"{figure:,}" for figure in figures))
+    return section
 
 
-def _growth(stats: Stats) -> Table:
+def _growth(stats: Stats) -> Section:
     reallocs = stats.reallocs
     title = f"Reallocs: {reallocs.grows:,} grow, {reallocs.shrinks:,} shrink, {reallocs.same:,} keep the size"
-    table = _table(title, "new / old size", "grows", "share")
+    section = Section(title, "new / old size", "grows", "share")
     for name, count in reallocs.growth.items():
         if count:
-            table.add_row(name, f"{count:,}", _share(count, reallocs.grows))
-    return table
+            section.add(name, f"{count:,}", _share(count, reallocs.grows))
+    return section
 
 
-def _chains(stats: Stats) -> Table:
+def _chains(stats: Stats) -> Section:
     chains = stats.reallocs.chains
     title = f"Realloc chains: {chains.count:,} blocks; reallocs {_percentiles(chains)}"
-    table = _table(title, "object", "reallocs", "born with", "last size")
+    section = Section(title, "object", "reallocs", "born with", "last size")
     for chain in stats.reallocs.longest[:5]:
-        table.add_row(f"{chain.object:,}", f"{chain.reallocs:,}", f"{chain.born:,}", f"{chain.last:,}")
-    return table
+        section.add(f"{chain.object:,}", f"{chain.reallocs:,}", f"{chain.born:,}", f"{chain.last:,}")
+    return section

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from alloclab.files import whole_file
 from alloclab.native import ffi, lib
 from alloclab.trace.columns import NAMES, borrow, check_fault
 from alloclab.trace.parquet import Trace
@@ -70,15 +71,9 @@ class CompiledTrace:
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Head, entries and padding, as ``alloclab-replay`` reads them; the file appears whole or not at all."""
-        path = Path(path)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with beside.open("wb") as file:
-                file.write(self.head().data)
-                file.write(self.entries.data)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with whole_file(Path(path)) as unfinished, unfinished.open("wb") as file:
+            file.write(self.head().data)
+            file.write(self.entries.data)
 
 
 def compile_trace(trace: Trace) -> CompiledTrace:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from alloclab.errors import TraceError
+from alloclab.files import beside
 from alloclab.trace.model import (
     ADDRESS_FIELD,
     NO_OBJECT,
@@ -82,10 +84,15 @@ class TraceWriter:
         self._stacks: list[pa.ListArray] | None = [] if stack else None
         self._fill = 0
         self.rows = 0
-        self._beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        self._beside = beside(self.path)
 
     def __enter__(self) -> TraceWriter:
-        self._writer = pq.ParquetWriter(
+        with self._naming_the_file():
+            self._writer = self._create()
+        return self
+
+    def _create(self) -> pq.ParquetWriter:
+        return pq.ParquetWriter(
             self._beside,
             self._schema,
             compression="zstd",
@@ -93,7 +100,14 @@ class TraceWriter:
             use_dictionary=[name for name in self._names if name not in _DELTA_COLUMNS],
             column_encoding={name: "DELTA_BINARY_PACKED" for name in self._names if name in _DELTA_COLUMNS},
         )
-        return self
+
+    @contextlib.contextmanager
+    def _naming_the_file(self) -> Iterator[None]:
+        """pyarrow's errors do not say which file they are about."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, os.strerror(error.errno or errno.EIO), str(self.path)) from error
 
     def write(self, events: Events) -> None:
         """Append a block. Raises ValueError where a column is missing or has another length."""
@@ -119,7 +133,8 @@ class TraceWriter:
         if self._stacks is not None:
             columns.append(pa.chunked_array(self._stacks, STACK_FIELD.type))
             self._stacks.clear()
-        self._writer.write_table(pa.table(columns, schema=self._schema))
+        with self._naming_the_file():
+            self._writer.write_table(pa.table(columns, schema=self._schema))
         self._fill = 0
 
     def __exit__(
@@ -127,22 +142,20 @@ class TraceWriter:
     ) -> None:
         try:
             if kind is None:
-                if self._fill:
-                    self._flush()
-                text = json.dumps(dataclasses.asdict(self.metadata))
-                self._writer.add_key_value_metadata({METADATA_KEY: text})
-                self._writer.close()
-                self._beside.replace(self.path)
+                with self._naming_the_file():
+                    self._finish()
         finally:
             if self._beside.exists():
-                _close_quietly(self._writer)
+                with contextlib.suppress(OSError):  # a full disk refuses the footer too; the first error is the one
+                    self._writer.close()
                 self._beside.unlink(missing_ok=True)
 
-
-def _close_quietly(writer: pq.ParquetWriter) -> None:
-    """Closing writes a footer; on a full disk that fails once more, and the first error is the one to show."""
-    with contextlib.suppress(OSError):
-        writer.close()
+    def _finish(self) -> None:
+        if self._fill:
+            self._flush()
+        self._writer.add_key_value_metadata({METADATA_KEY: json.dumps(dataclasses.asdict(self.metadata))})
+        self._writer.close()
+        self._beside.replace(self.path)
 
 
 _DTYPES: dict[str, npt.DTypeLike] = {
