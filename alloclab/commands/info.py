@@ -48,7 +48,7 @@ def command(trace: Path, as_json: bool) -> None:
     problems = validate(source)
     stats = None if problems else summarize(source)
     if as_json:
-        click.echo(json.dumps(_to_json(trace, source.metadata, problems, stats), indent=2))
+        click.echo(json.dumps(_to_json(trace, len(source), source.metadata, problems, stats), indent=2))
     else:
         console = Console(highlight=False)
         if not console.is_terminal:
@@ -63,15 +63,17 @@ def command(trace: Path, as_json: bool) -> None:
         raise TraceError(f"{trace}: invalid trace, {problems.total} problems: {kinds}; first {problems[0]}")
 
 
-def _to_json(path: Path, metadata: Metadata, problems: Problems, stats: Stats | None) -> dict[str, object]:
+def _to_json(path: Path, events: int, metadata: Metadata, problems: Problems, stats: Stats | None) -> dict[str, object]:
+    """The figures of :class:`Stats` stand at the top, by their names; they are not there for an invalid trace."""
     return {
         "schema": 1,
         "trace": str(path),
+        "events": events,
         "metadata": dataclasses.asdict(metadata),
         "valid": not problems,
         "problems": [dataclasses.asdict(problem) for problem in problems],
         "problem_counts": problems.counts,
-        "stats": None if stats is None else stats.to_json(),
+        **({} if stats is None else stats.to_json()),
     }
 
 
@@ -148,7 +150,7 @@ def _print_stats(console: Console, stats: Stats) -> None:
 
 def _summary(stats: Stats) -> list[str]:
     lines = [
-        f"{stats.rows:,} events, {stats.operations:,} operations; {stats.births:,} blocks asked for "
+        f"{stats.events:,} events, {stats.operations:,} operations; {stats.births:,} blocks asked for "
         f"{_bytes(stats.born_bytes)}, {stats.distinct_sizes:,} different sizes",
         _peak_line(stats.peak, stats.most_blocks),
         f"Survivors {stats.survivor_bytes:,} bytes ({_bytes(stats.survivor_bytes)}) in {stats.survivors:,} blocks",

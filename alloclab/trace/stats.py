@@ -152,7 +152,7 @@ class Clock:
 class Stats:
     """All figures; the module's docstring defines the words."""
 
-    rows: int
+    events: int
     operations: int
     kinds: dict[str, Kind]
     free_null: int
@@ -210,7 +210,7 @@ def _collect(stats: Any) -> Stats:
     timed = _array(stats.life_ns, np.uint64)
     threads = _threads(stats, survivors, survivor_bytes)
     return Stats(
-        rows=stats.rows,
+        events=stats.rows,
         operations=operations,
         kinds={op.label: Kind(stats.calls[op], stats.failed[op], stats.asked[op]) for op in Op},
         free_null=stats.free_null,
