@@ -26,14 +26,15 @@ def _pareto(rng: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
 
 
 def _tiny(rng: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
-    tiny = rng.integers(8, 129, count)
+    small = rng.integers(8, 129, count)
     large = rng.integers(1 << 17, 1 << 22, count)
-    return np.where(rng.random(count) < 0.001, large, tiny)
+    sizes: npt.NDArray[np.int64] = np.where(rng.random(count) < 0.001, large, small)
+    return sizes
 
 
 def _mixed(rng: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
-    sizes = np.exp2(rng.normal(6.0, 2.0, count).clip(0, 22))
-    return sizes.astype(np.int64)
+    sizes: npt.NDArray[np.int64] = np.exp2(rng.normal(6.0, 2.0, count).clip(0, 22)).astype(np.int64)
+    return sizes
 
 
 SIZES: dict[str, Draw] = {

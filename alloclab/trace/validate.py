@@ -57,7 +57,7 @@ def validate(trace: Trace, limit: int = LIMIT) -> Problems:
         raise MemoryError("no memory to validate a trace")
     checker = ffi.gc(checker, lib.al_checker_destroy)
     found: list[Problem] = []
-    buffer = ffi.new("al_problem[]", limit)
+    buffer = ffi.new("al_finding[]", limit)
     first = 0
     for events in trace.blocks(NAMES):
         if not lib.al_checker_add(checker, borrow(events), buffer, limit - len(found)):

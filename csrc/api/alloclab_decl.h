@@ -65,10 +65,10 @@ void al_entries_free(struct al_op *entries);
 
 /* --- trace: validator --- */
 
-typedef struct al_problem {
+typedef struct al_finding {
     uint64_t row;
     uint32_t fault;
-} al_problem;
+} al_finding;
 
 typedef struct al_checker {
     uint64_t counts[AL_FAULTS];
@@ -77,7 +77,7 @@ typedef struct al_checker {
 } al_checker;
 bool al_checker_init(al_checker *checker);
 void al_checker_destroy(al_checker *checker);
-bool al_checker_add(al_checker *checker, const al_events *events, al_problem *problems, size_t capacity);
+bool al_checker_add(al_checker *checker, const al_events *events, al_finding *problems, size_t capacity);
 
 /* --- trace: histories and statistics --- */
 

@@ -19,7 +19,7 @@ void al_checker_destroy(al_checker *checker) {
 static void report(al_checker *checker, size_t row, al_fault fault) {
     checker->counts[fault]++;
     if (checker->found < checker->capacity)
-        checker->problems[checker->found++] = (al_problem){.row = row, .fault = fault};
+        checker->problems[checker->found++] = (al_finding){.row = row, .fault = fault};
 }
 
 /* What a row says by itself. */
@@ -74,7 +74,7 @@ static bool check_thread(al_checker *checker, const al_events *events, size_t i)
     return al_addrmap_put(&checker->threads, key, known | (op == AL_EVENT_THREAD_EXIT ? GONE : STARTED), &previous);
 }
 
-bool al_checker_add(al_checker *checker, const al_events *events, al_problem *problems, size_t capacity) {
+bool al_checker_add(al_checker *checker, const al_events *events, al_finding *problems, size_t capacity) {
     checker->problems = problems;
     checker->capacity = capacity;
     checker->found = 0;
