@@ -192,6 +192,11 @@ static void run_all(const char *name, const char *const *settings) {
 
 int main(void) {
     run_all("bump", (const char *const[]){"", "top_pad=0", NULL});
+    run_all("fit", (const char *const[]){"", "policy=first,order=lifo", "policy=next,order=address,top_pad=0",
+                                         "policy=worst,order=fifo,trim_threshold=0,top_pad=0",
+                                         "policy=first,order=fifo,coalesce=deferred,mmap_threshold=4KiB",
+                                         "policy=best,order=lifo,coalesce=never,mmap_threshold=1GiB",
+                                         "policy=next,order=lifo,coalesce=deferred,mmap_threshold=0", NULL});
     explain_wrong_options();
     return 0;
 }
