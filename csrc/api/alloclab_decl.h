@@ -410,3 +410,18 @@ typedef struct al_workload {
 int al_workload_open(al_workload *workload, const uint8_t *data, uint64_t bytes, uint64_t page);
 void al_workload_destroy(al_workload *workload);
 int al_workload_run(al_workload *workload, al_import_rows *rows);
+
+/* --- replay: in process --- */
+
+typedef enum al_pass { AL_PASS_VERIFY, AL_PASS_MEMORY, AL_PASS_CALLS, AL_PASS_TIME } al_pass;
+
+typedef struct al_job {
+    const struct al_ops_head *head;
+    const struct al_op *entries;
+    size_t entry_room;
+    al_pass pass;
+    bool touch;
+    uint32_t samples, warm_passes;
+} al_job;
+size_t al_job_text_bytes(const al_job *job);
+size_t al_replay_in_process(const al_job *job, const char *allocator, const char *options, char *out);

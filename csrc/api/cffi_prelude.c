@@ -11,3 +11,4 @@
 #include "trace/check.h"
 #include "trace/stats.h"
 #include "trace/synth.h"
+#include "replay/inprocess.h"

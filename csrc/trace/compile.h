@@ -1,4 +1,4 @@
-/* From a trace's rows to the flat array that the replay loop walks (replay/ops.h says what it holds).
+/* From a trace's rows to the flat array that the replay loop walks (ops.h says what it holds).
  *
  * Alignments: a replay can only ask for powers of two, so others are rounded up to the next one, as glibc's memalign does;
  * 0 becomes 1. Ticks: one before the first operation that comes at least a millisecond after the last tick; the clock

@@ -1,0 +1,156 @@
+"""Replay a compiled trace on an allocator: trace x allocator x settings -> :class:`RawRun`.
+
+Two ways. *Process*: the program ``alloclab-replay`` with the allocator preloaded; any library and the system's own
+malloc under the same loop, with no Python heap in the figures. *In process*: a laboratory's allocator in a window of
+this process; quick. Each pass runs by itself, so that none disturbs another:
+
+    verify   fill and check contents, overlap, alignment, calloc zero; a trace that fails it gets no figures
+    calls    system calls and mapped bytes, exact after every operation; the ledger of glass boxes
+    memory   what is resident, sampled; page faults
+    time     nothing watched; CPU time
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from alloclab.errors import ReplayError, UsageError
+from alloclab.replay import inprocess, process
+from alloclab.replay.run import (
+    IN_PROCESS,
+    MODE,
+    PROCESS,
+    Lines,
+    Pass,
+    RawRun,
+    Settings,
+    Timeline,
+    UnmeasuredError,
+    group_of,
+    timeline_of,
+)
+from alloclab.result import Value
+
+if TYPE_CHECKING:
+    from alloclab.allocators import Allocator
+    from alloclab.trace.compile import CompiledTrace
+
+__all__ = ["MODE", "RawRun", "Settings", "Timeline", "UnmeasuredError", "count_instructions", "examine", "time_once"]
+
+_DEFAULT = Settings()
+
+
+def examine(compiled: CompiledTrace, allocator: Allocator, settings: Settings = _DEFAULT) -> RawRun:
+    """Verify, then measure memory and calls; times nothing (:func:`time_once`).
+
+    An allocator that fails or crashes yields a run with a ``failure`` and no figures; one that is no malloc at all, or
+    cannot be run, raises ReplayError.
+    """
+    _check(allocator, settings)
+    if allocator.kind == "null":
+        return _examine_null(compiled, allocator, settings)
+    run_pass = _runner(settings)
+    try:
+        verdict = run_pass("verify", compiled, allocator, settings).words.get("failure")
+        if verdict is not None:
+            return _run(compiled, allocator, settings, failure=verdict)
+        memory = run_pass("memory", compiled, allocator, settings)
+        calls = memory if settings.in_process else run_pass("calls", compiled, allocator, settings)
+    except process.CrashError as crash:
+        return _run(compiled, allocator, settings, failure=str(crash))
+    figures, missing = _gather(memory, calls)
+    _add_instructions(compiled, allocator, settings, figures, missing)
+    timeline = timeline_of([memory, calls])
+    return _run(compiled, allocator, settings, verified=True, figures=figures, missing=missing, timeline=timeline)
+
+
+def time_once(compiled: CompiledTrace, allocator: Allocator, settings: Settings = _DEFAULT) -> float:
+    """CPU time in ns per operation: the first pass of a fresh process (or heap, in process), or the best of
+    ``settings.warm`` passes after it. One measurement, for interleaving with its rivals. Raises ReplayError."""
+    _check(allocator, settings)
+    if compiled.operations == 0:
+        raise ReplayError(f"{compiled.name}: no operations to time")
+    try:
+        lines = _runner(settings)("time", compiled, allocator, settings)
+    except process.CrashError as crash:
+        raise ReplayError(f"{allocator.spec}: on {compiled.name} it {crash}") from crash
+    first, *warm = lines.passes_ns
+    return min(warm, default=first) / compiled.operations
+
+
+def count_instructions(compiled: CompiledTrace, allocator: Allocator, settings: Settings = _DEFAULT) -> Value:
+    """Instructions per operation of one pass, the loop's own included, out of process. They repeat, unlike times.
+
+    Counted by callgrind; a virtual machine has no hardware counters to speak of.
+    """
+    if compiled.operations == 0:
+        return Value(None, "instructions", reason="no operations")
+    try:
+        counted = process.count_instructions(compiled, allocator, settings)
+    except UnmeasuredError as why:
+        return Value(None, "instructions", reason=str(why))
+    return Value(counted / compiled.operations, "instructions")
+
+
+def _examine_null(compiled: CompiledTrace, allocator: Allocator, settings: Settings) -> RawRun:
+    figures: dict[str, float] = {"at_peak_live": compiled.peak_live_bytes, "at_end_live": compiled.end_live_bytes}
+    missing = {"all": "the null allocator only counts", "time": "not timed", "instructions": "not counted"}
+    _add_instructions(compiled, allocator, settings, figures, missing)
+    return _run(compiled, allocator, settings, figures=figures, missing=missing)
+
+
+def _add_instructions(
+    compiled: CompiledTrace,
+    allocator: Allocator,
+    settings: Settings,
+    figures: dict[str, float],
+    missing: dict[str, str],
+) -> None:
+    if not settings.instructions:
+        return
+    counted = count_instructions(compiled, allocator, settings)
+    if counted.value is None:
+        missing["instructions"] = counted.reason or "not counted"
+    else:
+        figures["instructions_per_op"] = counted.value
+
+
+def _check(allocator: Allocator, settings: Settings) -> None:
+    if settings.in_process and allocator.kind not in ("lab", "null"):
+        raise UsageError(f"{allocator.spec}: only the laboratory's own allocators can be replayed in process")
+
+
+def _runner(settings: Settings) -> Callable[[Pass, CompiledTrace, Allocator, Settings], Lines]:
+    return inprocess.run_pass if settings.in_process else process.run_pass
+
+
+def _run(
+    compiled: CompiledTrace, allocator: Allocator, settings: Settings, *, verified: bool = False, **what: Any
+) -> RawRun:
+    return RawRun(
+        trace=compiled.name,
+        allocator=allocator.spec,
+        ops=compiled.operations,
+        way=IN_PROCESS if settings.in_process else PROCESS,
+        touch=settings.touch,
+        thp=settings.thp,
+        verified=verified,
+        **what,
+    )
+
+
+def _gather(memory: Lines, calls: Lines) -> tuple[dict[str, float], dict[str, str]]:
+    """Figures of both passes, and why some are missing. Where both know one, calls repeats exactly and has the say; but
+    its signals cause page faults. The kernel's high-water mark can lag behind what a sample saw."""
+    figures = memory.numbers | calls.numbers | {"minor_faults": memory.numbers["minor_faults"]}
+    sampled = figures["peak_sampled_resident"]
+    figures["peak_resident"] = max(figures.get("peak_resident", 0), sampled)
+    missing = {"time": "not timed", "instructions": "not counted", "ledger": "not a glass box: it keeps no ledger"}
+    uncounted = calls.words.get("uncounted")
+    if uncounted is not None:
+        missing["calls"] = uncounted
+        figures = {
+            name: value for name, value in figures.items() if group_of(name) != "calls" or name.endswith("_live")
+        }
+    return figures, missing

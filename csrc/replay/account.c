@@ -1,0 +1,117 @@
+#include "replay/account.h"
+
+#include "base/align.h"
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+
+static al_prot rights(uint64_t prot) {
+    return (prot & (PROT_READ | PROT_WRITE)) == (PROT_READ | PROT_WRITE) ? AL_PROT_READ_WRITE : AL_PROT_NONE;
+}
+
+static void look_at_peaks(al_account *account) {
+    al_counters *c = &account->counters;
+    al_vma_sums all = al_vma_all(&account->vmas);
+    c->mapped = all.mapped;
+    c->reserved = all.reserved;
+    c->vmas = all.count;
+    c->peak_mapped = al_max(c->peak_mapped, c->mapped);
+    c->peak_reserved = al_max(c->peak_reserved, c->reserved);
+    c->peak_vmas = al_max(c->peak_vmas, c->vmas);
+}
+
+static bool ready(al_account *account) {
+    if (al_vma_prepare(&account->vmas) != 0) account->lost = true;
+    return !account->lost;
+}
+
+void al_account_init(al_account *account, uintptr_t program_break) {
+    *account = (al_account){.program_break = program_break};
+    al_own_init(&account->own, &al_os_linux);
+    al_vma_init(&account->vmas, &account->own);
+}
+
+void al_account_had(al_account *account, uintptr_t start, uintptr_t end, al_prot prot, bool heap) {
+    if (start >= end || !ready(account)) return;
+    al_vma_set(&account->vmas, start, end, prot, heap);
+    look_at_peaks(account);
+}
+
+static uintptr_t page_up(uintptr_t x) { return al_align_up(x, al_os_linux.page_size()); }
+
+/* The result is the break as it is now, moved or not. The heap's VMA ends with the page that holds it. */
+static size_t moved_break(al_account *account, uintptr_t now) {
+    uintptr_t before = account->program_break;
+    account->program_break = now;
+    if (page_up(now) > page_up(before)) al_vma_set(&account->vmas, page_up(before), page_up(now), AL_PROT_READ_WRITE, true);
+    if (page_up(now) < page_up(before)) al_vma_clear(&account->vmas, page_up(now), page_up(before));
+    return now > before ? now - before : before - now;
+}
+
+static void moved_mapping(al_account *account, const uint64_t *a, uintptr_t to) {
+    al_vma from;
+    al_prot prot = al_vma_after(&account->vmas, a[0], &from) && from.start <= a[0] ? from.prot : AL_PROT_READ_WRITE;
+    if (!(a[3] & MREMAP_DONTUNMAP)) al_vma_clear(&account->vmas, a[0], page_up(a[0] + a[1]));
+    if (!ready(account)) return;
+    al_vma_set(&account->vmas, to, page_up(to + a[2]), prot, false);
+}
+
+static int kind_of(long number) {
+    switch (number) {
+    case SYS_brk:
+        return AL_CALL_BRK;
+    case SYS_mmap:
+        return AL_CALL_MMAP;
+    case SYS_munmap:
+        return AL_CALL_MUNMAP;
+    case SYS_mremap:
+        return AL_CALL_MREMAP;
+    case SYS_madvise:
+        return AL_CALL_MADVISE;
+    case SYS_mprotect:
+        return AL_CALL_MPROTECT;
+    default:
+        return AL_CALL_KINDS;
+    }
+}
+
+void al_account_call(al_account *account, long number, const uint64_t a[6], int64_t result) {
+    int kind = kind_of(number);
+    if (kind == AL_CALL_KINDS) return;
+    al_counters *c = &account->counters;
+    c->calls[kind]++;
+    bool failed = kind == AL_CALL_BRK ? a[0] != 0 && (uint64_t)result != a[0] : result < 0 && result >= -4095;
+    if (failed) {
+        c->failed[kind]++;
+        return;
+    }
+    if (!ready(account)) return;
+    switch (kind) {
+    case AL_CALL_BRK:
+        c->bytes[kind] += moved_break(account, (uintptr_t)result);
+        break;
+    case AL_CALL_MMAP:
+        c->bytes[kind] += a[1];
+        al_vma_set(&account->vmas, (uintptr_t)result, page_up((uintptr_t)result + a[1]), rights(a[2]), false);
+        break;
+    case AL_CALL_MUNMAP:
+        c->bytes[kind] += a[1];
+        al_vma_clear(&account->vmas, a[0], page_up(a[0] + a[1]));
+        break;
+    case AL_CALL_MREMAP:
+        c->bytes[kind] += a[2];
+        moved_mapping(account, a, (uintptr_t)result);
+        break;
+    case AL_CALL_MPROTECT:
+        c->bytes[kind] += a[1];
+        al_vma_protect(&account->vmas, a[0], page_up(a[0] + a[1]), rights(a[2]));
+        break;
+    default:
+        c->bytes[kind] += a[1];
+    }
+    look_at_peaks(account);
+}

@@ -1,0 +1,54 @@
+#include "replay/null.h"
+
+#include "replay/room.h"
+
+enum { RING_BYTES = 1 << 20 };
+
+bool al_null_init(al_null *null, size_t largest) {
+    *null = (al_null){.ring = al_room_take(RING_BYTES, 1), .large = al_room_take(largest, 0)};
+    return null->ring != NULL && null->large != NULL;
+}
+
+/* Not inlined: a malloc costs a call. */
+__attribute__((noinline)) static void *null_malloc(void *self, size_t bytes) {
+    al_null *null = self;
+    null->mallocs++;
+    if (bytes > RING_BYTES) return bytes > PTRDIFF_MAX ? NULL : null->large;
+    size_t whole = al_align_up(bytes, AL_MIN_ALIGNMENT);
+    size_t at = null->at + whole <= RING_BYTES ? null->at : 0;
+    null->at = at + whole;
+    return null->ring + at;
+}
+
+__attribute__((noinline)) static void null_free(void *self, void *block) {
+    al_null *null = self;
+    null->frees += block != NULL;
+}
+
+static void *null_memalign(void *self, size_t alignment, size_t bytes) {
+    (void)alignment;
+    return null_malloc(self, bytes);
+}
+
+static void *null_realloc(void *self, void *block, size_t bytes) {
+    null_free(self, block);
+    return null_malloc(self, bytes);
+}
+
+static const al_calls null_calls = {
+    .malloc = null_malloc,
+    .calloc = null_malloc,
+    .memalign = null_memalign,
+    .realloc = null_realloc,
+    .free = null_free,
+};
+
+static const al_watch nobody = {NULL, NULL};
+
+void al_loop_null(void *self, const al_ops *ops, size_t touch_page) {
+    al_replay(&null_calls, self, &nobody, NULL, ops, touch_page);
+}
+
+al_target al_null_target(al_null *null) {
+    return (al_target){.calls = &null_calls, .self = null, .loop = al_loop_null};
+}

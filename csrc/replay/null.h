@@ -1,0 +1,18 @@
+/* The null allocator: it only counts, so its row is what the loop itself costs. Blocks come from 1 MiB that is used over and
+ * over, those that do not fit from one larger range; they overlap, and hold nothing. */
+#ifndef AL_REPLAY_NULL_H
+#define AL_REPLAY_NULL_H
+
+#include "replay/loop.h"
+
+typedef struct al_null {
+    char *ring, *large;
+    size_t at;
+    uint64_t mallocs, frees;
+} al_null;
+
+bool al_null_init(al_null *null, size_t largest); /* largest block that will be asked for; false: no memory */
+al_target al_null_target(al_null *null);
+void al_loop_null(void *self, const al_ops *ops, size_t touch_page); /* its loop; instruction counters know the name */
+
+#endif
