@@ -23,14 +23,12 @@ from alloclab.result import Value
 
 __all__ = ["METRICS", "Metric", "measure", "metric"]
 
-Better = Literal["lower", "higher", "neither"]
+Better = Literal["lower", "higher"]
 
 
 @dataclass(frozen=True)
 class Metric:
     """A measure. ``compute`` never raises: what was not measured is a Value of None with the reason.
-
-    ``better``: which way is better; "neither" for what is a property of the trace, or of a design.
     """
 
     name: str

@@ -6,7 +6,7 @@ from alloclab.measure import metric
 from alloclab.replay import RawRun
 
 
-@metric("bytes", better="neither")
+@metric("bytes")
 def ledger_live(run: RawRun) -> float:
     """Bytes that the program asked for and holds, at the first peak of live."""
     run.figure("at_peak_ledger_usable")

@@ -6,7 +6,7 @@ from alloclab.measure import metric
 from alloclab.replay import RawRun
 
 
-@metric("bytes", better="neither")
+@metric("bytes")
 def peak_live_bytes(run: RawRun) -> float:
     """Largest sum of the bytes that the program asked for and had not freed: a property of the trace."""
     return run.figure("at_peak_live")
