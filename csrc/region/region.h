@@ -107,8 +107,8 @@ int al_regions_brk(al_regions *regions, intptr_t delta, void **old_break);
 int al_regions_mmap(al_regions *regions, void *hint, size_t bytes, al_prot prot, al_placement placement, void **out);
 /* Any page-aligned part of what is mapped; holes are allowed, as in the system call. */
 int al_regions_munmap(al_regions *regions, void *addr, size_t bytes);
-/* In place if the mapping shrinks, or ends at the end of its VMA with free pages above; else, if may_move, elsewhere
- * (top-down first gap). EFAULT unless all of it lies in one VMA. */
+/* In place if the mapping shrinks or the pages above it are free; else, if may_move, elsewhere (top-down first gap).
+ * EFAULT unless all of it lies in one VMA. */
 int al_regions_mremap(al_regions *regions, void *addr, size_t old_bytes, size_t new_bytes, bool may_move, void **out);
 int al_regions_mprotect(al_regions *regions, void *addr, size_t bytes, al_prot prot);
 int al_regions_madvise(al_regions *regions, void *addr, size_t bytes, al_advice advice);

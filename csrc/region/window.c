@@ -151,18 +151,15 @@ static int move(al_regions *r, uintptr_t addr, size_t old_bytes, size_t new_byte
 
 static int remap(al_regions *r, uintptr_t addr, size_t old_bytes, size_t new_bytes, al_prot prot, bool may_move,
                  uintptr_t *at) {
-    al_vma vma;
     uintptr_t end = addr + old_bytes;
     int error = 0;
     if (new_bytes < old_bytes) {
         error = give_back(r, addr + new_bytes, old_bytes - new_bytes);
     } else if (new_bytes > old_bytes) {
         size_t more = new_bytes - old_bytes;
-        bool last = al_vma_after(&r->vmas, addr, &vma) && vma.end == end;
-        if (last && is_free(r, end, more))
-            error = commit(r, end, more, prot);
-        else
+        if (!is_free(r, end, more))
             return may_move ? move(r, addr, old_bytes, new_bytes, prot, at) : ENOMEM;
+        error = commit(r, end, more, prot);
     }
     if (error == 0) *at = addr;
     return error;
