@@ -257,6 +257,8 @@ void *al_regions_own(al_regions *regions, size_t bytes);
 
 /* --- heaps and allocators --- */
 
+enum { AL_TUNABLES_MAX = 32 };
+
 typedef enum al_tunable_type { AL_TUNABLE_BYTES, AL_TUNABLE_COUNT, AL_TUNABLE_BOOL, AL_TUNABLE_CHOICE } al_tunable_type;
 
 typedef struct al_tunable {

@@ -1,0 +1,67 @@
+"""``alloclab list``: what there is to choose from, here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from alloclab.allocators import lab_allocators, libraries_found, resolve
+from alloclab.measure import METRICS
+from alloclab.trace.importers import importers
+
+
+def inventory() -> dict[str, Any]:
+    """The whole list, as JSON holds it."""
+    return {
+        "schema": 1,
+        "allocators": [dataclasses.asdict(lab) | {"library": str(lab.library)} for lab in lab_allocators()],
+        "system": "system",
+        "libraries": {name: str(resolve(name).preload) for name in libraries_found()},
+        "metrics": {m.name: {"unit": m.unit, "better": m.better, "help": m.help} for m in METRICS.values()},
+        "importers": [
+            {"name": i.name, "title": i.title, "extensions": list(i.extensions)} for i in importers().values()
+        ],
+    }
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _show(found: dict[str, Any], console: Console) -> None:
+    allocators = _table("Allocators", "name", "tunable", "default", "values", "")
+    for lab in found["allocators"]:
+        allocators.add_row(lab["name"], "", "", "", lab["summary"])
+        for t in lab["tunables"]:
+            allocators.add_row("", t["name"], t["default"], t["range"], t["help"])
+    allocators.add_row("system", "", "", "", "the malloc of this system's libc")
+    for name, path in found["libraries"].items():
+        allocators.add_row(name, "", "", "", path)
+    metrics = _table("Metrics", "name", "unit", "")
+    for name, metric in found["metrics"].items():
+        metrics.add_row(name, metric["unit"], metric["help"])
+    formats = _table("Importers", "name", "files", "")
+    for importer in found["importers"]:
+        formats.add_row(importer["name"], " ".join(importer["extensions"]), importer["title"])
+    for table in (allocators, metrics, formats):
+        console.print(table)
+        console.print()
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+def command(as_json: bool) -> None:
+    """List allocators with their tunables, reference libraries found here, metrics and importers."""
+    found = inventory()
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        _show(found, Console())
