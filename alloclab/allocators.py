@@ -112,7 +112,7 @@ def _tunable(c: Any) -> Tunable:
 @cache
 def lab_allocators() -> tuple[LabAllocator, ...]:
     """All that were built, in the order of allocators.def."""
-    found = []
+    found: list[LabAllocator] = []
     while (c := lib.al_allocators[len(found)]) != ffi.NULL:
         tunables = tuple(_tunable(c.tunables[i]) for i in range(c.tunable_count))
         found.append(LabAllocator(_text(c.name), _text(c.summary), tunables))
@@ -219,7 +219,7 @@ def _resolve_lab(name: str, options: str, env: Mapping[str, str]) -> Allocator:
 
 
 def _resolve_library(spec: str, env: Mapping[str, str]) -> Allocator:
-    found = Path(spec) if "/" in spec else _search(spec)
+    found = Path(spec) if "/" in spec or Path(spec).is_file() else _search(spec)
     if found is None:
         known = ["system", *(lab.name for lab in lab_allocators()), *libraries_found()]
         raise UsageError(f"unknown allocator {spec!r}: there is {', '.join(known)}, or the path of a library")
@@ -233,7 +233,9 @@ def _resolve_plain(spec: str, env: Mapping[str, str]) -> Allocator:
     if name in {lab.name for lab in lab_allocators()}:
         return _resolve_lab(name, options, env)
     if colon and "/" not in name:
-        raise UsageError(f"{spec}: only the laboratory's own allocators take tunables; a library's variables go in --env")
+        raise UsageError(
+            f"{spec}: only the laboratory's own allocators take tunables; a library's variables go in --env"
+        )
     if spec == "system":
         return Allocator(spec, "system", spec, env=env)
     if spec == "null":

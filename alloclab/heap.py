@@ -7,8 +7,8 @@
         heap.ledger()      # Ledger(usable=4008, metadata=32, cached=0, free=...)
         heap.walk()        # every piece of the heap, in order of address
 
-Addresses are ints; 0 is NULL, which a request gets that cannot be served. Misuse (a double free, a foreign address) does
-to this process what it would do to any.
+Addresses are ints; 0 is NULL, which a request gets that cannot be served. Misuse (a double free, a foreign address)
+does to this process what it would do to any.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ class Thread:
 class Heap:
     """An instance of a lab allocator.
 
-    ``tunables`` are the allocator's own (``alloclab list``): ints, bools or text such as ``"64KiB"``. ``limit`` refuses to
-    map more bytes than that, ``fail_call`` makes the n-th system call from now fail, ``log`` keeps :meth:`events`;
+    ``tunables`` are the allocator's own (``alloclab list``): ints, bools or text such as ``"64KiB"``. ``limit`` refuses
+    to map more bytes than that, ``fail_call`` makes the n-th system call from now fail, ``log`` keeps :meth:`events`;
     ``regions`` holds further settings of the region manager, by name (see :class:`alloclab.region.Regions`).
     """
 
@@ -134,7 +134,8 @@ class Heap:
         self._pointer = ffi.NULL
         self.allocator = lab_allocator(allocator)
         values, self.options = parse_tunables(allocator, _settings_text(tunables))
-        settings = config(limit_bytes=limit, fail_call=fail_call, log=log, **(regions or {}))
+        fields = {"limit_bytes": limit, "fail_call": fail_call, "log": log, **(regions or {})}
+        settings = config("window", **fields)
         error = ffi.new("int *")
         self._pointer = lib.al_heap_create(lib.al_allocator_find(allocator.encode()), values, settings, error)
         if self._pointer == ffi.NULL:
@@ -217,7 +218,9 @@ class Heap:
 
     def walk(self) -> list[Chunk]:
         """The walk as objects."""
-        return [Chunk(a, n, block, usable, STATES[s], owner) for a, n, block, usable, s, owner in self.chunks().tolist()]
+        return [
+            Chunk(a, n, block, usable, STATES[s], owner) for a, n, block, usable, s, owner in self.chunks().tolist()
+        ]
 
     def ledger(self) -> Ledger:
         held = self.pointer.ledger

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -30,30 +31,35 @@ def inventory() -> dict[str, Any]:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    """All columns but the last keep their words whole."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False)
+    for column in columns[:-1]:
+        table.add_column(column, no_wrap=True)
+    table.add_column(columns[-1], overflow="fold")
     return table
 
 
-def _show(found: dict[str, Any], console: Console) -> None:
-    allocators = _table("Allocators", "name", "tunable", "default", "values", "")
+def _tables(found: dict[str, Any]) -> Iterator[Table]:
+    allocators = _table("Allocators", "name", "what")
     for lab in found["allocators"]:
-        allocators.add_row(lab["name"], "", "", "", lab["summary"])
-        for t in lab["tunables"]:
-            allocators.add_row("", t["name"], t["default"], t["range"], t["help"])
-    allocators.add_row("system", "", "", "", "the malloc of this system's libc")
+        allocators.add_row(lab["name"], lab["summary"])
+    allocators.add_row("system", "the malloc of this system's libc")
     for name, path in found["libraries"].items():
-        allocators.add_row(name, "", "", "", path)
-    metrics = _table("Metrics", "name", "unit", "")
+        allocators.add_row(name, path)
+    yield allocators
+    for lab in found["allocators"]:
+        tunables = _table(f"Tunables of {lab['name']}", "name", "default", "help")
+        for t in lab["tunables"]:
+            tunables.add_row(t["name"], t["default"], f"{t['range']}: {t['help']}")
+        yield tunables
+    metrics = _table("Metrics", "name", "unit", "help")
     for name, metric in found["metrics"].items():
         metrics.add_row(name, metric["unit"], metric["help"])
-    formats = _table("Importers", "name", "files", "")
+    yield metrics
+    formats = _table("Importers", "name", "title")
     for importer in found["importers"]:
-        formats.add_row(importer["name"], " ".join(importer["extensions"]), importer["title"])
-    for table in (allocators, metrics, formats):
-        console.print(table)
-        console.print()
+        formats.add_row(importer["name"], importer["title"])
+    yield formats
 
 
 @click.command()
@@ -64,4 +70,7 @@ def command(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
-        _show(found, Console())
+        console = Console()
+        for table in _tables(found):
+            console.print(table)
+            console.print()
