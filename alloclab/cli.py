@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
 
@@ -10,6 +11,8 @@ import click
 
 import alloclab.commands
 from alloclab.errors import AlloclabError
+
+INTERRUPTED = 130
 
 
 class Commands(click.Group):
@@ -19,42 +22,87 @@ class Commands(click.Group):
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(m.name.rstrip("_") for m in pkgutil.iter_modules(alloclab.commands.__path__))
+        return sorted(_modules())
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        modules = {m.name.rstrip("_"): m.name for m in pkgutil.iter_modules(alloclab.commands.__path__)}
-        if name not in modules:
+        module = _modules().get(name)
+        if module is None:
             return None
-        command = importlib.import_module(f"alloclab.commands.{modules[name]}").command
+        command = importlib.import_module(f"alloclab.commands.{module}").command
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and self.get_command(ctx, args[0]) is None:
+            ctx.fail(f"there is no command {args[0]!r}; there are {', '.join(self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+
+def _modules() -> dict[str, str]:
+    """Command -> module. A leading underscore marks what commands share."""
+    names = [m.name for m in pkgutil.iter_modules(alloclab.commands.__path__)]
+    return {name.rstrip("_"): name for name in names if not name.startswith("_")}
+
+
+@click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show a traceback for errors.")
 @click.version_option(package_name="alloclab")
 @click.pass_context
 def alloclab_command(ctx: click.Context, debug: bool) -> None:
     """Record a program's heap traffic, replay it on any allocator, see where every byte went."""
-    ctx.obj = {"debug": debug}
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def main() -> None:
     """Entry point."""
-    debug = "--debug" in sys.argv[1:2]
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line; returns its exit code. Errors are one line on stderr."""
+    debug = False
     try:
-        status = alloclab_command(prog_name="alloclab", standalone_mode=False)
-        sys.exit(status if isinstance(status, int) else 0)
+        with alloclab_command.make_context("alloclab", arguments) as context:
+            debug = context.params["debug"]
+            status = alloclab_command.invoke(context)
+            sys.stdout.flush()
+            return status if isinstance(status, int) else 0
     except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        return stop.exit_code
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        return _fail(_with_help(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        print("alloclab: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except (AlloclabError, OSError) as error:
+        return _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        return _leave_broken_pipe()
+    except (AlloclabError, OSError, MemoryError) as error:
         if debug:
             raise
-        print(f"alloclab: {error}", file=sys.stderr)
-        sys.exit(error.exit_code if isinstance(error, AlloclabError) else 1)
+        return _fail(_one_line(error), error.exit_code if isinstance(error, AlloclabError) else 1)
+
+
+def _fail(message: str, exit_code: int) -> int:
+    print(f"alloclab: {message}", file=sys.stderr)
+    return exit_code
+
+
+def _with_help(error: click.ClickException) -> str:
+    message = " ".join(error.format_message().split())
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{message} (see {context.command_path} --help)" if context else message
+
+
+def _one_line(error: Exception) -> str:
+    """``No space left on device: FILE`` for the system's errors; the message of ours."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _leave_broken_pipe() -> int:
+    """Whoever read our output has gone, which is no error of ours; keep the interpreter from flushing into the pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
