@@ -112,15 +112,20 @@ def ratio(result: Result, first: Result, measure: Measure) -> Ratio | None:
 
 def mean_ratio(comparison: Comparison, allocator: str, measure: Measure) -> Ratio | None:
     """Geometric mean over all traces of the ratio to the first allocator. None where one trace has none, or a 0."""
-    ratios = [ratio(r, first, measure) if r and first else None for r, first in _pairs(comparison, allocator)]
+    ratios = [
+        ratio(r, first, measure) if r and first else None
+        for r, first in _pairs(comparison, allocator, comparison.allocators[0])
+    ]
     if not ratios or any(r is None or r.value <= 0 for r in ratios):
         return None
     return Ratio(math.exp(sum(math.log(r.value) for r in ratios if r) / len(ratios)))
 
 
-def mean_time_ratio(comparison: Comparison, allocator: str) -> Ratio | None:
-    """Geometric mean over all traces of the time ratio; its interval resamples the rounds of every trace."""
-    paired = [_paired(r, first) if r and first else None for r, first in _pairs(comparison, allocator)]
+def mean_time_ratio(comparison: Comparison, allocator: str, against: str | None = None) -> Ratio | None:
+    """Geometric mean over all traces of the time ratio to ``against`` (the first); its interval resamples the rounds
+    of every trace. For one trace the same as :func:`time_ratio`. None where one trace has none."""
+    pairs = _pairs(comparison, allocator, against or comparison.allocators[0])
+    paired = [_paired(r, other) if r and other else None for r, other in pairs]
     complete = [p for p in paired if p]
     if not complete or len(complete) < len(paired):
         return None
@@ -133,9 +138,8 @@ def mean_time_ratio(comparison: Comparison, allocator: str) -> Ratio | None:
     return Ratio(value, low, high, rounds)
 
 
-def _pairs(comparison: Comparison, allocator: str) -> list[tuple[Result | None, Result | None]]:
-    first = comparison.allocators[0]
-    return [(comparison.find(trace, allocator), comparison.find(trace, first)) for trace in comparison.traces]
+def _pairs(comparison: Comparison, allocator: str, other: str) -> list[tuple[Result | None, Result | None]]:
+    return [(comparison.find(trace, allocator), comparison.find(trace, other)) for trace in comparison.traces]
 
 
 def times(value: float) -> str:
@@ -149,3 +153,11 @@ def in_words(ratio: Ratio) -> str:
         return "no significant difference"
     about = "about " if ratio.rounds < ENOUGH_ROUNDS else ""
     return f"{about}{times(ratio.value)} slower" if ratio.value > 1 else f"{about}{times(1 / ratio.value)} faster"
+
+
+def interval_in_words(ratio: Ratio) -> str:
+    """The interval in the sense of :func:`in_words`: ``[1.10-1.14]``. Empty where there is none or no difference."""
+    if ratio.low is None or ratio.high is None or not ratio.differs:
+        return ""
+    low, high = (ratio.low, ratio.high) if ratio.value > 1 else (1 / ratio.high, 1 / ratio.low)
+    return f"[{low:.2f}-{high:.2f}]"
