@@ -42,11 +42,23 @@ RECORDINGS = [
     Recording("cc1", "gcc -O2 -c -I{source}/csrc {source}/csrc/region/region.c -o region.o", ("gcc",)),
     Recording("git", "git -C copy log --stat -p", ("git",), prepare="git clone --quiet {source} copy"),
     Recording("sqlite", "sqlite3 :memory: '.read {programs}/orders.sql'", ("sqlite3",)),
-    Recording("containers", "./containers", ("g++",), prepare="g++ -O2 -pthread {programs}/containers.cpp -o containers"),
+    Recording(
+        "containers", "./containers", ("g++",), prepare="g++ -O2 -pthread {programs}/containers.cpp -o containers"
+    ),
     Recording("node", "node {programs}/server.js", ("node",)),
     Recording("bash", "bash {programs}/log.sh", ("bash",)),
-    Recording("sed", "sed -E -f {programs}/reword.sed text", ("sed",), prepare="man -P cat bash >text 2>/dev/null || cp {programs}/words.pl text"),
-    Recording("objdump", "objdump -dlS containers", ("objdump", "g++"), prepare="g++ -g -O2 -pthread {programs}/containers.cpp -o containers"),
+    Recording(
+        "sed",
+        "sed -E -f {programs}/reword.sed text",
+        ("sed",),
+        prepare="man -P cat bash >text 2>/dev/null || cp {programs}/words.pl text",
+    ),
+    Recording(
+        "objdump",
+        "objdump -dlS containers",
+        ("objdump", "g++"),
+        prepare="g++ -g -O2 -pthread {programs}/containers.cpp -o containers",
+    ),
 ]
 
 
@@ -71,7 +83,20 @@ def record_redis(alloclab: Path, out: Path, folder: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    server = [str(alloclab), "record", "-o", str(out), "--", "redis-server", "--port", port, "--save", "", "--io-threads", "2"]
+    server = [
+        str(alloclab),
+        "record",
+        "-o",
+        str(out),
+        "--",
+        "redis-server",
+        "--port",
+        port,
+        "--save",
+        "",
+        "--io-threads",
+        "2",
+    ]
     # Debian's redis is linked with jemalloc; the C library in front of it makes the recorder see its calls.
     with subprocess.Popen(server, cwd=folder, stdout=subprocess.DEVNULL) as process:
         while subprocess.run(["redis-cli", "-p", port, "ping"], capture_output=True).stdout != b"PONG\n":
@@ -84,7 +109,9 @@ def record_redis(alloclab: Path, out: Path, folder: Path) -> None:
 
 def keep(alloclab: Path, recorded: Path, name: str) -> None:
     """Cuts what is too long and moves it into place."""
-    events = json.loads(subprocess.run([alloclab, "info", "--json", recorded], capture_output=True, check=True).stdout)["events"]
+    events = json.loads(subprocess.run([alloclab, "info", "--json", recorded], capture_output=True, check=True).stdout)[
+        "events"
+    ]
     target = HERE / f"{name}.parquet"
     if events > MOST_EVENTS:
         subprocess.run([alloclab, "cut", recorded, "--first", str(MOST_EVENTS), "-o", target], check=True)

@@ -28,8 +28,7 @@ Better = Literal["lower", "higher"]
 
 @dataclass(frozen=True)
 class Metric:
-    """A measure. ``compute`` never raises: what was not measured is a Value of None with the reason.
-    """
+    """A measure. ``compute`` never raises: what was not measured is a Value of None with the reason."""
 
     name: str
     unit: str

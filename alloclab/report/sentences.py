@@ -1,0 +1,148 @@
+"""What is said under a table: how it was measured, what was not, and the verdict in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alloclab import machine
+from alloclab.comparison.statistics import (
+    ENOUGH_ROUNDS,
+    Ratio,
+    in_words,
+    mean_ratio,
+    mean_time_ratio,
+    metric,
+    times,
+)
+from alloclab.report.columns import Column, labels
+from alloclab.result import FLOOR, Comparison
+
+_MEMORY = metric("peak_resident_bytes")
+_TOUCH = {
+    "page": "one byte in every page of a block, and its last byte",
+    "none": "blocks are not touched: resident is what the allocator itself touches",
+}
+
+
+def legend(comparison: Comparison, mark: str = "*") -> str:
+    """What the marks of the table mean; ``mark`` is how it shows the best of a column."""
+    first = labels(comparison.allocators)[comparison.allocators[0]]
+    floor = f"{FLOOR}: the replay loop's own floor, not a competitor."
+    if len(comparison.allocators) == 1:
+        return floor
+    return f"Ratios: to {first}, the first. {mark}: best of its column. {floor}"
+
+
+def method(comparison: Comparison) -> str:
+    """Mode, touch policy and how time was taken; each named once."""
+    rounds = sorted({len(r.rounds) for r in comparison.results if r.rounds})
+    return f"{conditions(comparison)}; {_timing(rounds)}."
+
+
+def conditions(comparison: Comparison) -> str:
+    """Mode and touch policy."""
+    modes = dict.fromkeys(r.mode for r in comparison.results)
+    touches = dict.fromkeys(r.touch for r in comparison.results)
+    touched = "; ".join(f"touch policy {t} ({_TOUCH[t]})" if t in _TOUCH else f"touch policy {t}" for t in touches)
+    return f"Mode {' and '.join(modes)}; {touched}"
+
+
+def _timing(rounds: Sequence[int]) -> str:
+    if not rounds:
+        return "not timed"
+    if rounds[-1] == 1:
+        return "time: CPU time of a single round, no interval"
+    interval = "bootstrap interval, 95 %" if rounds[0] >= ENOUGH_ROUNDS else "interval of too few for 95 %"
+    return f"time: CPU time, median of {rounds[-1]} interleaved rounds [{interval}]"
+
+
+def machine_line(comparison: Comparison) -> str:
+    return f"Machine: {machine.one_line(comparison.machine)}."
+
+
+def failures(comparison: Comparison) -> list[str]:
+    names = labels(comparison.allocators)
+    return [f"{r.trace} on {names.get(r.allocator, r.allocator)} FAILED: {r.failure}" for r in comparison.failed]
+
+
+def not_measured(comparison: Comparison, columns: Sequence[Column]) -> list[str]:
+    """One line per reason for figures that are absent from the columns shown; the floor and failures aside."""
+    names = labels(comparison.allocators)
+    missing: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
+    for result in comparison.results:
+        if result.allocator == FLOOR or result.failure is not None:
+            continue
+        for column in columns:
+            value = column.measure(result)
+            if value is not None and value.value is None and value.reason:
+                titles, specs = missing.setdefault(value.reason, ({}, {}))
+                titles[column.title] = None
+                specs[names[result.allocator]] = None
+    everyone = len(comparison.allocators)
+    return [
+        f"Not measured: {', '.join(titles)}{'' if len(specs) == everyone else f' of {_and(list(specs))}'}: {reason}."
+        for reason, (titles, specs) in missing.items()
+    ]
+
+
+def verdict(comparison: Comparison) -> str:
+    """For example ``libmimalloc is fastest (1.40x faster than system); system needs least memory.``
+
+    Over several traces it goes by geometric means. Allocators that failed on a trace are not ranked.
+    """
+    whole = [s for s in comparison.allocators if not any(r.allocator == s for r in comparison.failed)]
+    parts = [_fastest(comparison, whole), _smallest(comparison, whole)] if len(whole) > 1 else []
+    unranked = [s for s in comparison.allocators if s not in whole]
+    if unranked:
+        names = labels(comparison.allocators)
+        parts.append(
+            f"{_and([names[s] for s in unranked])} failed and {'is' if len(unranked) == 1 else 'are'} not ranked"
+        )
+    said = [part for part in parts if part]
+    over = f"Over {len(comparison.traces)} traces: " if len(comparison.traces) > 1 and said else ""
+    return f"{over}{'; '.join(said)}." if said else ""
+
+
+def _fastest(comparison: Comparison, specs: Sequence[str]) -> str:
+    ratios = {s: r for s in specs if (r := mean_time_ratio(comparison, s)) is not None}
+    if len(ratios) < 2:
+        return ""
+    leader = min(ratios, key=lambda s: ratios[s].value)
+    to_leader = {s: mean_time_ratio(comparison, s, leader) for s in ratios}
+    tied = [s for s, r in to_leader.items() if r is not None and not r.differs]
+    if len(tied) == len(ratios):
+        return "no significant difference in time"
+    first = comparison.allocators[0]
+    names = labels(comparison.allocators)
+    asides = []
+    for spec in tied:
+        aside = [] if spec == first or first not in ratios else [_against(ratios[spec], names[first])]
+        memory = mean_ratio(comparison, spec, _MEMORY)
+        if aside and memory is not None and memory.value >= 1.1:
+            aside.append(f"at {times(memory.value)} its memory")
+        asides.append(f" ({', '.join(aside)})" if aside else "")
+    if len(tied) == 1:
+        return f"{names[tied[0]]} is fastest{asides[0]}"
+    return f"{_and([names[s] + aside for s, aside in zip(tied, asides, strict=True)])} are fastest"
+
+
+def _against(ratio: Ratio, first: str) -> str:
+    return f"{in_words(ratio)} {'than' if ratio.differs else 'from'} {first}"
+
+
+def _smallest(comparison: Comparison, specs: Sequence[str]) -> str:
+    ratios = {s: r.value for s in specs if (r := mean_ratio(comparison, s, _MEMORY)) is not None}
+    if len(ratios) < 2:
+        return ""
+    least = min(ratios.values())
+    tied = [s for s, value in ratios.items() if times(value / least) == "1.00x"]
+    if len(tied) == len(ratios):
+        return "all need the same memory"
+    first = comparison.allocators[0]
+    names = labels(comparison.allocators)
+    against = "" if first in tied else f" ({times(least)} of {names[first]}'s peak resident)"
+    return f"{_and([names[s] for s in tied])} {'needs' if len(tied) == 1 else 'need'} least memory{against}"
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
