@@ -277,6 +277,10 @@ class Regions:
     def advance(self, nanoseconds: int) -> None:
         lib.al_regions_advance(self.pointer, nanoseconds)
 
+    def foreign_brk(self, delta: int) -> None:
+        """In a window: someone else moves the break up, as a library that calls sbrk does; the pages are his."""
+        self._done("brk", lib.al_regions_foreign_brk(self.pointer, delta))
+
     def set_op(self, op: int) -> None:
         """The index of the operation under way, for the log."""
         lib.al_regions_set_op(self.pointer, op)

@@ -40,6 +40,7 @@ class WindowModel:
     limit: int = 0  # bytes
     fail_in: int = 0
     pages: dict[int, Page] = field(default_factory=dict)
+    foreign: set[int] = field(default_factory=set)  # pages by which others moved the break
     calls: dict[str, int] = field(default_factory=zeros)
     failed: dict[str, int] = field(default_factory=zeros)
     asked: dict[str, int] = field(default_factory=zeros)
@@ -93,14 +94,21 @@ class WindowModel:
         old_end, new_end = -(-old // self.page), -(-new // self.page)
         if new_end > old_end:
             self._check_limit(new_end - old_end, 0)
-            if any(n in self.pages for n in range(old_end, new_end + 1)):
-                raise RefusedError(errno.ENOMEM)
+            self._check_room(old_end, new_end)
         for number in range(old_end, new_end):
             self.pages[number] = Page("rw", True)
-        for number in range(new_end, old_end):
-            self.pages.pop(number, None)
+        self._drop(new_end, old_end)
         self.at = new
         return old
+
+    def foreign_brk(self, delta: int) -> None:
+        new = self.at + delta
+        if new > self.size * self.page:
+            raise RefusedError(errno.ENOMEM)
+        old_end, new_end = -(-self.at // self.page), -(-new // self.page)
+        self._check_room(old_end, new_end)
+        self.foreign.update(range(old_end, new_end))
+        self.at = new
 
     def mmap(self, count: int, at: int, prot: str, placement: str) -> int:
         if count == 0:
@@ -113,6 +121,7 @@ class WindowModel:
             raise RefusedError(errno.EEXIST)
         if placement == "anywhere" or (placement == "hint" and not self._free(at, count)):
             at = self._first_gap(count)
+        self._drop(at, at + count)
         for number in range(at, at + count):
             self.pages[number] = Page(prot, False)
         return at
@@ -120,8 +129,7 @@ class WindowModel:
     def munmap(self, at: int, count: int) -> int:
         if count == 0 or not self._inside(at, count):
             raise RefusedError(errno.EINVAL)
-        for number in range(at, at + count):
-            self.pages.pop(number, None)
+        self._drop(at, at + count)
         return 0
 
     def mremap(self, at: int, old: int, new: int, may_move: bool) -> int:
@@ -168,7 +176,17 @@ class WindowModel:
         return self.first <= at and at + count <= self.size
 
     def _free(self, at: int, count: int) -> bool:
-        return self._inside(at, count) and not any(n in self.pages for n in range(at, at + count))
+        return self._inside(at, count) and not any(n in self.pages or n in self.foreign for n in range(at, at + count))
+
+    def _drop(self, start: int, end: int) -> None:
+        for number in range(start, end):
+            self.pages.pop(number, None)
+            self.foreign.discard(number)
+
+    def _check_room(self, old_end: int, new_end: int) -> None:
+        """The break needs one free page more than it takes, but for the end of the window."""
+        if new_end > old_end and not self._free(old_end, min(new_end + 1, self.size) - old_end):
+            raise RefusedError(errno.ENOMEM)
 
     def _writable(self, at: int, count: int) -> int:
         return sum(n in self.pages and self.pages[n].prot == "rw" for n in range(at, at + count))

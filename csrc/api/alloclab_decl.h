@@ -223,6 +223,7 @@ typedef struct al_vma {
     uintptr_t start, end;
     al_prot prot;
     bool heap;
+    ...;
 } al_vma;
 
 al_regions *al_regions_create(const al_regions_config *config, int *error);
@@ -240,6 +241,7 @@ int al_regions_overcommit(const al_regions *regions);
 unsigned al_regions_cpus(const al_regions *regions);
 uint64_t al_regions_now(const al_regions *regions);
 void al_regions_advance(al_regions *regions, uint64_t nanoseconds);
+int al_regions_foreign_brk(al_regions *regions, intptr_t delta);
 void al_regions_set_op(al_regions *regions, uint64_t op);
 void al_regions_set_fail_call(al_regions *regions, uint64_t nth);
 void al_regions_set_limit(al_regions *regions, size_t bytes);

@@ -175,7 +175,8 @@ static int do_mremap(al_regions *r, uintptr_t addr, size_t old_bytes, size_t new
     if (old_bytes == 0 || new_bytes == 0 || !round_up(r, &new_bytes)) return EINVAL;
     int error = check_range(r, addr, &old_bytes);
     if (error != 0) return error;
-    if (!al_vma_after(&r->vmas, addr, &vma) || vma.start > addr || vma.end - addr < old_bytes) return EFAULT;
+    bool whole = al_vma_after(&r->vmas, addr, &vma) && vma.start <= addr && vma.end - addr >= old_bytes;
+    if (!whole || vma.foreign) return EFAULT;
     if (vma.prot == AL_PROT_READ_WRITE) error = within_limit(r, new_bytes, old_bytes);
     if (error == 0) error = al_vma_prepare(&r->vmas);
     if (error == 0) error = r->space->remap(r, addr, old_bytes, new_bytes, vma.prot, may_move, at);
@@ -261,8 +262,19 @@ const al_event *al_regions_events(const al_regions *r, size_t *count, uint64_t *
 size_t al_regions_vmas(const al_regions *r, al_vma *out, size_t room) {
     al_vma vma;
     size_t written = 0;
-    for (uintptr_t at = 0; written < room && al_vma_after(&r->vmas, at, &vma); at = vma.end) out[written++] = vma;
+    for (uintptr_t at = 0; written < room && al_vma_after(&r->vmas, at, &vma); at = vma.end) {
+        if (!vma.foreign) out[written++] = vma;
+    }
     return al_vma_all(&r->vmas).count;
+}
+
+static unsigned char page_flags(const al_vma *vma, unsigned char backing) {
+    if (vma->foreign) return 0;
+    unsigned flags = AL_PAGE_MAPPED;
+    if (vma->prot == AL_PROT_READ_WRITE) flags |= AL_PAGE_COMMITTED;
+    if (backing == AL_BACKING_PHYSICAL) flags |= AL_PAGE_RESIDENT;
+    if (backing == AL_BACKING_NONE) flags |= AL_PAGE_ZERO;
+    return (unsigned char)flags;
 }
 
 int al_regions_pages(const al_regions *r, const void *addr, size_t pages, unsigned char *flags) {
@@ -274,11 +286,8 @@ int al_regions_pages(const al_regions *r, const void *addr, size_t pages, unsign
     while (page < stop && al_vma_after(&r->vmas, page, &vma)) {
         for (; page < al_min(vma.start, stop); page += r->page) flags[(page - start) / r->page] = 0;
         for (; page < al_min(vma.end, stop); page += r->page) {
-            unsigned char *flag = flags + (page - start) / r->page, backing = *flag;
-            *flag = AL_PAGE_MAPPED;
-            if (vma.prot == AL_PROT_READ_WRITE) *flag |= AL_PAGE_COMMITTED;
-            if (backing == AL_BACKING_PHYSICAL) *flag |= AL_PAGE_RESIDENT;
-            if (backing == AL_BACKING_NONE) *flag |= AL_PAGE_ZERO;
+            unsigned char *flag = flags + (page - start) / r->page;
+            *flag = page_flags(&vma, *flag);
         }
     }
     for (; page < stop; page += r->page) flags[(page - start) / r->page] = 0;

@@ -84,7 +84,8 @@ typedef struct al_event {
 typedef struct al_vma {
     uintptr_t start, end;
     al_prot prot;
-    bool heap; /* the break's own VMA; it never merges with a mapping */
+    bool heap;    /* the break's own VMA; it never merges with a mapping */
+    bool foreign; /* what others took (al_regions_foreign_brk): in nobody's account, and never listed */
 } al_vma;
 
 /* Returns NULL and sets *error to an errno value on failure. */
@@ -124,6 +125,9 @@ uint64_t al_regions_now(const al_regions *regions); /* nanoseconds */
 void al_regions_advance(al_regions *regions, uint64_t nanoseconds);
 void al_regions_set_op(al_regions *regions, uint64_t op);
 void al_regions_set_fail_call(al_regions *regions, uint64_t nth); /* counts from now; 0 = never */
+/* Window: someone else moves the break up by delta bytes, as a library that calls sbrk does; the pages are his. EINVAL in a
+ * process space, where others do it themselves, and for delta < 0; ENOMEM where there is no room. */
+int al_regions_foreign_brk(al_regions *regions, intptr_t delta);
 void al_regions_set_limit(al_regions *regions, size_t bytes);     /* 0 = none */
 
 /* VMAs in address order. Returns how many there are; writes at most `room`. */

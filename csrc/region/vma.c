@@ -43,8 +43,9 @@ int al_vma_prepare(al_vma_list *list) {
     return 0;
 }
 
-static al_vma_sums sums_of(uintptr_t start, uintptr_t end, al_prot prot) {
-    return (al_vma_sums){1, end - start, prot == AL_PROT_READ_WRITE ? end - start : 0};
+static al_vma_sums sums_of(const al_vma *vma, uintptr_t start, uintptr_t end) {
+    if (vma->foreign) return (al_vma_sums){0};
+    return (al_vma_sums){1, end - start, vma->prot == AL_PROT_READ_WRITE ? end - start : 0};
 }
 
 static void add(al_vma_sums *to, al_vma_sums more) {
@@ -59,7 +60,7 @@ static void update(al_vma_node *node) {
     node->low = vma->start;
     node->high = vma->end;
     node->gap = 0;
-    node->sums = sums_of(vma->start, vma->end, vma->prot);
+    node->sums = sums_of(vma, vma->start, vma->end);
     if (below != NULL) {
         node->low = below->low;
         node->gap = al_max(below->gap, vma->start - below->high);
@@ -161,7 +162,8 @@ static void carve(al_vma_list *list, uintptr_t start, uintptr_t end, al_vma_node
 }
 
 static bool joinable(const al_vma *low, const al_vma *high) {
-    return low->end == high->start && low->prot == high->prot && low->heap == high->heap;
+    return low->end == high->start && low->prot == high->prot && low->heap == high->heap &&
+           low->foreign == high->foreign;
 }
 
 /* Adds a node above the whole tree. */
@@ -185,12 +187,20 @@ static void put_together(al_vma_list *list, al_vma_node *lower, al_vma_node *upp
     list->root = join(lower, upper);
 }
 
-void al_vma_set(al_vma_list *list, uintptr_t start, uintptr_t end, al_prot prot, bool heap) {
+static void put(al_vma_list *list, al_vma vma) {
     al_vma_node *lower, *middle, *upper;
-    carve(list, start, end, &lower, &middle, &upper);
+    carve(list, vma.start, vma.end, &lower, &middle, &upper);
     recycle_all(list, middle);
-    append(list, &lower, make(list, (al_vma){start, end, prot, heap}));
+    append(list, &lower, make(list, vma));
     put_together(list, lower, upper);
+}
+
+void al_vma_set(al_vma_list *list, uintptr_t start, uintptr_t end, al_prot prot, bool heap) {
+    put(list, (al_vma){.start = start, .end = end, .prot = prot, .heap = heap});
+}
+
+void al_vma_block(al_vma_list *list, uintptr_t start, uintptr_t end) {
+    put(list, (al_vma){.start = start, .end = end, .foreign = true});
 }
 
 void al_vma_clear(al_vma_list *list, uintptr_t start, uintptr_t end) {
@@ -239,7 +249,7 @@ static void add_within(const al_vma_node *node, uintptr_t start, uintptr_t end, 
         return;
     }
     uintptr_t from = al_max(start, node->vma.start), to = al_min(end, node->vma.end);
-    if (from < to) add(sums, sums_of(from, to, node->vma.prot));
+    if (from < to) add(sums, sums_of(&node->vma, from, to));
     add_within(node->below, start, end, sums);
     add_within(node->above, start, end, sums);
 }

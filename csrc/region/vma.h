@@ -1,6 +1,6 @@
 /* The heap's own vm_area_struct list: which ranges it holds, and with what rights.
  *
- *     VMAs are disjoint, nonempty and ordered; two neighbours that touch differ in kind (prot, heap)
+ *     VMAs are disjoint, nonempty and ordered; two neighbours that touch differ in kind (prot, heap, foreign)
  *
  * A treap whose nodes also know the sums and the largest gap of the VMAs below them, so that every operation, the
  * search for the highest gap that fits included, takes O(log n) expected steps among n VMAs, and O(k log n) more where
@@ -34,6 +34,8 @@ int al_vma_prepare(al_vma_list *list);
 /* [start, end) becomes one VMA of this kind, joined with its neighbours of equal kind, whatever was there before. */
 void al_vma_set(al_vma_list *list, uintptr_t start, uintptr_t end, al_prot prot, bool heap);
 void al_vma_clear(al_vma_list *list, uintptr_t start, uintptr_t end);
+/* [start, end), held by nobody, is taken by someone else: no sum counts it, but it is no gap either. */
+void al_vma_block(al_vma_list *list, uintptr_t start, uintptr_t end);
 /* Changes the rights of what there is in [start, end); holes stay holes. */
 void al_vma_protect(al_vma_list *list, uintptr_t start, uintptr_t end, al_prot prot);
 

@@ -45,7 +45,8 @@ static bool holds(const al_regions *r, uintptr_t addr, size_t bytes) {
 }
 
 static bool is_free(const al_regions *r, uintptr_t addr, size_t bytes) {
-    return holds(r, addr, bytes) && al_vma_within(&r->vmas, addr, addr + bytes).count == 0;
+    al_vma vma;
+    return holds(r, addr, bytes) && !(al_vma_after(&r->vmas, addr, &vma) && vma.start < addr + bytes);
 }
 
 /* Makes free addresses the heap's. What it may not touch is as good as it was. */
@@ -65,20 +66,39 @@ static int break_now(const al_regions *r, uintptr_t *at) {
     return 0;
 }
 
+/* The kernel, too, wants a free page between the break and the mapping above it. */
+static bool break_has_room(const al_regions *r, uintptr_t old_end, uintptr_t new_end) {
+    return is_free(r, old_end, al_min(new_end - old_end + r->page, r->top - old_end));
+}
+
 static int move_break(al_regions *r, intptr_t delta, uintptr_t *old) {
     uintptr_t now = r->break_at + (uintptr_t)delta;
     uintptr_t old_end = al_align_up(r->break_at, r->page), new_end = al_align_up(now, r->page);
     int error = 0;
     if (new_end > old_end) {
-        /* The kernel, too, wants a free page between the break and the mapping above it. */
-        size_t guarded = al_min(new_end - old_end + r->page, r->top - old_end);
-        error = is_free(r, old_end, guarded) ? commit(r, old_end, new_end - old_end, AL_PROT_READ_WRITE) : ENOMEM;
+        if (!break_has_room(r, old_end, new_end)) return ENOMEM;
+        error = commit(r, old_end, new_end - old_end, AL_PROT_READ_WRITE);
     } else if (new_end < old_end) {
         error = give_back(r, new_end, old_end - new_end);
     }
     if (error != 0) return error;
     *old = r->break_at;
     r->break_at = now;
+    return 0;
+}
+
+int al_regions_foreign_brk(al_regions *r, intptr_t delta) {
+    if (r->config.space != AL_SPACE_WINDOW || delta < 0) return EINVAL;
+    if ((uintptr_t)delta > r->break_limit - r->break_at) return ENOMEM;
+    uintptr_t old_end = al_align_up(r->break_at, r->page);
+    uintptr_t new_end = al_align_up(r->break_at + (uintptr_t)delta, r->page);
+    if (new_end > old_end) {
+        if (!break_has_room(r, old_end, new_end)) return ENOMEM;
+        int error = al_vma_prepare(&r->vmas);
+        if (error != 0) return error;
+        al_vma_block(&r->vmas, old_end, new_end);
+    }
+    r->break_at += (uintptr_t)delta;
     return 0;
 }
 

@@ -251,6 +251,23 @@ static void test_a_mapping_is_an_obstacle_for_the_break(void) {
     al_regions_destroy(r);
 }
 
+static void test_others_may_take_of_the_break(void) {
+    al_regions *r = make((al_regions_config){.break_room = 20 * PAGE});
+    char *base = al_regions_base(r);
+    void *old = NULL;
+    al_vma vma[3];
+    assert(al_regions_brk(r, 2 * PAGE, &old) == 0 && al_regions_foreign_brk(r, PAGE + 100) == 0);
+    assert(al_regions_brk(r, PAGE, &old) == 0 && old == base + 3 * PAGE + 100);
+    assert(al_regions_vmas(r, vma, 3) == 2 && vma[1].start == (uintptr_t)base + 4 * PAGE && vma[1].heap);
+    assert(al_regions_counters(r)->reserved == 3 * PAGE);
+    assert(al_regions_mmap(r, base + 2 * PAGE, PAGE, AL_PROT_NONE, AL_PLACE_NOREPLACE, &old) == EEXIST);
+    assert(al_regions_mprotect(r, base + PAGE, 2 * PAGE, AL_PROT_NONE) == ENOMEM);
+    assert(al_regions_mremap(r, base + 2 * PAGE, PAGE, PAGE, true, &old) == EFAULT);
+    assert(al_regions_foreign_brk(r, 17 * PAGE) == ENOMEM && al_regions_foreign_brk(r, -1) == EINVAL);
+    check_table(r);
+    al_regions_destroy(r);
+}
+
 /* --- limits, failures, errors --- */
 
 static void test_the_limit_is_on_writable_bytes(void) {
@@ -388,6 +405,7 @@ int main(void) {
     test_huge_mappings_are_aligned_if_told();
     test_the_break();
     test_a_mapping_is_an_obstacle_for_the_break();
+    test_others_may_take_of_the_break();
     test_the_limit_is_on_writable_bytes();
     test_the_nth_call_fails();
     test_bad_arguments_have_the_errors_of_the_system_calls();

@@ -49,6 +49,7 @@ STEPS = st.lists(
         st.tuples(st.just("read"), place, count),
         st.tuples(st.just("limit"), st.sampled_from([0, 0, 10, SIZE // 2])),
         st.tuples(st.just("fail"), st.integers(0, 3)),
+        st.tuples(st.just("foreign"), st.integers(0, 2 * PAGE)),
     ),
     min_size=30,
     max_size=60,
@@ -149,6 +150,15 @@ class Both:
         self.model.fail_in = nth
         self.real.fail_call(nth)
 
+    def do_foreign(self, delta: int) -> None:
+        try:
+            self.model.foreign_brk(delta)
+        except RefusedError:
+            with pytest.raises(OSError, match="brk"):
+                self.real.foreign_brk(delta)
+        else:
+            self.real.foreign_brk(delta)
+
     # --- what both must show after each step ---
 
     def check_account(self) -> None:
@@ -229,7 +239,7 @@ def replayed(events: np.ndarray) -> dict[int, tuple[str, bool]]:
 
 
 @given(STEPS)
-@settings(max_examples=budget(50))
+@settings(max_examples=budget(40))
 def test_a_window_does_what_its_model_does(steps: list[tuple[Any, ...]]) -> None:
     both = Both()
     with both.real:
