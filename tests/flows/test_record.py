@@ -1,0 +1,271 @@
+"""The command `alloclab record`: names, exit codes, messages, and what is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from recorded import build
+
+from alloclab.trace.model import Op
+from alloclab.trace.parquet import Trace
+
+ALLOCLAB = [sys.executable, "-c", "from alloclab.cli import main; main()"]
+HEAD = "#include <signal.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\n"
+BUSY = (
+    HEAD + "int main(int n, char **w) { for (int i = 0; i < 50; i++) free(malloc(i)); return n > 1 ? atoi(w[1]) : 0; }"
+)
+
+
+def alloclab(folder: Path, *words: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*ALLOCLAB, *map(str, words)], cwd=folder, capture_output=True, text=True, timeout=60, **options
+    )  # type: ignore[call-overload]
+
+
+def listing(folder: Path) -> set[str]:
+    return {p.name for p in folder.iterdir() if p.name not in ("target", "target.c")}
+
+
+def test_the_trace_is_named_after_the_program_and_says_what_it_is(tmp_path: Path) -> None:
+    build(tmp_path, BUSY)
+    done = alloclab(tmp_path, "record", "./target", "0", "word")
+    assert done.returncode == 0 and done.stdout == ""
+    assert listing(tmp_path) == {"target.parquet"}
+    trace = Trace.open(tmp_path / "target.parquet")
+    facts = trace.metadata
+    assert facts.program == "target" and facts.command == ("./target", "0", "word")
+    assert facts.allocator.startswith("glibc ") and facts.source.startswith("alloclab record ")
+    assert facts.ended == "exit 0" and facts.dropped == {} and facts.machine
+    assert "CLOCK_MONOTONIC" in facts.clock
+    [rows] = trace.blocks()
+    assert (rows.op == Op.MALLOC).sum() >= 50
+    assert "target.parquet" in done.stderr and "alloclab compare target.parquet -a " in done.stderr
+
+
+def test_the_exit_code_and_the_streams_are_the_programs(tmp_path: Path) -> None:
+    source = (
+        HEAD + 'int main(void) { int c = getchar(); printf("got %c\\n", c); fputs("warned\\n", stderr); return 42; }'
+    )
+    build(tmp_path, source)
+    done = alloclab(tmp_path, "record", "-o", "out.parquet", "--", "./target", input="x")
+    assert done.returncode == 42 and done.stdout == "got x\n" and done.stderr.startswith("warned\n")
+    assert listing(tmp_path) == {"out.parquet"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGTERM])
+def test_a_signal_that_ends_the_program_is_passed_on_as_128_and_its_number(tmp_path: Path, number: int) -> None:
+    build(tmp_path, HEAD + f"int main(void) {{ malloc(7001); kill(getpid(), {int(number)}); pause(); }}")
+    done = alloclab(tmp_path, "record", "./target")
+    assert done.returncode == 128 + number
+    assert Trace.open(tmp_path / "target.parquet").metadata.ended == f"signal {int(number)}"
+
+
+def test_other_images_are_named_by_pid_and_number(tmp_path: Path) -> None:
+    source = (
+        HEAD
+        + """
+    #include <sys/wait.h>
+    int main(void) {
+        pid_t child = fork();
+        for (int i = 0; i < (child ? 10 : 1000); i++) free(malloc(10));
+        if (child == 0) _exit(0);
+        printf("%d %d\\n", getpid(), child);
+        fflush(stdout);
+        wait(NULL);
+        return 0;
+    }
+    """
+    )
+    build(tmp_path, source)
+    done = alloclab(tmp_path, "record", "-o", "web.parquet", "./target")
+    parent, child = done.stdout.split()
+    assert listing(tmp_path) == {"web.parquet", f"web.parquet.{parent}.0"}
+    most, other = Trace.open(tmp_path / "web.parquet"), Trace.open(tmp_path / f"web.parquet.{parent}.0")
+    assert most.metadata.extra["pid"] == int(child) and len(most) > 2000
+    assert other.metadata.extra["pid"] == int(parent) and len(other) < 200
+    alone = alloclab(tmp_path, "record", "--no-children", "-o", "one.parquet", "./target")
+    assert alone.returncode == 0
+    assert listing(tmp_path) == {"web.parquet", f"web.parquet.{parent}.0", "one.parquet"}
+    assert len(Trace.open(tmp_path / "one.parquet")) < 200
+
+
+REFUSED = {
+    "absent": (["no-such-command-here"], "no-such-command-here: no such command on PATH"),
+    "absent file": (["./absent"], "./absent: no such file"),
+    "folder": (["./folder"], "./folder: is a folder"),
+    "not executable": (["./text"], "./text: not executable"),
+    "no interpreter": (["./orphan"], "its interpreter /no/such/interpreter does not exist"),
+    "no program": (["./garbage"], "neither an ELF program nor a script"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_run_gets_one_clear_line(tmp_path: Path, case: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text").write_text("words")
+    for name, text in {"orphan": "#!/no/such/interpreter\n", "garbage": "words\n"}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    before = listing(tmp_path)
+    command, message = REFUSED[case]
+    done = alloclab(tmp_path, "record", "--", *command)
+    assert done.returncode == 4 and message in done.stderr
+    assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize("flag", ["-static", "-static-pie"])
+def test_a_static_program_is_refused(tmp_path: Path, flag: str) -> None:
+    build(tmp_path, BUSY, flag)
+    done = alloclab(tmp_path, "record", "./target")
+    assert done.returncode == 4 and "target: statically linked" in done.stderr and done.stderr.count("\n") == 1
+    assert listing(tmp_path) == set()
+
+
+def test_a_setuid_program_is_refused(tmp_path: Path) -> None:
+    """Of another owner: one's own runs with the rights it had, and can be recorded."""
+    program = build(tmp_path, BUSY)
+    if os.geteuid() == 0:
+        os.chown(program, 65534, 65534)
+        program.chmod(0o4755)
+        command = "./target"
+    else:
+        command = next(str(p) for p in Path("/usr/bin").iterdir() if p.is_file() and p.stat().st_mode & 0o4000)
+    done = alloclab(tmp_path, "record", command)
+    assert done.returncode == 4 and "setuid" in done.stderr and done.stderr.count("\n") == 1
+    assert listing(tmp_path) == set()
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_program_runs(tmp_path: Path) -> None:
+    build(tmp_path, HEAD + 'int main(void) { puts("ran"); return 0; }')
+    for output in ("no/such/folder/x.parquet", "."):
+        done = alloclab(tmp_path, "record", "-o", output, "./target")
+        assert done.returncode == 4 and done.stdout == "" and done.stderr.count("\n") == 1
+
+
+def test_ctrl_c_goes_to_the_program_and_what_was_recorded_is_kept(tmp_path: Path) -> None:
+    source = (
+        HEAD
+        + """
+    static volatile int asked;
+    static void stop(int n) { asked = 1; }
+    int main(void) {
+        signal(SIGINT, stop);
+        for (int i = 0; i < 1000; i++) free(malloc(10));
+        puts("ready");
+        fflush(stdout);
+        while (!asked) usleep(1000);
+        free(malloc(7001));
+        return 5;
+    }
+    """
+    )
+    build(tmp_path, source)
+    process = subprocess.Popen(
+        [*ALLOCLAB, "record", "./target"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 5 and b"Traceback" not in errors
+    [rows] = Trace.open(tmp_path / "target.parquet").blocks()
+    assert ((rows.op == Op.MALLOC) & (rows.size == 7001)).sum() == 1
+    assert listing(tmp_path) == {"target.parquet"}
+
+
+def test_ctrl_c_ends_the_wait_for_descendants_that_run_on(tmp_path: Path) -> None:
+    source = (
+        HEAD
+        + """
+    int main(void) {
+        pid_t parent = getpid();
+        if (fork() == 0) {
+            setsid();
+            free(malloc(7001));
+            while (getppid() == parent) usleep(1000);
+            printf("%d\\n", getpid());
+            fflush(stdout);
+            pause();
+        }
+        free(malloc(7002));
+        return 0;
+    }
+    """
+    )
+    build(tmp_path, source)
+    process = subprocess.Popen(
+        [*ALLOCLAB, "record", "./target"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    daemon = int(process.stdout.readline())
+    try:
+        time.sleep(0.3)  # until the program has been waited for
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(timeout=60)
+    finally:
+        os.kill(daemon, signal.SIGKILL)
+    process.stdout.close()
+    assert process.returncode == 0
+    assert len(listing(tmp_path)) == 2
+
+
+def test_sigterm_is_passed_on_to_the_program(tmp_path: Path) -> None:
+    build(tmp_path, HEAD + 'int main(void) { free(malloc(10)); puts("ready"); fflush(stdout); pause(); return 0; }')
+    process = subprocess.Popen(
+        [*ALLOCLAB, "record", "./target"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert Trace.open(tmp_path / "target.parquet").metadata.ended == "signal 15"
+
+
+def test_a_program_with_an_allocator_of_its_own_is_told_apart(tmp_path: Path) -> None:
+    """Its malloc comes before any preloaded one in the loader's search, so the recorder sees nothing."""
+    own = """
+    static char memory[1 << 24];
+    static size_t used;
+    void *malloc(size_t n) { void *p = memory + used; used += (n + 15) / 16 * 16; return p; }
+    void free(void *p) {}
+    void *calloc(size_t n, size_t m) { return malloc(n * m); }
+    void *realloc(void *p, size_t n) { return malloc(n); }
+    int main(void) { return malloc(10) == NULL; }
+    """
+    build(tmp_path, HEAD + own, "-rdynamic")
+    done = alloclab(tmp_path, "record", "./target")
+    assert done.returncode == 4 and "its own allocator" in done.stderr and done.stderr.count("\n") == 1
+    assert listing(tmp_path) == set()
+
+
+def test_recording_that_stopped_early_is_said_once(tmp_path: Path) -> None:
+    source = (
+        HEAD
+        + """
+    #include <sys/resource.h>
+    int main(void) {
+        struct rlimit size = {2 << 20, 2 << 20};
+        setrlimit(RLIMIT_FSIZE, &size);
+        for (int i = 0; i < 500000; i++) free(malloc(10));
+        return 0;
+    }
+    """
+    )
+    build(tmp_path, source)
+    done = alloclab(tmp_path, "record", "./target")
+    assert done.returncode == 0 and done.stderr.count("recording stopped early: File too large") == 1
+    assert Trace.open(tmp_path / "target.parquet").metadata.extra["stopped"] == "File too large"
