@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <gnu/libc-version.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -160,12 +161,21 @@ static bool open_capture(al_image *image) {
     return true;
 }
 
+uint64_t al_signals_block(void) {
+    uint64_t all = UINT64_MAX, before = 0;
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
+    return before;
+}
+
+void al_signals_restore(uint64_t blocked) { syscall(SYS_rt_sigprocmask, SIG_SETMASK, &blocked, NULL, sizeof blocked); }
+
 /* Memory for the image and its streams, once in a process's life; children find it wiped. */
 static al_image *make_image(void) {
     void *memory;
     size_t page = al_os_linux.page_size(), bytes = sizeof(al_image) + AL_STREAMS_MAX * sizeof(al_stream);
     bytes = (bytes + page - 1) / page * page;
     if (al_os_linux.map(NULL, bytes, AL_PROT_READ_WRITE, AL_PLACE_ANYWHERE, true, &memory) != 0) return NULL;
+    al_os_linux.advise(memory, bytes, AL_ADVISE_NOHUGEPAGE); /* of which most is never touched; may be unknown here */
     if (al_os_linux.advise(memory, bytes, AL_ADVISE_WIPEONFORK) == 0) return memory;
     al_os_linux.unmap(memory, bytes);
     return NULL;
@@ -184,8 +194,11 @@ bool al_image_open(void) {
     }
     al_image *image = al_image_now;
     int state = atomic_load_explicit(&image->state, memory_order_relaxed);
-    if (state == AL_IMAGE_NONE && atomic_compare_exchange_strong(&image->state, &state, AL_IMAGE_OPENING))
+    if (state != AL_IMAGE_NONE) return state == AL_IMAGE_OPEN;
+    uint64_t blocked = al_signals_block();
+    if (atomic_compare_exchange_strong(&image->state, &state, AL_IMAGE_OPENING))
         atomic_store(&image->state, state = open_capture(image) ? AL_IMAGE_OPEN : AL_IMAGE_OFF);
+    al_signals_restore(blocked);
     return state == AL_IMAGE_OPEN;
 }
 

@@ -47,6 +47,9 @@ extern al_image *al_image_now; /* NULL before the first event */
 
 /* Opens the capture of this process if there is none yet. false: nothing is recorded here. */
 bool al_image_open(void);
+/* For what a signal handler's events could not find half done. By system call: these are not the program's to see. */
+uint64_t al_signals_block(void);
+void al_signals_restore(uint64_t blocked);
 /* A unit of the file, mapped, its header zero; NULL: no room. */
 al_capture_unit *al_image_map_unit(void);
 /* Copies the words of a unit to one of their own; false: recording has stopped. */

@@ -99,7 +99,7 @@ static al_stream *take_stream(al_image *image) {
     return &image->stream[image->streams++];
 }
 
-/* This thread's first event. NULL: it cannot be recorded. */
+/* This thread's first event, no signal interrupting. NULL: it cannot be recorded. */
 static al_stream *bear(al_image *image) {
     al_my_stream = &being_born;
     al_lock_take(&image->streams_lock);
@@ -167,7 +167,9 @@ static void slow(al_stream *stream, uint64_t *limit, al_wide op, bool failed, ui
         atomic_fetch_add(&image->header->lost, 1);
         return;
     } else if (stream->unit == NULL) {
+        uint64_t blocked = al_signals_block();
         stream = bear(image);
+        al_signals_restore(blocked);
         if (stream == NULL) {
             atomic_fetch_add(&image->header->lost, 1);
             return;
