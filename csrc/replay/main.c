@@ -227,10 +227,9 @@ static void calls_finish(void *context) {
 /* NULL, or why it cannot be done. */
 static const char *watch_from_outside(al_account *account, bool preloaded) {
     static al_startup startup;
-    void *program_break;
-    if (al_os_linux.brk(0, &program_break) != 0 || al_startup_read(&startup, preloaded) != 0)
+    if (al_startup_read(&startup, preloaded) != 0)
         return "what the allocator held before cannot be read from /proc/self/maps";
-    al_account_init(account, (uintptr_t)program_break);
+    al_account_init(account, al_sud_break());
     for (const al_startup_range *r = startup.ranges; r < startup.ranges + startup.count; r++)
         al_account_had(account, r->start, r->end, r->prot, r->heap);
     if (al_sud_init(account) != 0) return "this kernel has no Syscall User Dispatch (Linux 5.11 on x86-64)";

@@ -101,4 +101,6 @@ void al_sud_on(void) { selector = BLOCK; }
 
 void al_sud_off(void) { selector = ALLOW; }
 
+uintptr_t al_sud_break(void) { return (uintptr_t)al_sud_call(SYS_brk, 0, 0, 0, 0, 0, 0); }
+
 bool al_sud_incomplete(void) { return incomplete; }

@@ -10,6 +10,8 @@
 int al_sud_init(al_account *account);
 void al_sud_on(void);
 void al_sud_off(void);
+/* Where the break is, asked behind libc's back: its own first question is part of what malloc costs. */
+uintptr_t al_sud_break(void);
 /* A thread or process was started, whose calls nobody saw. */
 bool al_sud_incomplete(void);
 
