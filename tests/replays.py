@@ -1,0 +1,179 @@
+"""For tests of replay: traces of given operations, and a replay written again, plainly, in Python."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rows import Row, write
+
+from alloclab.native import ffi, lib
+from alloclab.trace.compile import KINDS, CompiledTrace, compile_trace
+from alloclab.trace.model import Op
+
+PAGE = 4096
+CALLS = ("brk", "mmap", "munmap", "mremap", "madvise", "mprotect")
+
+
+def compiled(folder: Path, rows: Iterable[Row]) -> CompiledTrace:
+    return compile_trace(write(folder / "t.parquet", rows))
+
+
+def churn(operations: int, seed: int, *, most: int = 1 << 12, alignments: bool = True) -> list[Row]:
+    """Random rows of every kind over a heap that grows and shrinks; sizes log-uniform up to ``most``."""
+    rng = random.Random(seed)
+    rows: list[Row] = []
+    live: list[int] = []
+    born = 0
+    for step in range(operations):
+        size = int(most ** rng.random())
+        grows = (step * 5 // operations) % 2 == 0
+        kind = rng.random()
+        if live and kind < (0.25 if grows else 0.6):
+            rows.append(Row(Op.FREE, live.pop(rng.randrange(len(live)))))
+        elif live and kind < (0.35 if grows else 0.7):
+            rows.append(Row(Op.REALLOC, rng.choice(live), size))
+        else:
+            op = rng.choice([Op.MALLOC] * 6 + [Op.CALLOC] + [Op.ALIGNED] * alignments)
+            align = 1 << rng.randrange(3, 13) if op == Op.ALIGNED else 0
+            rows.append(Row(op, born, size, align=align))
+            live.append(born)
+            born += 1
+    return rows
+
+
+@dataclass
+class State:
+    """What there is after an operation."""
+
+    live: int
+    mapped: int
+    peak_mapped: int
+    resident: int
+    calls: dict[str, int]
+    asked: dict[str, int]
+    vmas: int
+    ledger: dict[str, int]
+
+
+@dataclass
+class PlainReplay:
+    """The operations of a compiled trace done one by one on a glass-box heap, with everything written down."""
+
+    after: list[State] = field(default_factory=list)
+    drained: State | None = None
+    reallocs: list[tuple[bool, int, bool]] = field(default_factory=list)
+    """Per realloc of a block: whether it stayed, min(old, new) bytes, whether mremap was called."""
+
+
+@contextmanager
+def heap_of(name: str, options: str = "") -> Iterator[Any]:
+    """A heap and a thread of it."""
+    allocator = lib.al_allocator_find(name.encode())
+    values = ffi.new("uint64_t[32]")
+    lib.al_tunables_default(allocator, values)
+    assert lib.al_tunables_parse(allocator, options.encode(), values, ffi.new("char[256]"), 256) == 0
+    heap = lib.al_heap_create(allocator, values, ffi.new("al_regions_config *"), ffi.new("int *"))
+    assert heap != ffi.NULL
+    try:
+        yield heap, lib.al_thread_create(heap)
+    finally:
+        lib.al_heap_destroy(heap)
+
+
+def touch(block: Any, old: int, new: int) -> None:
+    """The policy "page", as the words say it."""
+    address = int(ffi.cast("uintptr_t", block))
+    bytes_of = ffi.cast("char *", block)
+    for page in range(address // PAGE * PAGE, address + new, PAGE):
+        first = max(page, address)
+        if first < address + new and (page >= address + old if old else True):
+            bytes_of[first - address] = b"\1"
+    if new > old:
+        bytes_of[new - 1] = b"\1"
+
+
+def replay_plainly(trace: CompiledTrace, name: str, options: str = "", touched: bool = True) -> PlainReplay:
+    found = PlainReplay()
+    slots: dict[int, tuple[Any, int]] = {}
+    live = 0
+    entries = trace.entries[: trace.entry_count]
+    with heap_of(name, options) as (heap, thread):
+        for index, entry in enumerate(entries):
+            kind, slot, size = KINDS[entry["kind"]], int(entry["slot"]), int(entry["size"])
+            align = 1 << int(entry["align_log2"])
+            mremaps = _state(heap, live).calls["mremap"]
+            if kind in ("tick", "operand"):
+                continue
+            if kind == "free":
+                block, bytes_of = slots.pop(slot, (ffi.NULL, 0))
+                lib.al_heap_free(thread, block)
+                live -= bytes_of
+            elif kind == "realloc_zero":
+                block, bytes_of = slots.pop(slot)
+                lib.al_heap_free(thread, lib.al_heap_realloc(thread, block, 0))
+                live -= bytes_of
+            elif kind == "realloc":
+                block, old = slots[slot]
+                moved = lib.al_heap_realloc(thread, block, size)
+                slots[slot] = (moved, size)
+                live += size - old
+                by_mremap = _state(heap, live).calls["mremap"] > mremaps
+                found.reallocs.append((moved == block, min(old, size), by_mremap))
+                if touched and size > old:
+                    touch(moved, old, size)
+            elif kind == "failed":
+                _replay_failed(thread, KINDS[entry["original"]], slots, slot, size, align)
+            else:
+                block = _birth(thread, kind, size, align)
+                slots[slot] = (block, size)
+                live += size
+                if touched:
+                    touch(block, 0, size)
+            found.after.append(_state(heap, live))
+            assert int(entries[index]["slot"]) == slot
+        for slot in sorted(slots):
+            lib.al_heap_free(thread, slots[slot][0])
+        found.drained = _state(heap, 0)
+    return found
+
+
+def _birth(thread: Any, kind: str, size: int, align: int) -> Any:
+    if kind == "calloc":
+        return lib.al_heap_calloc(thread, 1, size)
+    if kind == "aligned":
+        return lib.al_heap_memalign(thread, max(align, 8), size)
+    return lib.al_heap_malloc(thread, size)
+
+
+def _replay_failed(thread: Any, kind: str, slots: dict[int, Any], slot: int, size: int, align: int) -> None:
+    if kind != "realloc":
+        lib.al_heap_free(thread, _birth(thread, kind, size, align))
+        return
+    block, known = slots.get(slot, (ffi.NULL, 0))
+    moved = lib.al_heap_realloc(thread, block, size)
+    if slot == 0:
+        lib.al_heap_free(thread, moved)
+    elif moved != ffi.NULL:
+        slots[slot] = (moved, known)
+
+
+def _state(heap: Any, live: int) -> State:
+    counters = lib.al_regions_counters(heap.regions)
+    resident = ffi.new("size_t *")
+    assert lib.al_regions_resident(heap.regions, resident) == 0
+    ledger = heap.ledger
+    return State(
+        live=live,
+        mapped=counters.mapped,
+        peak_mapped=counters.peak_mapped,
+        resident=resident[0],
+        calls={name: counters.calls[i] for i, name in enumerate(CALLS)},
+        asked={name: counters.bytes[i] for i, name in enumerate(CALLS)},
+        vmas=counters.peak_vmas,
+        ledger={"usable": ledger.usable, "metadata": ledger.metadata, "cached": ledger.cached, "free": ledger.free},
+    )
