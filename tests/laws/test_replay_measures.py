@@ -11,19 +11,18 @@ from replays import CALLS, PlainReplay, churn, compiled, replay_plainly
 from rows import Row, sound_rows
 from support import budget
 
-from alloclab.allocators import resolve
+from alloclab.allocators import lab_allocators, resolve
 from alloclab.measure import METRICS, measure
 from alloclab.replay import Settings, examine
 from alloclab.trace.compile import CompiledTrace
 from alloclab.trace.model import Op
 
 SPECS = [
-    "bump",
+    *(lab.name for lab in lab_allocators()),
     "fit:policy=first",
     "fit:policy=best,coalesce=deferred",
     "fit:policy=next,mmap_threshold=32KiB",
     "fit:policy=worst,coalesce=never,trim_threshold=16KiB",
-    "buddy",
 ]
 
 # fmt: off

@@ -1,0 +1,49 @@
+"""The same trace twice gives the same calls, mapped bytes and ledger, each way, and the same both ways."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from replays import churn, compiled
+
+from alloclab.allocators import lab_allocators, resolve
+from alloclab.replay import RawRun, Settings, examine
+from alloclab.replay.run import group_of
+from alloclab.trace.compile import CompiledTrace
+
+SPECS = [
+    *(lab.name for lab in lab_allocators()),
+    "fit:policy=first",
+    "fit:policy=best,order=address,coalesce=deferred",
+    "fit:policy=next,mmap_threshold=32KiB",
+    "fit:policy=worst,coalesce=never,top_pad=64KiB",
+]
+EXACT = {"trace", "calls", "ledger", "realloc"}
+
+
+def exact(run: RawRun) -> dict[str, float]:
+    assert run.verified, run.failure
+    return {name: value for name, value in run.figures.items() if group_of(name) in EXACT}
+
+
+@pytest.fixture(scope="module", params=[1, 2])
+def trace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CompiledTrace:
+    most = 1 << (12 if request.param == 1 else 19)
+    return compiled(tmp_path_factory.mktemp("trace"), churn(5000, request.param, most=most))
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_replays_repeat_each_way_and_agree_both_ways(trace: CompiledTrace, spec: str) -> None:
+    runs = [examine(trace, resolve(spec), Settings(in_process=way)) for way in (False, False, True, True)]
+    first = exact(runs[0])
+    assert {group_of(name) for name in first} == EXACT
+    for run in runs[1:]:
+        assert exact(run) == first
+        assert run.timeline is not None and runs[0].timeline is not None
+        assert run.timeline.mapped is not None and runs[0].timeline.mapped is not None
+        assert np.array_equal(run.timeline.operation, runs[0].timeline.operation)
+        assert np.array_equal(run.timeline.mapped, runs[0].timeline.mapped)
+
+
+def test_system_malloc_repeats(trace: CompiledTrace) -> None:
+    assert exact(examine(trace, resolve("system"))) == exact(examine(trace, resolve("system")))
