@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from alloclab.errors import TraceError
 from alloclab.native import ffi, lib
 from alloclab.trace.columns import NAMES, Fault, borrow
 from alloclab.trace.parquet import Trace
@@ -67,11 +66,3 @@ def validate(trace: Trace, limit: int = LIMIT) -> Problems:
             found.append(Problem(first + problem.row, fault.label, fault.describe(events, problem.row)))
         first += len(events)
     return Problems(found, {fault.label: checker.counts[fault] for fault in Fault if checker.counts[fault]})
-
-
-def require_valid(trace: Trace) -> None:
-    """Raises TraceError naming the first problem and how many there are."""
-    problems = validate(trace, limit=1)
-    if problems:
-        more = f" (and {problems.total - 1} more problems; see `alloclab info`)" if problems.total > 1 else ""
-        raise TraceError(f"{trace.path}: {problems[0]}{more}")
