@@ -115,7 +115,8 @@ class Section:
             table.add_row(*row)
         console.print()
         console.print(self.title, style="bold", soft_wrap=True)
-        console.print(table)
+        if self.rows:
+            console.print(table)
 
 
 def _print_metadata(console: Console, name: str, metadata: Metadata) -> None:
@@ -142,7 +143,7 @@ def _print_stats(console: Console, stats: Stats) -> None:
     for line in _summary(stats):
         console.print(line, soft_wrap=True)
     sections = [_operations(stats), _sizes(stats), _lifetimes(stats), _top_sizes(stats), _threads(stats)]
-    if stats.reallocs.grows + stats.reallocs.shrinks + stats.reallocs.same:
+    if stats.reallocs.chains.count:
         sections += [_growth(stats), _chains(stats)]
     for section in sections:
         section.print(console)
@@ -155,7 +156,7 @@ def _summary(stats: Stats) -> list[str]:
         _peak_line(stats.peak, stats.most_blocks),
         f"Survivors {stats.survivor_bytes:,} bytes ({_bytes(stats.survivor_bytes)}) in {stats.survivors:,} blocks",
         f"Deaths    {stats.deaths:,}, cross-thread {stats.cross_deaths:,} "
-        f"({_share(stats.cross_deaths, stats.deaths)}); {len(stats.threads):,} threads",
+        f"({_share(stats.cross_deaths, stats.deaths)}); threads {len(stats.threads):,}",
         f"Lifetimes {_percentiles(stats.lifetimes)} operations",
     ]
     if stats.lifetimes_ns is not None:
