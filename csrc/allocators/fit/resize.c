@@ -52,7 +52,7 @@ void *al_fit_realloc(al_thread *thread, void *block, size_t bytes) {
     fit_heap *f = al_fit_of(thread->heap);
     al_tag *chunk = al_tag_of(block);
     if (chunk->head & AL_TAG_MAPPED) {
-        void *resized = al_large_resize(&f->larges, block, bytes);
+        void *resized = al_large_resize(&f->larges, block, bytes, true);
         if (resized != NULL) return resized;
     } else if (resize_chunk(f, chunk, bytes)) {
         return block;
