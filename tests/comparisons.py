@@ -52,7 +52,7 @@ def made_up_result(
             "peak_live_bytes": Value(live, "bytes"),
             "peak_mapped_bytes": Value(int(live * memory * 1.1), "bytes"),
             "peak_resident_bytes": Value(int(live * memory), "bytes"),
-            "fragmentation_1": Value(memory * 1.2, "ratio"),
+            "fragmentation_resident_1": Value(memory * 1.2, "ratio"),
             "minor_faults": Value(int(live * memory) // 4096, "faults"),
             "ns_per_op": timed_value(ns),
         }

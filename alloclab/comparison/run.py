@@ -104,6 +104,10 @@ class _Plan:
         """Steps of progress for one examination: verifying and measuring take as long as some timed runs."""
         return 40 if self.settings.instructions else 3
 
+    def settings_for(self, allocator: Allocator) -> Settings:
+        """The floor is always a process of its own: it is no allocator that a heap could be made of."""
+        return dataclasses.replace(self.settings, in_process=self.settings.in_process and allocator.kind == "lab")
+
     def check(self) -> None:
         foreign = [a.spec for a in self.allocators if a.kind != "lab"]
         if self.settings.in_process and foreign:
@@ -150,7 +154,7 @@ def _time(job: _Job, field: list[Allocator], results: dict[str, Result], steps: 
             steps.begin(f"{job.trace.name} on {allocator.spec}: timing, round {number + 1} of {job.plan.rounds}")
             if results[allocator.spec].failure is None:
                 try:
-                    taken[allocator.spec].append(time_once(job.compiled, allocator, job.plan.settings))
+                    taken[allocator.spec].append(time_once(job.compiled, allocator, job.plan.settings_for(allocator)))
                 except ReplayError as error:
                     results[allocator.spec] = job.failed(allocator, str(error))
             steps.advance()
@@ -171,7 +175,7 @@ class _Job:
     def examine(self, allocator: Allocator) -> Result:
         """Verify and measure; whatever goes wrong with the allocator becomes the result's failure."""
         try:
-            raw = examine(self.compiled, allocator, self.plan.settings)
+            raw = examine(self.compiled, allocator, self.plan.settings_for(allocator))
         except ReplayError as error:
             return self.failed(allocator, str(error))
         if raw.failure is not None:

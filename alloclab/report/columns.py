@@ -13,11 +13,15 @@ from alloclab.result import Comparison, Result, Value
 
 TIMED = "ns_per_op"
 ABSENT = "-"
+_CALLS = "brk, mmap, munmap, mremap, madvise and mprotect together"
 
 
 @dataclass(frozen=True)
 class Column:
-    """One measure of a table. ``importance``: on a narrow terminal the columns with the lowest are left out first."""
+    """One measure of a table. ``importance``: on a narrow terminal the columns with the lowest are left out first.
+
+    ``note``: what its title leaves out, for the legend.
+    """
 
     name: str
     title: str
@@ -25,6 +29,7 @@ class Column:
     better: Better = "lower"
     with_ratio: bool = False
     importance: int = 0
+    note: str = ""
 
     @property
     def timed(self) -> bool:
@@ -34,8 +39,14 @@ class Column:
 DEFAULT_COLUMNS = (
     Column("peak_resident_bytes", "peak resident", metric("peak_resident_bytes"), with_ratio=True, importance=9),
     Column("peak_mapped_bytes", "peak mapped", metric("peak_mapped_bytes"), with_ratio=True, importance=2),
-    Column("fragmentation_1", "frag.", metric("fragmentation_1"), importance=4),
-    Column("calls", "calls", calls, importance=3),
+    Column(
+        "fragmentation_resident_1",
+        "frag.",
+        metric("fragmentation_resident_1"),
+        importance=4,
+        note="mean of resident / live over time",
+    ),
+    Column("calls", "calls", calls, importance=3, note=_CALLS),
     Column("minor_faults", "faults", metric("minor_faults"), importance=1),
     Column(TIMED, "ns/op", metric(TIMED), importance=10),
 )
@@ -55,7 +66,7 @@ def every_column() -> tuple[Column, ...]:
 
 def _column(name: str, importance: int) -> Column:
     if name == "calls":
-        return Column(name, "calls", calls, with_ratio=True, importance=importance)
+        return Column(name, "calls", calls, with_ratio=True, importance=importance, note=_CALLS)
     return Column(name, name.replace("_", " "), metric(name), METRICS[name].better, name != TIMED, importance)
 
 

@@ -51,14 +51,14 @@ def draw(comparison: Comparison, traces: Sequence[str] | None = None) -> Figure:
         raise UsageError("nothing to draw: no allocator passed verification, or the results were read from JSON")
     figure = Figure(figsize=(11, 1.9 + 2.9 * len(shown)), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(len(shown), len(_KINDS), squeeze=False, sharex="row", sharey="row")
+    panels = figure.subplots(len(shown), len(_KINDS), squeeze=False, sharex="row")
     looks = _looks(comparison)
     for row, trace in zip(panels, shown, strict=True):
         for axes, kind in zip(row, _KINDS, strict=True):
             _draw_panel(axes, drawn[trace], kind, looks)
             axes.set_title(f"{_title(drawn[trace][0])}: {kind}", loc="left", fontsize=10)
             axes.set_xlabel("million operations" if _millions(drawn[trace]) else "thousand operations", fontsize=9)
-        row[0].set_ylim(0, max(_top(drawn[trace], kind) for kind in _KINDS) / _MIB)
+            axes.set_ylim(0, _top(drawn[trace], kind) / _MIB)
         row[0].set_ylabel("MiB")
     _label(figure, panels[0][0], comparison)
     return figure

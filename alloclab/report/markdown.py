@@ -22,7 +22,7 @@ def markdown(comparison: Comparison, columns: Sequence[Column] = DEFAULT_COLUMNS
         for row in block.rows:
             lines.append(_row([_escaped(block.title), *(_cell(c, kind) for c, kind in zip(row, kinds, strict=True))]))
     notes = [
-        sentences.legend(comparison, mark="Bold"),
+        sentences.legend(comparison, columns, mark="Bold"),
         sentences.method(comparison),
         sentences.machine_line(comparison),
         *sentences.not_measured(comparison, columns),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from alloclab import machine
 from alloclab.comparison.statistics import (
@@ -24,13 +25,12 @@ _TOUCH = {
 }
 
 
-def legend(comparison: Comparison, mark: str = "*") -> str:
-    """What the marks of the table mean; ``mark`` is how it shows the best of a column."""
+def legend(comparison: Comparison, columns: Sequence[Column], mark: str = "*") -> str:
+    """What the marks and titles of the table mean; ``mark`` is how it shows the best of a column."""
     first = labels(comparison.allocators)[comparison.allocators[0]]
-    floor = f"{FLOOR}: the replay loop's own floor, not a competitor."
-    if len(comparison.allocators) == 1:
-        return floor
-    return f"Ratios: to {first}, the first. {mark}: best of its column. {floor}"
+    parts = [f"Ratios: to {first}, the first", f"{mark}: best of its column"] if len(comparison.allocators) > 1 else []
+    parts += [f"{column.title}: {column.note}" for column in columns if column.note]
+    return "; ".join([*parts, f"{FLOOR}: the replay loop's own floor, not a competitor"]) + "."
 
 
 def method(comparison: Comparison) -> str:
@@ -91,57 +91,72 @@ def verdict(comparison: Comparison) -> str:
     Over several traces it goes by geometric means. Allocators that failed on a trace are not ranked.
     """
     whole = [s for s in comparison.allocators if not any(r.allocator == s for r in comparison.failed)]
-    parts = [_fastest(comparison, whole), _smallest(comparison, whole)] if len(whole) > 1 else []
+    fastest, smallest = (_fastest(comparison, whole), _smallest(comparison, whole)) if len(whole) > 1 else (None, None)
+    if fastest and smallest and fastest.who == smallest.who:
+        said = [f"{fastest} and {smallest.what}"]
+    else:
+        said = [str(claim) for claim in (fastest, smallest) if claim]
     unranked = [s for s in comparison.allocators if s not in whole]
     if unranked:
         names = labels(comparison.allocators)
-        parts.append(
-            f"{_and([names[s] for s in unranked])} failed and {'is' if len(unranked) == 1 else 'are'} not ranked"
-        )
-    said = [part for part in parts if part]
+        said.append(f"{_and([names[s] for s in unranked])} failed and {_are(unranked)} not ranked")
     over = f"Over {len(comparison.traces)} traces: " if len(comparison.traces) > 1 and said else ""
     return f"{over}{'; '.join(said)}." if said else ""
 
 
-def _fastest(comparison: Comparison, specs: Sequence[str]) -> str:
+@dataclass(frozen=True)
+class _Claim:
+    """``who`` does ``what``."""
+
+    who: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.who} {self.what}".strip()
+
+
+def _fastest(comparison: Comparison, specs: Sequence[str]) -> _Claim | None:
     ratios = {s: r for s in specs if (r := mean_time_ratio(comparison, s)) is not None}
     if len(ratios) < 2:
-        return ""
+        return None
     leader = min(ratios, key=lambda s: ratios[s].value)
     to_leader = {s: mean_time_ratio(comparison, s, leader) for s in ratios}
     tied = [s for s, r in to_leader.items() if r is not None and not r.differs]
     if len(tied) == len(ratios):
-        return "no significant difference in time"
-    first = comparison.allocators[0]
+        return _Claim("no significant difference in time", "")
     names = labels(comparison.allocators)
-    asides = []
-    for spec in tied:
-        aside = [] if spec == first or first not in ratios else [_against(ratios[spec], names[first])]
-        memory = mean_ratio(comparison, spec, _MEMORY)
-        if aside and memory is not None and memory.value >= 1.1:
-            aside.append(f"at {times(memory.value)} its memory")
-        asides.append(f" ({', '.join(aside)})" if aside else "")
+    asides = {s: _aside(comparison, s, ratios[s]) for s in tied}
     if len(tied) == 1:
-        return f"{names[tied[0]]} is fastest{asides[0]}"
-    return f"{_and([names[s] + aside for s, aside in zip(tied, asides, strict=True)])} are fastest"
+        return _Claim(names[leader], f"is fastest{asides[leader]}")
+    return _Claim(_and([names[s] + asides[s] for s in tied]), "are fastest")
 
 
-def _against(ratio: Ratio, first: str) -> str:
-    return f"{in_words(ratio)} {'than' if ratio.differs else 'from'} {first}"
+def _aside(comparison: Comparison, spec: str, time: Ratio) -> str:
+    """By how much the fastest beats the first allocator, and what memory that costs."""
+    first = comparison.allocators[0]
+    if spec == first:
+        return ""
+    said = f"{in_words(time)} {'than' if time.differs else 'from'} {labels(comparison.allocators)[first]}"
+    memory = mean_ratio(comparison, spec, _MEMORY)
+    return f" ({said}, at {times(memory.value)} its memory)" if memory and memory.value >= 1.1 else f" ({said})"
 
 
-def _smallest(comparison: Comparison, specs: Sequence[str]) -> str:
+def _smallest(comparison: Comparison, specs: Sequence[str]) -> _Claim | None:
     ratios = {s: r.value for s in specs if (r := mean_ratio(comparison, s, _MEMORY)) is not None}
     if len(ratios) < 2:
-        return ""
+        return None
     least = min(ratios.values())
     tied = [s for s, value in ratios.items() if times(value / least) == "1.00x"]
     if len(tied) == len(ratios):
-        return "all need the same memory"
+        return _Claim("all need the same memory", "")
     first = comparison.allocators[0]
     names = labels(comparison.allocators)
     against = "" if first in tied else f" ({times(least)} of {names[first]}'s peak resident)"
-    return f"{_and([names[s] for s in tied])} {'needs' if len(tied) == 1 else 'need'} least memory{against}"
+    return _Claim(_and([names[s] for s in tied]), f"{'needs' if len(tied) == 1 else 'need'} least memory{against}")
+
+
+def _are(things: Sequence[str]) -> str:
+    return "is" if len(things) == 1 else "are"
 
 
 def _and(names: Sequence[str]) -> str:

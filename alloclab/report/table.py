@@ -15,7 +15,7 @@ from alloclab.report.columns import DEFAULT_COLUMNS, Column, best, labels, say
 from alloclab.report.grid import Block, Cell, Kind, Tone, lay_out
 from alloclab.result import FLOOR, Comparison
 
-_NAME_WIDTH = 20
+_NAME_WIDTH = 22
 _WORDS_WIDTH = 14
 _UNLIMITED = 10_000
 _STYLE = {
@@ -62,7 +62,7 @@ def _narrowest(console: Console, table: Table) -> int:
 def _print_notes(comparison: Comparison, console: Console, shown: Sequence[Column], hidden: Sequence[str]) -> None:
     if hidden:
         console.print(Text(f"Left out for width: {', '.join(hidden)}.", style="dim"))
-    for line in (sentences.legend(comparison), sentences.method(comparison), sentences.machine_line(comparison)):
+    for line in (sentences.legend(comparison, shown), sentences.method(comparison), sentences.machine_line(comparison)):
         console.print(Text(line, style="dim"))
     for line in sentences.not_measured(comparison, shown):
         console.print(Text(line, style="yellow"))

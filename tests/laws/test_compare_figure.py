@@ -50,9 +50,8 @@ def test_what_nobody_knows_is_not_drawn() -> None:
 
 
 def test_an_outlier_is_cut_off_and_named() -> None:
-    left, right = draw(made_up(["t"], {**RIVALS, "bump": (50.0, 5.0)})).axes
-    assert left.get_ylim()[1] == right.get_ylim()[1] < 4 * 10
-    for axes in (left, right):
+    for axes in draw(made_up(["t"], {**RIVALS, "bump": (50.0, 5.0)})).axes:
+        assert axes.get_ylim()[1] < 3 * 10
         assert [text.get_text().split(" MiB")[0][:20] for text in axes.texts] == ["off the scale: bump "]
 
 

@@ -141,6 +141,10 @@ def test_the_verdict_in_plain_words() -> None:
     assert verdict(made_up(["t", "u"], costly)) == (
         "Over 2 traces: libfast is fastest (2.00x faster than system, at 3.00x its memory); system needs least memory."
     )
+    one_for_all = {"system": (1.2, 16.0), "fit": (0.6, 8.0)}
+    assert verdict(made_up(["t"], one_for_all)) == (
+        "fit is fastest (2.00x faster than system) and needs least memory (0.50x of system's peak resident)."
+    )
     alike = {"system": (1.0, 16.0), "fit": (1.0, 16.0)}
     assert verdict(made_up(["t"], alike)) == "no significant difference in time; all need the same memory."
     assert verdict(made_up(["t"], {"system": (1.0, 16.0)})) == ""
