@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from alloclab.commands._options import (
 from alloclab.errors import GateError
 from alloclab.files import STDOUT, check_output, write_whole
 from alloclab.result import Comparison
+
+if TYPE_CHECKING:
+    from alloclab.report.columns import Column
 
 
 def _check_figure(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -64,13 +67,9 @@ def command(traces: tuple[str, ...], specs: tuple[str, ...], **options: Any) -> 
     allocator is verified first; one that fails gets no figures, and the command ends with code 5.
     """
     from alloclab.comparison.run import compare, open_traces, resolve_all
-    from alloclab.report.columns import DEFAULT_COLUMNS, columns_named, every_column
 
     _refuse_contradictions(options)
-    named = [name.strip() for name in (options["columns"] or "").split(",") if name.strip()]
-    columns = every_column() if options["every"] else columns_named(named) if named else DEFAULT_COLUMNS
-    if columns is DEFAULT_COLUMNS and options["no_time"]:
-        columns = tuple(column for column in columns if not column.timed)
+    columns = _columns(options)
     running = running_settings(options)
     allocators = resolve_all(specs or _everything(), running.pop("env"))
     opened = open_traces(traces)
@@ -88,6 +87,18 @@ def _refuse_contradictions(options: dict[str, Any]) -> None:
         raise click.UsageError("--json and --markdown cannot both go to stdout: name a file for one")
     if options["columns"] and options["every"]:
         raise click.UsageError("--columns and --all exclude each other")
+
+
+def _columns(options: dict[str, Any]) -> tuple[Column, ...]:
+    """The columns asked for, or the usual ones that will have figures."""
+    from alloclab.report.columns import DEFAULT_COLUMNS, INSTRUCTIONS, columns_named, every_column
+
+    if options["every"]:
+        return every_column()
+    if options["columns"]:
+        return columns_named([name.strip() for name in options["columns"].split(",")])
+    usual = [column for column in DEFAULT_COLUMNS if not (column.timed and options["no_time"])]
+    return (*usual, INSTRUCTIONS) if options["instructions"] else tuple(usual)
 
 
 def _everything() -> list[str]:
@@ -129,7 +140,7 @@ class _Gate:
             raise GateError(f"{len(found)} failed: {'; '.join(map(str, found))}")
 
 
-def _report(comparison: Comparison, columns: Any, options: dict[str, Any]) -> None:
+def _report(comparison: Comparison, columns: tuple[Column, ...], options: dict[str, Any]) -> None:
     """Files first, so that what is printed of them is true; then the table, unless stdout is given to another."""
     from alloclab import result
     from alloclab.report.markdown import markdown

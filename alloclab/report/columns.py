@@ -51,6 +51,9 @@ DEFAULT_COLUMNS = (
     Column(TIMED, "ns/op", metric(TIMED), importance=10),
 )
 
+INSTRUCTIONS = Column("instructions_per_op", "instr/op", metric("instructions_per_op"), with_ratio=True, importance=5)
+"""Beside the default ones where instructions were counted."""
+
 
 def columns_named(names: Sequence[str]) -> tuple[Column, ...]:
     """Columns for metrics by name, and ``calls`` for the sum of all calls. Raises UsageError that lists what exists."""
@@ -118,7 +121,7 @@ def say(value: Value | None) -> str:
     if isinstance(value.value, int):
         return f"{value.value:,}"
     if value.unit == "ns":
-        return f"{value.value:.1f}"
+        return f"{value.value:.1f}" if value.value < 100 else f"{value.value:,.0f}"
     return f"{value.value:.2f}" if abs(value.value) < 1000 else f"{value.value:,.0f}"
 
 

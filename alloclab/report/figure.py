@@ -32,6 +32,7 @@ _OFF_SCALE = 4
 """An allocator that needs so many times the least is cut off and named, so that the others can be told apart."""
 
 _NOTE = "#555555"
+_NOTE_WIDTH = 64
 _MIB = 2**20
 _KINDS = ("resident", "mapped")
 
@@ -58,7 +59,6 @@ def draw(comparison: Comparison, traces: Sequence[str] | None = None) -> Figure:
             _draw_panel(axes, drawn[trace], kind, looks)
             axes.set_title(f"{_title(drawn[trace][0])}: {kind}", loc="left", fontsize=10)
             axes.set_xlabel("million operations" if _millions(drawn[trace]) else "thousand operations", fontsize=9)
-            axes.set_ylim(0, _top(drawn[trace], kind) / _MIB)
         row[0].set_ylabel("MiB")
     _label(figure, panels[0][0], comparison)
     return figure
@@ -115,12 +115,12 @@ def _draw_panel(axes: Axes, results: Sequence[Result], kind: str, looks: dict[st
         colour, dashes, label = looks[result.allocator]
         where, held = np.asarray(result.timeline.operation) / scale, np.asarray(getattr(result.timeline, kind)) / _MIB
         axes.plot(where, held, color=colour, linestyle=dashes, linewidth=1.4, label=label)
-    if beyond := [r for r in known if _peak(r, kind) > _limit(known, kind)]:
-        said = ", ".join(f"{looks[r.allocator][2]} {say_bytes(_peak(r, kind))}" for r in beyond)
+    beyond = [f"{looks[r.allocator][2]} {say_bytes(_peak(r, kind))}" for r in known if _off_scale(r, known, kind)]
+    if beyond:
+        said = textwrap.fill(f"off the scale: {', '.join(beyond)}", _NOTE_WIDTH)
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-        axes.text(
-            0.99, 0.99, f"off the scale: {said}", transform=axes.transAxes, ha="right", va="top", fontsize=7, bbox=box
-        )
+        axes.text(0.99, 0.99, said, transform=axes.transAxes, ha="right", va="top", fontsize=7, bbox=box)
+    axes.set_ylim(0, _top(known, kind, lines_of_notes=len(beyond)))
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -135,20 +135,15 @@ def _peak(result: Result, kind: str) -> float:
     return float(np.max(getattr(result.timeline, kind), initial=0))
 
 
-def _limit(results: Sequence[Result], kind: str) -> float:
-    """Bytes above which an allocator is off the scale."""
-    return _OFF_SCALE * min(_peak(r, kind) for r in results) or float("inf")
+def _off_scale(result: Result, rivals: Sequence[Result], kind: str) -> bool:
+    least = min(_peak(r, kind) for r in rivals)
+    return _peak(result, kind) > _OFF_SCALE * least > 0
 
 
-def _top(results: Sequence[Result], kind: str) -> float:
-    """Bytes at the upper end of the scale, never 0."""
-    known = _knowing(results, kind)
-    if not known:
-        return _MIB
-    limit = _limit(known, kind)
-    peaks = [_peak(r, kind) for r in known]
-    room = 1.05 if max(peaks) <= limit else 1.15  # for the note on what is off the scale
-    return room * max(peak for peak in peaks if peak <= limit) or _MIB
+def _top(results: Sequence[Result], kind: str, lines_of_notes: int) -> float:
+    """MiB at the upper end of the scale, never 0, with room for notes above the lines."""
+    peaks = [_peak(r, kind) for r in results if not _off_scale(r, results, kind)]
+    return max(peaks, default=0) / _MIB * (1.05 + 0.06 * lines_of_notes) or 1
 
 
 def _millions(results: Sequence[Result]) -> bool:

@@ -125,7 +125,8 @@ def _fastest(comparison: Comparison, specs: Sequence[str]) -> _Claim | None:
     if len(tied) == len(ratios):
         return _Claim("no significant difference in time", "")
     names = labels(comparison.allocators)
-    asides = {s: _aside(comparison, s, ratios[s]) for s in tied}
+    tells = comparison.allocators[0] not in tied
+    asides = {s: _aside(comparison, s, ratios[s]) if tells else "" for s in tied}
     if len(tied) == 1:
         return _Claim(names[leader], f"is fastest{asides[leader]}")
     return _Claim(_and([names[s] + asides[s] for s in tied]), "are fastest")
@@ -133,10 +134,7 @@ def _fastest(comparison: Comparison, specs: Sequence[str]) -> _Claim | None:
 
 def _aside(comparison: Comparison, spec: str, time: Ratio) -> str:
     """By how much the fastest beats the first allocator, and what memory that costs."""
-    first = comparison.allocators[0]
-    if spec == first:
-        return ""
-    said = f"{in_words(time)} {'than' if time.differs else 'from'} {labels(comparison.allocators)[first]}"
+    said = f"{in_words(time)} than {labels(comparison.allocators)[comparison.allocators[0]]}"
     memory = mean_ratio(comparison, spec, _MEMORY)
     return f" ({said}, at {times(memory.value)} its memory)" if memory and memory.value >= 1.1 else f" ({said})"
 
