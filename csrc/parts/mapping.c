@@ -4,16 +4,16 @@
 
 /* Gives back what lies in [from, to); true if it is gone. */
 static bool cut_off(al_regions *regions, char *from, char *to) {
-    return from == to || al_regions_munmap(regions, from, (size_t)(to - from)) == 0;
+    return al_regions_munmap(regions, from, (size_t)(to - from)) == 0;
 }
 
 char *al_map_aligned(al_regions *regions, size_t alignment, size_t offset, size_t length, char **start, char **end) {
-    size_t whole = length + alignment - al_regions_page_size(regions);
+    size_t page = al_regions_page_size(regions), whole = length + alignment + page; /* so that no end is empty */
     void *out;
     if (al_regions_mmap(regions, NULL, whole, AL_PROT_READ_WRITE, AL_PLACE_ANYWHERE, &out) != 0) return NULL;
     *start = out;
     *end = *start + whole;
-    char *first = (char *)al_align_up((uintptr_t)*start + offset, alignment) - offset, *last = first + length;
+    char *first = (char *)al_align_up((uintptr_t)*start + page + offset, alignment) - offset, *last = first + length;
     if (cut_off(regions, *start, first)) *start = first;
     if (cut_off(regions, last, *end)) *end = last;
     return first;

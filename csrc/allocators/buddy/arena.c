@@ -35,30 +35,18 @@ static void unlink_all(buddy_heap *b, buddy_arena *arena) {
     }
 }
 
-/* Right below the arena mapped last, if that is free: aligned without cutting. Else anywhere. */
-static buddy_arena *map_arena(const buddy_heap *b, char **start, char **end) {
-    size_t bytes = al_buddy_arena_bytes(b);
-    void *out;
-    if (b->latest == NULL || al_regions_mmap(b->heap.regions, (char *)b->latest - bytes, bytes, AL_PROT_READ_WRITE,
-                                             AL_PLACE_NOREPLACE, &out) != 0)
-        return (buddy_arena *)al_map_aligned(b->heap.regions, bytes, 0, bytes, start, end);
-    *start = out;
-    *end = *start + bytes;
-    return out;
-}
-
 bool al_buddy_add_arena(buddy_heap *b) {
+    size_t bytes = al_buddy_arena_bytes(b);
     char *start, *end;
-    buddy_arena *arena = map_arena(b, &start, &end);
+    buddy_arena *arena = (buddy_arena *)al_map_aligned(b->heap.regions, bytes, 0, bytes, &start, &end);
     if (arena == NULL) return false;
     arena->start = start;
     arena->end = end;
     al_list_insert_before(&b->arenas, &arena->link);
-    b->latest = arena;
     b->arena_count++;
     b->idle++;
     put_all(b, arena);
-    size_t blocks = al_buddy_arena_bytes(b) - al_buddy_head(b);
+    size_t blocks = bytes - al_buddy_head(b);
     b->heap.ledger.free += blocks;
     b->heap.ledger.metadata += (size_t)(end - start) - blocks;
     return true;

@@ -41,8 +41,7 @@ typedef struct buddy_heap {
     al_larges larges;
     al_link arenas;
     size_t arena_count;
-    const buddy_arena *latest; /* mapped last, perhaps gone */
-    size_t idle;               /* arenas without a live block */
+    size_t idle; /* arenas without a live block */
     unsigned min_order, max_order;
     uint64_t nonempty;
     al_link free[BUDDY_ORDERS];
