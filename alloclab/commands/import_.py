@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from alloclab.errors import UsageError
+from alloclab.files import check_output
 
 
 @click.command()
@@ -26,8 +26,7 @@ def command(file: Path, output: Path | None, format_name: str | None, lenient: b
     from alloclab.trace.importers import import_file
 
     out = output if output is not None else Path(_stem(file) + ".parquet")
-    if not out.parent.is_dir():
-        raise UsageError(f"{out}: there is no folder {out.parent}")
+    check_output(str(out), [".parquet"])
     report = import_file(file, out, lenient=lenient, format=format_name)
     kinds = {kind: n for kind, n in report.by_kind.items() if n}
     if as_json:

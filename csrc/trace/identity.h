@@ -37,9 +37,9 @@ void al_identity_destroy(al_identity *identity);
 
 /* Goes through n events in order; name 0 is NULL.
  *
- *   malloc, calloc, aligned   name: the block made. Failed, or name 0: failed, no object; the name then stands for NULL.
+ *   malloc, calloc, aligned   name: the block made. Failed, or name 0: failed, no object; the name stands for NULL.
  *   realloc                   old_name -> name. old_name of NULL: op becomes malloc. size 0 ends the object, and a name
- *                             that it returned stands for NULL. Failed, or name 0: failed; the block stays where it was.
+ *                             that it returned stands for NULL. Failed, or name 0: failed; the block stays.
  *   free                      name. Of NULL: no object.
  *   AL_ROW_RENAME             the block old_name goes by name from here on; no event.
  *

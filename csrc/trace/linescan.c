@@ -27,7 +27,8 @@ struct al_linescan {
     char text[MAX_TEXT];
 };
 
-static const char *const column_names[AL_COLUMNS + 1] = {"thread", "name", "old", "size", "count", "align", "time", "_"};
+static const char *const column_names[AL_COLUMNS + 1] = {"thread", "name",  "old",  "size",
+                                                         "count",  "align", "time", "_"};
 static const uint64_t column_defaults[AL_COLUMNS] = {0, 0, 0, 0, 1, 0, UINT64_MAX};
 
 al_linescan *al_linescan_new(void) { return calloc(1, sizeof(al_linescan)); }
@@ -192,7 +193,7 @@ typedef struct line {
     const char *end;
     const char *marks[MAX_STEPS + 1];
     unsigned masks[MAX_STEPS + 1];
-    uint64_t values[AL_COLUMNS + 1];
+    uint64_t values[AL_COLUMNS + 1], before_group[AL_COLUMNS + 1];
 } line;
 
 static bool match_step(const al_linescan *scan, const step *s, line *l, const char **at, unsigned *mask) {
@@ -227,12 +228,14 @@ static unsigned match(const al_linescan *scan, const pattern *p, unsigned from, 
         if (p->steps[s].kind == GROUP) {
             group = s;
             in_group = true;
+            memcpy(l->before_group, l->values, sizeof l->values);
         } else if (p->steps[s].kind == GROUP_END) {
             in_group = false;
         } else if (!match_step(scan, &p->steps[s], l, &at, &mask)) {
             if (!in_group) return s;
             at = l->marks[group]; /* the group is missing: go on behind it */
             mask = l->masks[group];
+            memcpy(l->values, l->before_group, sizeof l->values);
             s = p->steps[group].end;
             in_group = false;
         }

@@ -23,8 +23,8 @@ enum al_tracefile_fault {
     AL_TRACEFILE_ID,        /* an id of 2^64 - 1 */
 };
 
-/* Decodes whole fields of the Tracefile from data until rows are full, data ends or something is wrong. *consumed: bytes
- * of these fields; what follows them is cut off, or wrong. `base` is data's offset in the file. */
+/* Decodes whole fields of the Tracefile from data until rows are full, data ends or something is wrong. *consumed:
+ * bytes of these fields; what follows them is cut off, or wrong. `base` is data's offset in the file. */
 enum al_tracefile_fault al_tracefile_scan(const uint8_t *data, size_t bytes, uint64_t base, al_import_rows *rows,
                                           size_t *consumed);
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from alloclab.errors import TraceError, UsageError
 from alloclab.trace.importers.base import HEAD_BYTES, REGISTRY, Importer, ImportReport
-from alloclab.trace.importers.stream import member_heads
+from alloclab.trace.importers.stream import magic_of, member_heads
 from alloclab.trace.model import Metadata
+from alloclab.trace.parquet import MAGIC as PARQUET_MAGIC
 from alloclab.trace.parquet import TraceWriter
 
 __all__ = ["HEAD_BYTES", "ImportReport", "Importer", "find", "import_file", "importers", "sniff"]
@@ -38,8 +39,6 @@ def sniff(path: str | os.PathLike[str]) -> Importer | None:
     """
     path = Path(path)
     heads = member_heads(path)
-    if not any(heads.values()):
-        raise TraceError(f"{path}: empty file, expected a trace")
     known = importers().values()
     found = [(member, importer) for member, head in heads.items() for importer in known if importer.sniff(head)]
     if len({member for member, _ in found}) > 1:
@@ -57,6 +56,8 @@ def import_file(
     UsageError for an unknown format; ``out`` is then as it was. ``lenient`` drops what cannot be replayed, and counts.
     """
     path, out = Path(path), Path(out)
+    if magic_of(path) == PARQUET_MAGIC:
+        raise TraceError(f"{path}: is a Parquet file, which needs no import: use it as it is")
     importer = find(format) if format else sniff(path)
     if importer is None:
         titles = ", ".join(importer.title for importer in importers().values())

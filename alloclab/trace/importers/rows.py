@@ -155,7 +155,7 @@ def resolve(
         given_op = rows.op.copy()
         events, problem = tracker.run(rows, failed)
         if addresses:
-            events.address = rows.name
+            events.address = np.where(rows.name < INVENTED_NAME, rows.name, np.uint64(0))
         base = _set_times(events, rows.time, base)
         kept = events.op != RENAME
         if problem is not None:

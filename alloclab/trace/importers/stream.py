@@ -42,13 +42,17 @@ class Stream:
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _magic(path: Path) -> bytes:
+def magic_of(path: Path) -> bytes:
+    """A file's first four bytes. Raises TraceError where there are none to read."""
     if not path.exists():
         raise TraceError(f"{path}: no such file")
     if not path.is_file():
         raise TraceError(f"{path}: not a regular file, expected a trace")
     with path.open("rb") as file:
-        return file.read(4)
+        magic = file.read(4)
+    if not magic:
+        raise TraceError(f"{path}: empty file, expected a trace")
+    return magic
 
 
 def _members(archive: zipfile.ZipFile) -> list[str]:
@@ -57,7 +61,7 @@ def _members(archive: zipfile.ZipFile) -> list[str]:
 
 def member_heads(path: Path) -> dict[str, bytes]:
     """The first bytes of the file, or of each member of an archive by its name."""
-    magic = _magic(path)
+    magic = magic_of(path)
     if magic != ZIP_MAGIC:
         with open_stream(path) as stream:
             return {path.name: stream.read(HEAD_BYTES)}
@@ -72,7 +76,7 @@ def member_heads(path: Path) -> dict[str, bytes]:
 @contextlib.contextmanager
 def open_stream(path: Path, sniff: Callable[[bytes], bool] | None = None) -> Iterator[Stream]:
     """The file's bytes. Of an archive: its only member, else the only one that ``sniff`` takes by its first bytes."""
-    magic = _magic(path)
+    magic = magic_of(path)
     with contextlib.ExitStack() as stack:
         if magic.startswith(GZIP_MAGIC):
             file = cast(BinaryIO, stack.enter_context(gzip.open(path, "rb")))

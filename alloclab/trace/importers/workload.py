@@ -14,6 +14,7 @@ from pathlib import Path
 from alloclab.native import ffi, lib
 from alloclab.trace.importers.base import Importer, ImportReport, Session, register
 from alloclab.trace.importers.rows import RowBuffer, Rows, resolve
+from alloclab.trace.importers.stream import GZIP_MAGIC, ZIP_MAGIC, magic_of
 from alloclab.trace.importers.text import PAGE
 from alloclab.trace.model import Events
 
@@ -55,6 +56,8 @@ class Workload(Importer):
     def read(self, path: Path, lenient: bool, report: ImportReport) -> Iterator[Events]:
         """The file is mapped, for each thread reads at a place of its own; so it may not be compressed."""
         session = Session(path, lenient, report)
+        if magic_of(path).startswith((GZIP_MAGIC, ZIP_MAGIC)):
+            session.refuse("byte 0", "a compressed file", "an unpacked one: threads' scripts are read at many places")
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             yield from resolve(_rows(data, session), session, unit="byte", addresses=False)
 
