@@ -394,6 +394,8 @@ def test_calls_that_never_return_are_counted(tmp_path: Path) -> None:
     rows, report = read(write(tmp_path, data))
     assert rows == [Row(M, 0, 5), Row(F, 0)]
     assert report.dropped == {"calls that never returned": 1}
+    data = data.replace(b"unfinished", b"no return")
+    assert read(write(tmp_path, data)) == (rows, report)
 
 
 def test_a_line_past_all_reason_is_refused_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

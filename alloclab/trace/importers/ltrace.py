@@ -2,11 +2,12 @@
 ``[pid N] prog->malloc(size <unfinished ...>`` and ``[pid N] <... malloc resumed> ) = 0xptr``.
 
 A call's row stands where it returned, a free's where it was called. A call that a thread makes inside another of these
-calls is that call's own work and no event. ltrace does not print the block that posix_memalign makes, only that it
-made one: the block is born, nothing in the file can name it again, and a later free of its address is of an unknown
-block (--lenient drops it). Threads that exit give thread_exit; ltrace -f follows child processes too, and they cannot
-be told from threads: their frees of blocks inherited are refused, or dropped. The program's own output does not belong
-here: keep it apart with ltrace -o (which writes ``N prog->malloc``).
+calls is that call's own work and no event. What the process's end cut off is left out and counted, but for frees.
+ltrace does not print the block that posix_memalign makes, only that it made one: the block is born, nothing in the file
+can name it again, and a later free of its address is of an unknown block (--lenient drops it). Threads that exit give
+thread_exit. ltrace -f follows child processes too, and they cannot be told from threads: their frees of blocks
+inherited are refused, or dropped. The program's own output does not belong here: keep it apart with ltrace -o (which
+writes ``N prog->malloc``).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from alloclab.trace.model import Op
 
 _POSIX = 8  # an op here only: posix_memalign, with its error number for a name
 _OPENED, _RESUMED = 100, 120  # plus op: the two halves of a call
+_NO_RETURN = 140  # in flight when the process ended, says ltrace
 
 _CALLS = (
     ("malloc({size:n}", Op.MALLOC, 0),
@@ -40,6 +42,8 @@ _THREAD = "{(}[pid {thread:u}] {)}{(}{thread:u} {)}"
 _LIBRARY = "{(}{~}->{)}"
 _CLOSE = "{(},{~}){)}{(}){)}"  # ltrace prints more arguments than a function without a prototype has
 _UNFINISHED = "{(},{~}<unfinished{)}{(} <unfinished{)} ...>"
+_LOST = "{(},{~}<no{)}{(} <no{)} return ...>"
+_NEVER_RETURNED = "calls that never returned"
 
 
 def _call_lines() -> Iterator[Line]:
@@ -48,6 +52,7 @@ def _call_lines() -> Iterator[Line]:
         result = "<void>" if op == Op.FREE else "{name:n}" if op == _POSIX else "{name:p}"
         yield Line(f"{_THREAD}{_LIBRARY}{call}{_CLOSE} = {result}", op, align)
         yield Line(f"{_THREAD}{_LIBRARY}{call}{_UNFINISHED}", _OPENED + op, align)
+        yield Line(f"{_THREAD}{_LIBRARY}{call}{_LOST}", op if op == Op.FREE else _NO_RETURN)
         yield Line(f"{_THREAD}<... {function} resumed> {{~}}) = {result}", _RESUMED + op)
 
 
@@ -112,6 +117,8 @@ def _join_halves(rows: Rows, open_calls: dict[int, list[_Call]], session: Sessio
                 out.append((i, RENAME, made_up, old))
             elif not call.inner and call.op == Op.FREE:
                 out.append((i, Op.FREE, name, 0))
+        elif op == _NO_RETURN:
+            session.report.drop(_NEVER_RETURNED, not stack)
         elif not stack:
             line = f"line {rows.where[i]}"
             session.leave_out(
@@ -138,7 +145,7 @@ def _join_halves(rows: Rows, open_calls: dict[int, list[_Call]], session: Sessio
 def _leave_open(open_calls: dict[int, list[_Call]], threads: list[int], session: Session) -> None:
     for thread in threads:
         calls = open_calls.pop(thread, [])
-        session.report.drop("calls that never returned", sum(not call.inner and call.op != Op.FREE for call in calls))
+        session.report.drop(_NEVER_RETURNED, sum(not call.inner and call.op != Op.FREE for call in calls))
 
 
 def _plain(rows: Rows) -> Rows:

@@ -58,21 +58,22 @@ class Workload(Importer):
         session = Session(path, lenient, report)
         if magic_of(path).startswith((GZIP_MAGIC, ZIP_MAGIC)):
             session.refuse("byte 0", "a compressed file", "an unpacked one: threads' scripts are read at many places")
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            yield from resolve(_rows(data, session), session, unit="byte", addresses=False)
+        with path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # unmapped with its last user
+        yield from resolve(_rows(data, session), session, unit="byte", addresses=False)
 
 
 def _rows(data: mmap.mmap, session: Session) -> Iterator[Rows]:
-    with ffi.from_buffer("uint8_t[]", data) as pointer:
-        workload = ffi.gc(ffi.new("al_workload *"), lib.al_workload_destroy)
-        _check(lib.al_workload_open(workload, pointer, len(data), PAGE), workload, data, session)
-        while True:
-            buffer = RowBuffer()
-            fault = lib.al_workload_run(workload, buffer.pointer)
-            yield buffer.rows()
-            _check(fault, workload, data, session)
-            if buffer.pointer.count == 0:
-                return
+    pointer = ffi.from_buffer("uint8_t[]", data)
+    workload = ffi.gc(ffi.new("al_workload *"), lib.al_workload_destroy)
+    _check(lib.al_workload_open(workload, pointer, len(data), PAGE), workload, data, session)
+    while True:
+        buffer = RowBuffer()
+        fault = lib.al_workload_run(workload, buffer.pointer)
+        yield buffer.rows()
+        _check(fault, workload, data, session)
+        if buffer.pointer.count == 0:
+            return
 
 
 def _check(fault: int, workload: object, data: mmap.mmap, session: Session) -> None:
