@@ -47,8 +47,9 @@ static uintptr_t page_up(uintptr_t x) { return al_align_up(x, al_os_linux.page_s
 static size_t moved_break(al_account *account, uintptr_t now) {
     uintptr_t before = account->program_break;
     account->program_break = now;
-    if (page_up(now) > page_up(before)) al_vma_set(&account->vmas, page_up(before), page_up(now), AL_PROT_READ_WRITE, true);
-    if (page_up(now) < page_up(before)) al_vma_clear(&account->vmas, page_up(now), page_up(before));
+    uintptr_t old_end = page_up(before), new_end = page_up(now);
+    if (new_end > old_end) al_vma_set(&account->vmas, old_end, new_end, AL_PROT_READ_WRITE, true);
+    if (new_end < old_end) al_vma_clear(&account->vmas, new_end, old_end);
     return now > before ? now - before : before - now;
 }
 

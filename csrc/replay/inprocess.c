@@ -57,7 +57,8 @@ static void run(const al_job *job, al_heap *heap, al_thread *thread, const al_op
         al_time(&target, ops, &(al_timing){.touch_page = page, .warm_passes = job->warm_passes}, out);
     } else {
         al_sources sources = {.resident = job->pass == AL_PASS_MEMORY ? resident : NULL, .context = heap};
-        al_observe(&target, ops, job->head, &sources, &(al_observation){.touch_page = page, .samples = job->samples}, out);
+        al_observation how = {.touch_page = page, .samples = job->samples};
+        al_observe(&target, ops, job->head, &sources, &how, out);
     }
 }
 

@@ -4,8 +4,8 @@
 
 #include "replay/job.h"
 
-/* Makes a heap, replays on it, destroys it. Writes the same lines as alloclab-replay (memory gives what calls gives, too),
- * or "trouble WHAT", to `out`, which has al_job_text_bytes(job). Returns how many bytes it wrote. */
+/* Makes a heap, replays on it, destroys it. Writes the same lines as alloclab-replay (memory gives what calls gives,
+ * too), or "trouble WHAT", to `out`, which has al_job_text_bytes(job). Returns how many bytes it wrote. */
 size_t al_replay_in_process(const al_job *job, const char *allocator, const char *options, char *out);
 
 #endif

@@ -1,5 +1,5 @@
-/* The replay loop. There is one, inlined into every pass over a constant table of calls and a constant watch, so that the
- * compiler makes direct calls of both and a pass that watches nothing pays for nothing.
+/* The replay loop. There is one, inlined into every pass over a constant table of calls and a constant watch, so that
+ * the compiler makes direct calls of both and a pass that watches nothing pays for nothing.
  *
  * What one operation means is said here alone: verify, memory, calls and time cannot differ in it. */
 #ifndef AL_REPLAY_LOOP_H
@@ -27,9 +27,9 @@ typedef struct al_calls {
     al_heap *(*glass)(void *self); /* the heap, where it can be looked into; NULL, or returns NULL, where not */
 } al_calls;
 
-/* Who looks on; each answers whether to go on. before: the block of a realloc or free, as it was. after: what came of the
- * operation; `old` is the block before and `block` the result of the call (NULL after a free). `op` points at the entry; a
- * realloc's operand follows it. */
+/* Who looks on; each answers whether to go on. before: the block of a realloc or free, as it was. after: what came of
+ * the operation; `old` is the block before and `block` the result of the call (NULL after a free). `op` points at the
+ * entry; a realloc's operand follows it. */
 typedef struct al_watch {
     bool (*before)(void *watcher, const al_op *op, void *old);
     bool (*after)(void *watcher, const al_op *op, void *old, void *block);
@@ -76,8 +76,8 @@ AL_INLINE void *al_replay_failed(const al_calls *calls, void *self, const al_op 
     return block;
 }
 
-/* Slots are prefetched, as the recorded program had its pointers at hand; blocks are not: that would hide the misses which
- * the allocator causes. */
+/* Slots are prefetched, as the recorded program had its pointers at hand; blocks are not: that would hide the misses
+ * which the allocator causes. */
 AL_INLINE void al_replay(const al_calls *calls, void *self, const al_watch *watch, void *watcher, const al_ops *ops,
                          size_t touch_page) {
     void **slots = ops->slots;

@@ -1,5 +1,5 @@
-/* The null allocator: it only counts, so its row is what the loop itself costs. Blocks come from 1 MiB that is used over and
- * over, those that do not fit from one larger range; they overlap, and hold nothing. */
+/* The null allocator: it only counts, so its row is what the loop itself costs. Blocks come from 1 MiB that is used
+ * over and over, those that do not fit from one larger range; they overlap, and hold nothing. */
 #ifndef AL_REPLAY_NULL_H
 #define AL_REPLAY_NULL_H
 

@@ -56,7 +56,9 @@ static size_t mapped(const observer *o) { return o->counters ? o->counters->mapp
 
 static uint64_t mremaps(const observer *o) { return o->counters ? o->counters->calls[AL_CALL_MREMAP] : 0; }
 
-static size_t resident(const observer *o) { return o->sources->resident ? o->sources->resident(o->sources->context) : 0; }
+static size_t resident(const observer *o) {
+    return o->sources->resident ? o->sources->resident(o->sources->context) : 0;
+}
 
 static void add(mean *m, uint64_t part, uint64_t live) {
     if (live == 0) return;

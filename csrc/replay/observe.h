@@ -1,5 +1,6 @@
-/* What a replay did to memory: exact after every operation where the account is at hand, sampled where only the kernel
- * knows. Lines written (N whole numbers, R decimals; `mapped`, `ledger` and `resident` lines only where they are known):
+/* What a replay did to memory: exact after every operation where the account is at hand, sampled where only the
+ * kernel knows. Lines written (N whole numbers, R decimals; `mapped`, `ledger` and `resident` lines only where they
+ * are known):
  *
  *     MOMENT_live N  MOMENT_mapped N  MOMENT_resident N
  *     MOMENT_ledger_usable N  ..._metadata N  ..._cached N  ..._free N

@@ -1,4 +1,5 @@
-/* The process's own malloc, whoever provides it: libc's, or a preloaded library's. Only alloclab-replay replays on it. */
+/* The process's own malloc, whoever provides it: libc's, or a preloaded library's. Only alloclab-replay replays on
+ * it. */
 #ifndef AL_REPLAY_PROCESS_H
 #define AL_REPLAY_PROCESS_H
 
@@ -6,12 +7,13 @@
 #include "replay/text.h"
 
 al_target al_process_target(void);
-void al_loop_process(void *self, const al_ops *ops, size_t touch_page); /* its loop; instruction counters know the name */
+/* Its loop, by a name that instruction counters can be told. */
+void al_loop_process(void *self, const al_ops *ops, size_t touch_page);
 bool al_process_is_glass(void); /* a drop-in of the laboratory is preloaded */
 
-/* Writes "malloc_from FILE", the object that malloc resolves to, or "not_malloc WHAT" (then returns false): no library
- * beside libc defines malloc although one was to be preloaded, or the family comes from more than one object. `aligned`:
- * posix_memalign will be needed too. */
+/* Writes "malloc_from FILE", the object that malloc resolves to, or "not_malloc WHAT" (then returns false): no
+ * library beside libc defines malloc although one was to be preloaded, or the family comes from more than one object.
+ * `aligned`: posix_memalign will be needed too. */
 bool al_process_identify(bool preloaded, bool aligned, al_text *out);
 
 #endif

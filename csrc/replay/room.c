@@ -27,8 +27,8 @@ static void forget(size_t start) {
 void *al_room_take(size_t bytes, int touched) {
     size_t page = al_os_linux.page_size(), whole = al_align_up(al_max(bytes, 1), page);
     void *room;
-    if (bytes > PTRDIFF_MAX || al_os_linux.map(NULL, whole, AL_PROT_READ_WRITE, AL_PLACE_ANYWHERE, !touched, &room) != 0)
-        return NULL;
+    if (bytes > PTRDIFF_MAX) return NULL;
+    if (al_os_linux.map(NULL, whole, AL_PROT_READ_WRITE, AL_PLACE_ANYWHERE, !touched, &room) != 0) return NULL;
     if (touched) {
         al_os_linux.advise(room, whole, AL_ADVISE_NOHUGEPAGE);
         for (size_t at = 0; at < whole; at += page) ((volatile char *)room)[at] = 0;

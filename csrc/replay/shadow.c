@@ -27,7 +27,8 @@ static uint64_t mask(size_t from, size_t to) {
 
 typedef enum action { TEST, SET, CLEAR } action;
 
-/* Walks the words that [address, end) covers. TEST stops at the first marked byte and returns it; otherwise returns end. */
+/* Walks the words that [address, end) covers. TEST stops at the first marked byte and returns it; otherwise returns
+ * end. */
 static uintptr_t walk(al_shadow *shadow, uintptr_t address, uintptr_t end, action what) {
     while (address < end) {
         uint64_t *leaf = shadow->leaves[address >> LEAF_BITS];
@@ -58,4 +59,6 @@ al_shadow_result al_shadow_take(al_shadow *shadow, uintptr_t address, size_t byt
     return AL_SHADOW_TAKEN;
 }
 
-void al_shadow_release(al_shadow *shadow, uintptr_t address, size_t bytes) { walk(shadow, address, address + bytes, CLEAR); }
+void al_shadow_release(al_shadow *shadow, uintptr_t address, size_t bytes) {
+    walk(shadow, address, address + bytes, CLEAR);
+}

@@ -20,7 +20,8 @@ typedef struct others {
 
 static void add_other(others *o, uintptr_t start, uintptr_t end) {
     size_t page = al_os_linux.page_size();
-    if (o->count < OTHERS_MAX) o->ranges[o->count++] = (al_room_range){al_align_down(start, page), al_align_up(end, page)};
+    if (o->count == OTHERS_MAX) return;
+    o->ranges[o->count++] = (al_room_range){al_align_down(start, page), al_align_up(end, page)};
 }
 
 static int add_object(struct dl_phdr_info *info, size_t size, void *context) {

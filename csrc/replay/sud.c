@@ -14,8 +14,8 @@
 
 enum { ALLOW = 0, BLOCK = 1, EXEMPT_BYTES = 4096, SYSCALL_INSTRUCTION = 2 };
 
-/* The exempt page: a raw system call with number and six arguments, and the return from the handler, which must pass while
- * calls are blocked again. */
+/* The exempt page: a raw system call with number and six arguments, and the return from the handler, which must pass
+ * while calls are blocked again. */
 __asm__(".pushsection .text.al_sud, \"ax\", @progbits\n"
         ".balign 4096\n"
         ".hidden al_sud_page, al_sud_call, al_sud_return\n"
@@ -93,8 +93,8 @@ int al_sud_init(al_account *into) {
     struct kernel_sigaction action = {
         .handler = on_call, .flags = SA_SIGINFO | SA_NODEFER | HAS_RESTORER, .restorer = al_sud_return};
     if (syscall(SYS_rt_sigaction, SIGSYS, &action, NULL, sizeof action.mask) != 0) return errno;
-    if (prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, al_sud_page, EXEMPT_BYTES, &selector) != 0) return errno;
-    return 0;
+    int failed = prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, al_sud_page, EXEMPT_BYTES, &selector);
+    return failed ? errno : 0;
 }
 
 void al_sud_on(void) { selector = BLOCK; }

@@ -1,6 +1,6 @@
-/* System calls of this thread, seen one by one through Syscall User Dispatch (Linux 5.11, x86-64): the kernel sends SIGSYS
- * instead of making the call; the handler makes it from a page that is exempt, and keeps the account. Whoever makes the
- * call, libc's inner functions and inlined instructions too, is seen. */
+/* System calls of this thread, seen one by one through Syscall User Dispatch (Linux 5.11, x86-64): the kernel sends
+ * SIGSYS instead of making the call; the handler makes it from a page that is exempt, and keeps the account. Whoever
+ * makes the call, libc's inner functions and inlined instructions too, is seen. */
 #ifndef AL_REPLAY_SUD_H
 #define AL_REPLAY_SUD_H
 

@@ -1,4 +1,5 @@
-/* The output of a pass, "name value" lines in a buffer, written without stdio (which allocates). What does not fit is cut. */
+/* The output of a pass, "name value" lines in a buffer, written without stdio (which allocates). What does not fit is
+ * cut. */
 #ifndef AL_REPLAY_TEXT_H
 #define AL_REPLAY_TEXT_H
 

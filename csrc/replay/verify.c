@@ -62,9 +62,11 @@ static bool fail_at(verifier *v, const al_op *op, const char *what, uint64_t whe
 
 /* --- contents --- */
 
-/* Eight bytes of the pattern; word i of key k never is word j of key m unless k = m and i = j, nor zero, for 2^32 keys and
- * blocks under 32 GiB. */
-static uint64_t pattern(uint64_t key, size_t word) { return (key << 32 | (uint32_t)word) * UINT64_C(0x9e3779b97f4a7c15); }
+/* Eight bytes of the pattern; word i of key k never is word j of key m unless k = m and i = j, nor zero, for 2^32
+ * keys and blocks under 32 GiB. */
+static uint64_t pattern(uint64_t key, size_t word) {
+    return (key << 32 | (uint32_t)word) * UINT64_C(0x9e3779b97f4a7c15);
+}
 
 static void fill(char *block, uint64_t key, size_t from, size_t to) {
     while (from < to) {

@@ -1,4 +1,5 @@
-/* Is it a malloc? Every block is filled with a pattern of its own and checked when it is resized or freed, and at the end:
+/* Is it a malloc? Every block is filled with a pattern of its own and checked when it is resized or freed, and at the
+ * end:
  *
  *     aligned      to what was asked, else to the largest power of two <= its size, at most 16
  *     disjoint     from every other live block
@@ -14,8 +15,8 @@
 #include "replay/loop.h"
 #include "replay/text.h"
 
-/* Writes "verified 1", or "verified 0" and "failure WHAT"; or "trouble WHAT" where it could not find out. `progress`, if not
- * NULL, holds the number of the operation under way, for whoever has to explain a crash. */
+/* Writes "verified 1", or "verified 0" and "failure WHAT"; or "trouble WHAT" where it could not find out. `progress`,
+ * if not NULL, holds the number of the operation under way, for whoever has to explain a crash. */
 void al_verify(const al_target *target, const al_ops *ops, volatile uint64_t *progress, al_text *out);
 
 #endif

@@ -29,7 +29,7 @@ def exact(run: RawRun) -> dict[str, float]:
 @pytest.fixture(scope="module", params=[1, 2])
 def trace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CompiledTrace:
     most = 1 << (12 if request.param == 1 else 19)
-    return compiled(tmp_path_factory.mktemp("trace"), churn(5000, request.param, most=most))
+    return compiled(tmp_path_factory.mktemp("trace"), churn(6000 // request.param**2, request.param, most=most))
 
 
 @pytest.mark.parametrize("spec", SPECS)

@@ -1,0 +1,23 @@
+/* The passes of alloclab-replay on its process's malloc, seen from outside: how it dies, what of it is resident by the
+ * kernel's word, and what it asks of the kernel. The lines they add to those of the passes are said in main.c. */
+#ifndef AL_REPLAY_OUTSIDE_H
+#define AL_REPLAY_OUTSIDE_H
+
+#include "replay/job.h"
+#include "replay/loop.h"
+#include "replay/text.h"
+
+typedef struct al_outside {
+    const al_target *target;
+    const al_ops *ops;
+    const al_job *job;
+    size_t touch_page;
+    bool preloaded; /* its malloc is a library's, which may have mapped memory before */
+    bool glass;     /* it keeps its own account: a drop-in of the laboratory, or the null allocator, which has none */
+} al_outside;
+
+void al_outside_verify(const al_outside *outside, al_text *out);
+void al_outside_memory(const al_outside *outside, al_text *out);
+void al_outside_calls(const al_outside *outside, al_text *out);
+
+#endif
