@@ -110,6 +110,12 @@ def config(space: str = "window", **settings: int | bool) -> Any:
     return made
 
 
+def kernel_aligns_huge_mappings() -> bool:
+    """Whether this kernel puts mappings whose length is a multiple of 2 MiB at such multiples: what ``thp_align`` should
+    be for a window to place as a process here would."""
+    return bool(lib.al_regions_probe_thp_align(ffi.NULL))
+
+
 class Regions:
     """A region manager. Its settings are those of ``al_regions_config`` in csrc/region/region.h: window_bytes,
     break_offset, break_room, limit_bytes, fail_call, overcommit, cpus, thp_align, real_clock, log."""

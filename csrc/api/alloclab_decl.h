@@ -245,6 +245,8 @@ int al_regions_foreign_brk(al_regions *regions, intptr_t delta);
 void al_regions_set_op(al_regions *regions, uint64_t op);
 void al_regions_set_fail_call(al_regions *regions, uint64_t nth);
 void al_regions_set_limit(al_regions *regions, size_t bytes);
+typedef struct al_os al_os;
+bool al_regions_probe_thp_align(const al_os *os);
 size_t al_regions_vmas(const al_regions *regions, al_vma *out, size_t room);
 const al_event *al_regions_events(const al_regions *regions, size_t *count, uint64_t *dropped);
 int al_regions_resident(const al_regions *regions, size_t *bytes);

@@ -125,10 +125,14 @@ uint64_t al_regions_now(const al_regions *regions); /* nanoseconds */
 void al_regions_advance(al_regions *regions, uint64_t nanoseconds);
 void al_regions_set_op(al_regions *regions, uint64_t op);
 void al_regions_set_fail_call(al_regions *regions, uint64_t nth); /* counts from now; 0 = never */
-/* Window: someone else moves the break up by delta bytes, as a library that calls sbrk does; the pages are his. EINVAL in a
- * process space, where others do it themselves, and for delta < 0; ENOMEM where there is no room. */
+/* Window: someone else moves the break up by delta bytes, as a library that calls sbrk does; the pages are his. EINVAL
+ * in a process space, where others do it themselves, and for delta < 0; ENOMEM where there is no room. */
 int al_regions_foreign_brk(al_regions *regions, intptr_t delta);
 void al_regions_set_limit(al_regions *regions, size_t bytes);     /* 0 = none */
+
+/* Whether the kernel (NULL: the real one) aligns mappings whose length is a multiple of 2 MiB: what thp_align should be
+ * to place as it does. */
+bool al_regions_probe_thp_align(const al_os *os);
 
 /* VMAs in address order. Returns how many there are; writes at most `room`. */
 size_t al_regions_vmas(const al_regions *regions, al_vma *out, size_t room);

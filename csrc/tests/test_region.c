@@ -1,5 +1,5 @@
-/* The region manager on a fake kernel: whatever the kernel refuses, and whenever, nothing has changed; and what the table
- * of pages shows is what the list of VMAs says. Placement, limits and injected failures by hand. */
+/* The region manager on a fake kernel: whatever the kernel refuses, and whenever, nothing has changed; and what the
+ * table of pages shows is what the list of VMAs says. Placement, limits and injected failures by hand. */
 #undef NDEBUG
 #include "os/os_fake.h"
 #include "region/region.h"

@@ -1,28 +1,39 @@
-/* The region manager on the real kernel: contents, residency, and the process space. */
+/* The region manager on the real kernel: contents, residency, placement, and the process space. */
 #undef NDEBUG
+#include "base/rng.h"
 #include "region/region.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static size_t page; /* bytes */
 
-static al_regions *make(al_space space) {
+static al_regions *create(al_regions_config config) {
     int error = 0;
-    al_regions_config config = {.space = space, .window_bytes = 4096 * page, .break_offset = 16 * page};
     al_regions *r = al_regions_create(&config, &error);
     assert(r != NULL && error == 0);
     return r;
 }
 
-static char *map(al_regions *r, size_t pages) {
+static al_regions *make(al_space space) {
+    return create((al_regions_config){.space = space, .window_bytes = 4096 * page, .break_offset = 16 * page});
+}
+
+static char *map_bytes(al_regions *r, size_t bytes, al_prot prot) {
     void *out = NULL;
-    assert(al_regions_mmap(r, NULL, pages * page, AL_PROT_READ_WRITE, AL_PLACE_ANYWHERE, &out) == 0);
+    assert(al_regions_mmap(r, NULL, bytes, prot, AL_PLACE_ANYWHERE, &out) == 0);
     return out;
 }
+
+static char *map(al_regions *r, size_t pages) { return map_bytes(r, pages * page, AL_PROT_READ_WRITE); }
 
 static size_t resident_pages(const al_regions *r) {
     size_t bytes = 0;
@@ -117,10 +128,8 @@ static void test_mremap_across_what_was_two_mappings(void) {
 }
 
 static void test_the_clock_runs(void) {
-    int error = 0;
-    al_regions_config config = {.window_bytes = page, .real_clock = true};
-    al_regions *r = al_regions_create(&config, &error);
-    assert(r != NULL && al_regions_cpus(r) >= 1);
+    al_regions *r = create((al_regions_config){.window_bytes = page, .real_clock = true});
+    assert(al_regions_cpus(r) >= 1);
     uint64_t before = al_regions_now(r);
     while (al_regions_now(r) == before) {}
     assert(al_regions_now(r) > before);
@@ -129,14 +138,87 @@ static void test_the_clock_runs(void) {
 
 /* Windows are made and closed without end: nothing of them stays in the address space. */
 static void test_windows_leave_nothing_behind(void) {
-    int error = 0;
-    al_regions_config config = {.window_bytes = (size_t)1 << 44, .log = true};
     for (int i = 0; i < 200; i++) {
-        al_regions *r = al_regions_create(&config, &error);
-        assert(r != NULL);
+        al_regions *r = create((al_regions_config){.window_bytes = (size_t)1 << 44, .log = true});
         map(r, 3);
         al_regions_destroy(r);
     }
+}
+
+/* --- the same placement as the kernel's --- */
+
+/* A large block, and nothing free above it where anything would fit. */
+static char *fill_from_the_top(al_regions *r) {
+    char *block = map_bytes(r, (size_t)1 << 32, AL_PROT_NONE);
+    for (size_t pages = ((size_t)1 << 21) + 1; pages > 0;) { /* odd, so that nothing is aligned */
+        char *at = map_bytes(r, pages * page, AL_PROT_NONE);
+        if (at > block) continue;
+        assert(al_regions_munmap(r, at, pages * page) == 0);
+        pages = pages == 1 ? 0 : pages / 2 | 1;
+    }
+    return block;
+}
+
+/* The kernel and a window, asked for the same from a full top on, give the same distances from there. */
+static void test_a_window_places_as_this_kernel_does(void) {
+    enum { STEPS = 600, MIB = 1 << 20 };
+    const size_t sizes[] = {page, 2 * page, 3 * page, MIB, 2 * MIB, 4 * MIB, 6 * MIB, 2 * MIB + page};
+    struct {
+        char *window, *process;
+        size_t bytes;
+    } live[STEPS];
+    al_regions *w = create((al_regions_config){.thp_align = al_regions_probe_thp_align(NULL)});
+    al_regions *p = create((al_regions_config){.space = AL_SPACE_PROCESS});
+    char *below_w = fill_from_the_top(w), *below_p = fill_from_the_top(p);
+    al_rng rng = {3};
+    size_t count = 0;
+    for (int step = 0; step < STEPS; step++) {
+        size_t bytes = sizes[al_rng_next(&rng) % (sizeof sizes / sizeof *sizes)];
+        live[count].bytes = bytes;
+        live[count].window = map_bytes(w, bytes, AL_PROT_READ_WRITE);
+        live[count].process = map_bytes(p, bytes, AL_PROT_READ_WRITE);
+        assert(below_w - live[count].window == below_p - live[count].process);
+        count++;
+        if (al_rng_next(&rng) % 8 < 3) {
+            size_t victim = al_rng_next(&rng) % count;
+            assert(al_regions_munmap(w, live[victim].window, live[victim].bytes) == 0);
+            assert(al_regions_munmap(p, live[victim].process, live[victim].bytes) == 0);
+            live[victim] = live[--count];
+        }
+    }
+    al_regions_destroy(p);
+    al_regions_destroy(w);
+}
+
+/* --- residency without privilege, and on older kernels --- */
+
+/* Runs a test in a child that gives up being root, and may still look at itself. */
+static void as_nobody(void test(void)) {
+    enum { NOBODY = 65534 };
+    pid_t child = fork();
+    assert(child >= 0);
+    if (child == 0) {
+        if (geteuid() == 0) assert(setgid(NOBODY) == 0 && setuid(NOBODY) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0);
+        test();
+        _exit(0);
+    }
+    int status = 0;
+    assert(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void read_pages_are_not_resident(void) { test_read_pages_are_not_resident(AL_SPACE_WINDOW); }
+
+/* The same with no ioctl, as before Linux 6.7, where the words of pagemap must do. */
+static void without_scan(void) {
+    struct sock_filter rules[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOTTY),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {.len = sizeof rules / sizeof *rules, .filter = rules};
+    assert(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0);
+    read_pages_are_not_resident();
 }
 
 int main(void) {
@@ -148,6 +230,9 @@ int main(void) {
     }
     test_residency_survives_a_fork();
     test_mremap_across_what_was_two_mappings();
+    as_nobody(read_pages_are_not_resident);
+    as_nobody(without_scan);
+    test_a_window_places_as_this_kernel_does();
     test_the_clock_runs();
     test_windows_leave_nothing_behind();
     return 0;
