@@ -110,10 +110,10 @@ def config(space: str = "window", **settings: int | bool) -> Any:
     return made
 
 
-def kernel_aligns_huge_mappings() -> bool:
-    """Whether this kernel puts mappings whose length is a multiple of 2 MiB at such multiples: what ``thp_align`` should
-    be for a window to place as a process here would."""
-    return bool(lib.al_regions_probe_thp_align(ffi.NULL))
+def probe_thp_align() -> int:
+    """What the setting ``thp_align`` must be for a window to place as a process on this kernel does: 0, no mapping is
+    aligned to 2 MiB; 1, those whose length is a multiple of it; 2, those at least that long."""
+    return int(lib.al_regions_probe_thp_align(ffi.NULL))
 
 
 class Regions:

@@ -185,6 +185,8 @@ typedef enum al_call {
 
 typedef struct al_regions al_regions;
 
+typedef enum al_thp_align { AL_THP_ALIGN_NONE, AL_THP_ALIGN_MULTIPLES, AL_THP_ALIGN_LARGE } al_thp_align;
+
 typedef struct al_regions_config {
     al_space space;
     size_t window_bytes;
@@ -194,7 +196,7 @@ typedef struct al_regions_config {
     uint64_t fail_call;
     int overcommit;
     unsigned cpus;
-    bool thp_align;
+    al_thp_align thp_align;
     bool real_clock;
     bool log;
     ...;
@@ -246,7 +248,7 @@ void al_regions_set_op(al_regions *regions, uint64_t op);
 void al_regions_set_fail_call(al_regions *regions, uint64_t nth);
 void al_regions_set_limit(al_regions *regions, size_t bytes);
 typedef struct al_os al_os;
-bool al_regions_probe_thp_align(const al_os *os);
+al_thp_align al_regions_probe_thp_align(const al_os *os);
 size_t al_regions_vmas(const al_regions *regions, al_vma *out, size_t room);
 const al_event *al_regions_events(const al_regions *regions, size_t *count, uint64_t *dropped);
 int al_regions_resident(const al_regions *regions, size_t *bytes);

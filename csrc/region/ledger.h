@@ -3,7 +3,7 @@
  *     mapped = usable + metadata + cached + free
  *
  * with mapped = al_regions_counters()->mapped (readable and writable bytes). A live block's usable bytes are `usable`,
- * its header is `metadata`; a free chunk is `free` (or `cached`, in a thread cache) from end to end, with its header. */
+ * its header is `metadata`; a free chunk is `free` (or `cached`, in a thread cache), header included. */
 #ifndef AL_REGION_LEDGER_H
 #define AL_REGION_LEDGER_H
 

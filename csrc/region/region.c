@@ -259,18 +259,19 @@ const al_event *al_regions_events(const al_regions *r, size_t *count, uint64_t *
     return r->log.events;
 }
 
-/* Two huge mappings with an odd one between them: placed by the first gap alone, not both would be aligned. */
-bool al_regions_probe_thp_align(const al_os *os) {
+/* Two mappings of 2 MiB, one of a page more before each: placed by the first gap alone, not both would be aligned. */
+al_thp_align al_regions_probe_thp_align(const al_os *os) {
     if (os == NULL) os = &al_os_linux;
     const size_t huge = 2 << 20, odd = huge + os->page_size(), sizes[] = {odd, huge, odd, huge};
     void *made[4];
-    size_t count = 0, aligned = 0;
+    size_t count = 0, aligned[2] = {0};
     while (count < 4 && os->map(NULL, sizes[count], AL_PROT_NONE, AL_PLACE_ANYWHERE, true, &made[count]) == 0) {
-        aligned += sizes[count] == huge && al_is_aligned((uintptr_t)made[count], huge);
+        aligned[count % 2] += al_is_aligned((uintptr_t)made[count], huge);
         count++;
     }
     while (count-- > 0) os->unmap(made[count], sizes[count]);
-    return aligned == 2;
+    if (aligned[1] < 2) return AL_THP_ALIGN_NONE;
+    return aligned[0] < 2 ? AL_THP_ALIGN_MULTIPLES : AL_THP_ALIGN_LARGE;
 }
 
 size_t al_regions_vmas(const al_regions *r, al_vma *out, size_t room) {

@@ -46,6 +46,9 @@ typedef enum al_call {
     AL_CALL_KINDS
 } al_call;
 
+/* Linux came to align large anonymous mappings to 2 MiB: whatever their length at first, later only multiples of it. */
+typedef enum al_thp_align { AL_THP_ALIGN_NONE, AL_THP_ALIGN_MULTIPLES, AL_THP_ALIGN_LARGE } al_thp_align;
+
 typedef struct al_regions_config {
     const al_os *os;       /* NULL: the real one */
     al_space space;
@@ -56,7 +59,7 @@ typedef struct al_regions_config {
     uint64_t fail_call;    /* the n-th call from now, of any kind, counting from 1, fails with ENOMEM; 0 = none */
     int overcommit;        /* 0, 1 or 2, as vm.overcommit_memory: policy asks al_regions_overcommit */
     unsigned cpus;         /* what al_regions_cpus answers; 0 = what the system says */
-    bool thp_align;        /* window: place mappings whose length is a multiple of 2 MiB at multiples of 2 MiB */
+    al_thp_align thp_align; /* window: which mappings are placed at multiples of 2 MiB */
     bool real_clock;       /* al_regions_now: the system's clock; otherwise one that al_regions_advance moves */
     bool log;              /* keep the event log */
 } al_regions_config;
@@ -130,9 +133,8 @@ void al_regions_set_fail_call(al_regions *regions, uint64_t nth); /* counts from
 int al_regions_foreign_brk(al_regions *regions, intptr_t delta);
 void al_regions_set_limit(al_regions *regions, size_t bytes);     /* 0 = none */
 
-/* Whether the kernel (NULL: the real one) aligns mappings whose length is a multiple of 2 MiB: what thp_align should be
- * to place as it does. */
-bool al_regions_probe_thp_align(const al_os *os);
+/* What thp_align must be for a window to place as this kernel (NULL: the real one) does. */
+al_thp_align al_regions_probe_thp_align(const al_os *os);
 
 /* VMAs in address order. Returns how many there are; writes at most `room`. */
 size_t al_regions_vmas(const al_regions *regions, al_vma *out, size_t room);

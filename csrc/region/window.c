@@ -104,11 +104,19 @@ int al_regions_foreign_brk(al_regions *r, intptr_t delta) {
 
 /* --- mappings --- */
 
-/* Linux aligns an anonymous mapping that came without a hint and whose length is a multiple of 2 MiB: it asks for 2 MiB
- * more and takes the highest aligned place in that; where there is no such gap it goes where any other would. */
+static bool to_be_aligned(const al_regions *r, size_t bytes) {
+    switch (r->config.thp_align) {
+    case AL_THP_ALIGN_MULTIPLES: return al_is_aligned(bytes, HUGE_PAGE);
+    case AL_THP_ALIGN_LARGE: return bytes >= HUGE_PAGE;
+    default: return false;
+    }
+}
+
+/* Linux aligns a mapping that came without a hint by asking for 2 MiB more and taking the highest aligned place in
+ * that; where there is no such gap it goes where any other would. */
 static int highest(const al_regions *r, uintptr_t hint, size_t bytes, uintptr_t *at) {
     uintptr_t end = 0;
-    if (r->config.thp_align && hint == 0 && al_is_aligned(bytes, HUGE_PAGE)) {
+    if (hint == 0 && to_be_aligned(r, bytes)) {
         end = al_vma_highest_gap(&r->vmas, r->first_break, r->top, bytes + HUGE_PAGE);
         *at = al_align_down(end - bytes, HUGE_PAGE);
     }

@@ -213,7 +213,8 @@ static void test_first_gap_from_the_top(void) {
 /* The highest aligned place in the first gap that has 2 MiB to spare; without one, as if nothing were aligned. */
 static void test_huge_mappings_are_aligned_if_told(void) {
     enum { HUGE_PAGES = 512 };
-    al_regions *r = make((al_regions_config){.window_bytes = 4 * HUGE_PAGES * PAGE, .thp_align = true});
+    al_regions_config config = {.window_bytes = 4 * HUGE_PAGES * PAGE, .thp_align = AL_THP_ALIGN_MULTIPLES};
+    al_regions *r = make(config);
     assert(mapped_at(r, 1) == 4 * HUGE_PAGES - 1);
     assert(mapped_at(r, HUGE_PAGES) == 2 * HUGE_PAGES);
     assert(mapped_at(r, HUGE_PAGES - 1) == 3 * HUGE_PAGES);
@@ -221,6 +222,10 @@ static void test_huge_mappings_are_aligned_if_told(void) {
     assert(mapped_at(r, 1) == HUGE_PAGES - 1);
     assert(al_regions_munmap(r, (char *)al_regions_base(r) + (HUGE_PAGES - 1) * PAGE, PAGE) == 0);
     assert(mapped_at(r, HUGE_PAGES) == 0);
+    al_regions_destroy(r);
+    config.thp_align = AL_THP_ALIGN_LARGE;
+    r = make(config);
+    assert(mapped_at(r, HUGE_PAGES - 1) == 3 * HUGE_PAGES + 1 && mapped_at(r, HUGE_PAGES + 1) == 2 * HUGE_PAGES);
     al_regions_destroy(r);
 }
 
