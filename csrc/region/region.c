@@ -274,12 +274,20 @@ al_thp_align al_regions_probe_thp_align(const al_os *os) {
     return aligned[0] < 2 ? AL_THP_ALIGN_MULTIPLES : AL_THP_ALIGN_LARGE;
 }
 
+bool al_regions_vma_after(const al_regions *r, uintptr_t address, al_vma *out) {
+    al_vma vma;
+    for (uintptr_t at = address; al_vma_after(&r->vmas, at, &vma); at = vma.end) {
+        if (vma.foreign) continue;
+        *out = vma;
+        return true;
+    }
+    return false;
+}
+
 size_t al_regions_vmas(const al_regions *r, al_vma *out, size_t room) {
     al_vma vma;
     size_t written = 0;
-    for (uintptr_t at = 0; written < room && al_vma_after(&r->vmas, at, &vma); at = vma.end) {
-        if (!vma.foreign) out[written++] = vma;
-    }
+    for (uintptr_t at = 0; written < room && al_regions_vma_after(r, at, &vma); at = vma.end) out[written++] = vma;
     return al_vma_all(&r->vmas).count;
 }
 

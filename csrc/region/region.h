@@ -138,6 +138,8 @@ al_thp_align al_regions_probe_thp_align(const al_os *os);
 
 /* VMAs in address order. Returns how many there are; writes at most `room`. */
 size_t al_regions_vmas(const al_regions *regions, al_vma *out, size_t room);
+/* The first VMA that ends after address: it holds the address or begins above it. False: there is none. */
+bool al_regions_vma_after(const al_regions *regions, uintptr_t address, al_vma *out);
 /* The log so far; *dropped is how many rows could not be kept for want of memory. */
 const al_event *al_regions_events(const al_regions *regions, size_t *count, uint64_t *dropped);
 /* Bytes of the readable and writable VMAs that have a physical page. */

@@ -1,0 +1,76 @@
+"""The recipes of CONTRIBUTING.md, followed word for word in a copy of the repository, built and installed as a wheel."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+def recipes(text: str) -> dict[str, tuple[str, bool]]:
+    """File name -> (contents, whether it is added to what is there), for every fenced block that a name leads to."""
+    files = {}
+    for match in re.finditer(r"(`[^`]*`[^`]*?):\n\n```(\w+)\n(.*?)```", text, flags=re.S):
+        name = re.findall(r"`([\w./]+/[\w.]+)`", match[1])[-1]
+        files[name] = (match[3], match[2] == "def")
+    return files
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python that has the changed copy installed."""
+    folder = tmp_path_factory.mktemp("contributing")
+    copy = folder / "copy"
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    for name in listed.stdout.splitlines():
+        if not name.startswith(("traces/", "tests/")):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
+    for name, (contents, added) in recipes((ROOT / "CONTRIBUTING.md").read_text()).items():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        old = (copy / name).read_text() if added else ""
+        (copy / name).write_text(old + contents)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, "--target", folder / "site", copy], check=True, env=os.environ | {"PIP_NO_CACHE_DIR": "1"})
+    # An environment of its own, without the .pth file by which an editable install would come first.
+    venv.create(folder / "environment", symlinks=True)
+    site = next((folder / "environment/lib").glob("python*/site-packages"))
+    (site / "copy.pth").write_text(f"{folder / 'site'}\n{sysconfig.get_path('purelib')}\n")
+    return folder / "environment/bin/python"
+
+
+def alloclab(python: Path, *arguments: str) -> str:
+    command = [python, "-c", "from alloclab.cli import main; main()", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=python.parent)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_recipes_name_their_files() -> None:
+    assert set(recipes((ROOT / "CONTRIBUTING.md").read_text())) >= {
+        "csrc/allocators/pages/pages.c",
+        "csrc/allocators/pages/meson.build",
+        "csrc/allocators/allocators.def",
+    }
+
+
+def test_a_new_allocator_is_listed_replayed_and_preloaded(followed: Path, tmp_path: Path) -> None:
+    assert "pages" in alloclab(followed, "list")
+    library = alloclab(followed, "path", "pages").strip()
+    done = subprocess.run(
+        ["perl", "-e", "print join ',', map { $_ x 3 } 1 .. 5"],
+        env=os.environ | {"LD_PRELOAD": library},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "111,222,333,444,555"
