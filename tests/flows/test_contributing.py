@@ -41,7 +41,8 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         old = (copy / name).read_text() if added else ""
         (copy / name).write_text(old + contents)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*pip, "--target", folder / "site", copy], check=True, env=os.environ | {"PIP_NO_CACHE_DIR": "1"})
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where meson and ninja lie
+    subprocess.run([*pip, "--target", folder / "site", copy], check=True, env=os.environ | {"PATH": path})
     # An environment of its own, without the .pth file by which an editable install would come first.
     venv.create(folder / "environment", symlinks=True)
     site = next((folder / "environment/lib").glob("python*/site-packages"))
