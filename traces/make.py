@@ -1,8 +1,9 @@
 """Makes the recordings of this folder again: ``python3 traces/make.py [NAME ...]`` from the repository.
 
-The recorder is installed as a wheel into an environment of its own (an editable install would add thousands of calls to
-every Python process), and each program runs under it in a temporary folder. Programs that are not installed are named and
-left out. A recording of more than ``MOST_EVENTS`` becomes a prefix: what is live at the cut stays live.
+The recorder is installed as a wheel into an environment of its own (an editable install adds thousands of calls to
+every Python process), and each program runs under it in a temporary folder that holds copies of ``programs/`` and of
+the C sources, so that no path of this machine gets into a trace. Programs that are not installed are named and left out.
+A recording of more than ``MOST_EVENTS`` becomes a prefix: what is live at the cut stays live.
 """
 
 from __future__ import annotations
@@ -19,14 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PROGRAMS = HERE / "programs"
-MOST_EVENTS = 400_000
+MOST_EVENTS = 1_000_000
 PYTHON = "/usr/bin/python3"
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A command to record; ``prepare`` runs before it, unrecorded; ``{programs}`` and ``{source}`` are folders."""
+    """A command to record; ``prepare`` runs before it, unrecorded."""
 
     name: str
     command: str
@@ -36,28 +36,21 @@ class Recording:
 
 
 RECORDINGS = [
-    Recording("python", f"{PYTHON} {{programs}}/documents.py", (PYTHON,), environment={"PYTHONMALLOC": "malloc"}),
-    Recording("python-pymalloc", f"{PYTHON} {{programs}}/documents.py", (PYTHON,)),
-    Recording("perl", "perl {programs}/words.pl", ("perl",)),
-    Recording("cc1", "gcc -O2 -c -I{source}/csrc {source}/csrc/region/region.c -o region.o", ("gcc",)),
+    Recording("python", f"{PYTHON} documents.py", (PYTHON,), environment={"PYTHONMALLOC": "malloc"}),
+    Recording("python-pymalloc", f"{PYTHON} documents.py", (PYTHON,)),
+    Recording("perl", "perl words.pl", ("perl",)),
+    Recording("cc1", "gcc -O2 -c -Icsrc csrc/region/region.c -o region.o", ("gcc",)),
     Recording("git", "git -C copy log --stat -p", ("git",), prepare="git clone --quiet {source} copy"),
-    Recording("sqlite", "sqlite3 :memory: '.read {programs}/orders.sql'", ("sqlite3",)),
-    Recording(
-        "containers", "./containers", ("g++",), prepare="g++ -O2 -pthread {programs}/containers.cpp -o containers"
-    ),
-    Recording("node", "node {programs}/server.js", ("node",)),
-    Recording("bash", "bash {programs}/log.sh", ("bash",)),
-    Recording(
-        "sed",
-        "sed -E -f {programs}/reword.sed text",
-        ("sed",),
-        prepare="man -P cat bash >text 2>/dev/null || cp {programs}/words.pl text",
-    ),
+    Recording("sqlite", "sqlite3 :memory: '.read orders.sql'", ("sqlite3",)),
+    Recording("containers", "./containers", ("g++",), prepare="g++ -O2 -pthread containers.cpp -o containers"),
+    Recording("node", "node server.js", ("node",)),
+    Recording("bash", "bash log.sh", ("bash",)),
+    Recording("sed", "sed -E -f reword.sed LICENSE", ("sed",), prepare="cat {source}/LICENSE csrc/*/*.h >LICENSE"),
     Recording(
         "objdump",
         "objdump -dlS containers",
         ("objdump", "g++"),
-        prepare="g++ -g -O2 -pthread {programs}/containers.cpp -o containers",
+        prepare="g++ -g -O2 -pthread containers.cpp -o containers",
     ),
 ]
 
@@ -70,10 +63,9 @@ def install(folder: Path) -> Path:
 
 
 def record(alloclab: Path, recording: Recording, out: Path, folder: Path) -> None:
-    places = {"programs": PROGRAMS, "source": HERE.parent}
     if recording.prepare:
-        subprocess.run(recording.prepare.format(**places), shell=True, cwd=folder, check=True)
-    command = f"exec {alloclab} record -o {out} -- {recording.command.format(**places)}"
+        subprocess.run(recording.prepare.format(source=HERE.parent), shell=True, cwd=folder, check=True)
+    command = f"exec {alloclab} record -o {out} -- {recording.command}"
     environment = os.environ | recording.environment | {"GIT_PAGER": "cat"}
     subprocess.run(command, shell=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=True)
 
@@ -101,7 +93,7 @@ def record_redis(alloclab: Path, out: Path, folder: Path) -> None:
     with subprocess.Popen(server, cwd=folder, stdout=subprocess.DEVNULL) as process:
         while subprocess.run(["redis-cli", "-p", port, "ping"], capture_output=True).stdout != b"PONG\n":
             time.sleep(0.1)
-        load = ["redis-benchmark", "-p", port, "-q", "-n", "4000", "-r", "1000", "-c", "16", "-d", "120"]
+        load = ["redis-benchmark", "-p", port, "-q", "-n", "2500", "-r", "1000", "-c", "16", "-d", "120"]
         subprocess.run([*load, "-t", "set,get,lpush,lpop,sadd,hset,zadd,mset"], stdout=subprocess.DEVNULL, check=True)
         subprocess.run(["redis-cli", "-p", port, "shutdown", "nosave"], check=True)
         process.wait()
@@ -126,7 +118,8 @@ def main() -> None:
         alloclab = install(Path(temporary) / "environment")
         for name in wanted:
             folder = Path(temporary) / name
-            folder.mkdir()
+            shutil.copytree(HERE / "programs", folder)
+            shutil.copytree(HERE.parent / "csrc", folder / "csrc")
             recorded = folder / "recorded.parquet"
             if name == "redis":
                 record_redis(alloclab, recorded, folder)

@@ -18,7 +18,7 @@ def document(depth: int) -> object:
 
 kept: list[object] = []
 found = 0
-for round_ in range(60):
+for _ in range(24):
     text = json.dumps([document(4) for _ in range(4)])
     kept.append(json.loads(text))
     found += len(re.findall(r'"([a-f]+)": (\d+)', text))

@@ -1,6 +1,6 @@
 # A shell script that keeps a table in associative arrays and formats it.
 declare -A count longest
-for ((i = 0; i < 3000; i++)); do
+for ((i = 0; i < 700; i++)); do
   key="user$((i * 7919 % 173))" line="event $i of ${key} took $((i * 31 % 977)) ms"
   count[$key]=$((${count[$key]:-0} + 1))
   [[ ${#line} -gt ${#longest[$key]} ]] && longest[$key]=$line
