@@ -2,8 +2,8 @@
 
 The recorder is installed as a wheel into an environment of its own (an editable install adds thousands of calls to
 every Python process), and each program runs under it in a temporary folder that holds copies of ``programs/`` and of
-the C sources, so that no path of this machine gets into a trace. Programs that are not installed are named and left out.
-A recording of more than ``MOST_EVENTS`` becomes a prefix: what is live at the cut stays live.
+the C sources, so that no path of this machine gets into a trace. Programs that are not installed are named and left
+out. A recording of more than ``MOST_EVENTS`` becomes a prefix: what is live at the cut stays live.
 """
 
 from __future__ import annotations

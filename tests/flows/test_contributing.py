@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md, followed word for word in a copy of the repository, built and installed as a wheel."""
+"""The recipes of CONTRIBUTING.md, followed word for word in a copy of the repository that is built and installed."""
 
 from __future__ import annotations
 
