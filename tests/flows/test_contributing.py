@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -57,21 +58,55 @@ def alloclab(python: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def figures(python: Path, trace: Path, allocator: str) -> dict[str, float]:
+    """What ``alloclab replay --json`` measured, by metric."""
+    out = trace.with_suffix(".json")
+    alloclab(python, "replay", str(trace), "-a", allocator, "--json", str(out))
+    (result,) = json.loads(out.read_text())["results"]
+    assert result["verified"]
+    return {name: metric["value"] for name, metric in result["metrics"].items()}
+
+
+@pytest.fixture
+def trace(followed: Path, tmp_path: Path) -> Path:
+    """A file of the recipe's own format: 300 blocks of 5000 bytes, each second one freed."""
+    events = ["# a remark"]
+    for i in range(300):
+        events.append(f"+{0x1000 + 0x2000 * i:x} 5000")
+        if i % 2:
+            events.append(f"-{0x1000 + 0x2000 * i:x}")
+    (tmp_path / "app.pm").write_text("\n".join(events) + "\n")
+    return tmp_path / "app.pm"
+
+
 def test_the_recipes_name_their_files() -> None:
-    assert set(recipes((ROOT / "CONTRIBUTING.md").read_text())) >= {
+    assert set(recipes((ROOT / "CONTRIBUTING.md").read_text())) == {
         "csrc/allocators/pages/pages.c",
         "csrc/allocators/pages/meson.build",
         "csrc/allocators/allocators.def",
+        "alloclab/trace/importers/plusminus.py",
+        "alloclab/measure/traffic.py",
     }
 
 
-def test_a_new_allocator_is_listed_replayed_and_preloaded(followed: Path, tmp_path: Path) -> None:
-    assert "pages" in alloclab(followed, "list")
-    library = alloclab(followed, "path", "pages").strip()
-    done = subprocess.run(
-        ["perl", "-e", "print join ',', map { $_ x 3 } 1 .. 5"],
-        env=os.environ | {"LD_PRELOAD": library},
-        capture_output=True,
-        text=True,
-    )
+def test_what_was_added_is_listed(followed: Path) -> None:
+    listed = json.loads(alloclab(followed, "list", "--json"))
+    text = json.dumps(listed)
+    for name in ("pages", "plusminus", "calls_per_thousand"):
+        assert f'"{name}"' in text
+
+
+def test_the_new_allocator_is_replayed_both_ways(followed: Path, trace: Path) -> None:
+    """Each block takes two pages and a mmap; each free a munmap. The metric counts them per thousand operations."""
+    measured = figures(followed, trace, "pages")
+    assert (measured["calls_mmap"], measured["calls_munmap"]) == (300, 150)
+    assert measured["peak_live_bytes"] == 151 * 5000
+    assert measured["peak_mapped_bytes"] == 151 * 8192
+    assert measured["calls_per_thousand"] == pytest.approx(1000.0)
+
+
+def test_the_new_allocator_is_preloaded(followed: Path) -> None:
+    environment = os.environ | {"LD_PRELOAD": alloclab(followed, "path", "pages").strip()}
+    program = ["perl", "-e", "print join ',', map { $_ x 3 } 1 .. 5"]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True)
     assert done.stdout == "111,222,333,444,555"
