@@ -62,7 +62,7 @@ def figures(python: Path, trace: Path, allocator: str) -> dict[str, float]:
     """What ``alloclab replay --json`` measured, by metric."""
     out = trace.with_suffix(".json")
     alloclab(python, "replay", str(trace), "-a", allocator, "--json", str(out))
-    (result,) = json.loads(out.read_text())["results"]
+    result = next(r for r in json.loads(out.read_text())["results"] if r["allocator"] == allocator)
     assert result["verified"]
     return {name: metric["value"] for name, metric in result["metrics"].items()}
 
