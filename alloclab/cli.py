@@ -92,7 +92,7 @@ def _fail(message: str, exit_code: int) -> int:
 def _with_help(error: click.ClickException) -> str:
     message = " ".join(error.format_message().split())
     context = error.ctx if isinstance(error, click.UsageError) else None
-    return f"{message} (see {context.command_path} --help)" if context else message
+    return f"{message.rstrip('.')} (see {context.command_path} --help)" if context else message
 
 
 def _one_line(error: Exception) -> str:

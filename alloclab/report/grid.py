@@ -91,12 +91,13 @@ def _trace_block(comparison: Comparison, trace: str, columns: Sequence[Column]) 
     names = labels(comparison.allocators)
     results = [r for r in comparison.results if r.trace == trace]
     first = comparison.find(trace, comparison.allocators[0])
+    reference = first if _rivals(comparison) else None
     winners = {column.name: best(comparison, trace, column) for column in columns}
     rows = []
     for result in results:
         cells = [Cell(names.get(result.allocator, result.allocator), _tone(result))]
         for column in columns:
-            cells.append(_figure(result, first, column, result.allocator in winners[column.name]))
+            cells.append(_figure(result, reference, column, result.allocator in winners[column.name]))
             if column.timed and _rivals(comparison):
                 cells.append(_words(result, first))
         rows.append(cells)
@@ -118,10 +119,12 @@ def _facts(comparison: Comparison, result: Result, columns: Sequence[Column]) ->
     return facts
 
 
-def _figure(result: Result, first: Result | None, column: Column, winner: bool) -> Cell:
-    compare = column.with_ratio and first is not None and _tone(result) == Tone.PLAIN
-    detail = _times(ratio(result, first, column.measure)) if compare and first else ""
-    return Cell(say(column.measure(result)), Tone.BEST if winner else _tone(result), detail)
+def _figure(result: Result, reference: Result | None, column: Column, winner: bool) -> Cell:
+    tone = _tone(result)
+    detail = ""
+    if column.with_ratio and reference is not None and tone == Tone.PLAIN:
+        detail = _times(ratio(result, reference, column.measure))
+    return Cell(say(column.measure(result)), Tone.BEST if winner else tone, detail)
 
 
 def _words(result: Result, first: Result | None) -> Cell:

@@ -74,7 +74,6 @@ def test_the_ending_names_the_format_and_the_file_repeats(tmp_path: Path, name: 
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
-@pytest.mark.slow
 def test_many_traces_make_a_picture_each(tmp_path: Path) -> None:
     traces = [f"t{i}" for i in range(7)]
     written = write(made_up(traces, {"system": (1.2, 16.0)}), tmp_path / "m.png")
