@@ -117,7 +117,7 @@ def _add_instructions(
 
 
 def _check(allocator: Allocator, settings: Settings) -> None:
-    if settings.in_process and allocator.kind not in ("lab", "null"):
+    if settings.in_process and allocator.kind != "lab":
         raise UsageError(f"{allocator.spec}: only the laboratory's own allocators can be replayed in process")
 
 
