@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from alloclab.commands._options import progress_bar
 from alloclab.files import check_output
 
 
@@ -27,7 +28,8 @@ def command(file: Path, output: Path | None, format_name: str | None, lenient: b
 
     out = output if output is not None else Path(_stem(file) + ".parquet")
     check_output(str(out), [".parquet"])
-    report = import_file(file, out, lenient=lenient, format=format_name)
+    with progress_bar() as progress:
+        report = import_file(file, out, lenient=lenient, format=format_name, progress=progress)
     kinds = {kind: n for kind, n in report.by_kind.items() if n}
     if as_json:
         figures = {

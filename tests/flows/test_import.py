@@ -149,7 +149,6 @@ def test_real_valgrind_output(program: Path, tmp_path: Path) -> None:
     report = import_file(log, tmp_path / "out.parquet")
     assert report.format == "valgrind" and report.dropped == {}
     kinds = own(report)
-    # The thread library's two stacks' worth of bookkeeping are callocs (or memaligns) of its own.
     assert kinds["realloc"] == 41 and kinds["malloc"] == 44 and kinds["aligned"] >= 1
     assert report.live_blocks is not None and report.live_blocks >= 1
     assert report.peak_live_bytes is not None and report.peak_live_bytes >= 100_000 + 777 + 200 + 55 + 21
@@ -179,5 +178,6 @@ def test_real_mtrace_output(program: Path, tmp_path: Path) -> None:
     report = import_file(log, tmp_path / "out.parquet")
     assert report.format == "mtrace" and report.dropped == {}
     kinds = own(report)
-    assert kinds["realloc"] == 41 and report.live_blocks is not None and report.live_blocks >= 1
-    assert kinds["malloc"] - kinds["free"] <= report.live_blocks + 1
+    # The thread library's own blocks come on top: a, b, c, d, none, keep and two times twenty of the program.
+    assert kinds["realloc"] == 41 and kinds["malloc"] >= 46 and kinds["free"] >= 44
+    assert report.live_blocks == kinds["malloc"] - 1 - kinds["free"]

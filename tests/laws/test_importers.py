@@ -340,6 +340,31 @@ def test_a_malformed_file_is_refused_where_it_is_wrong(
     assert [p.name for p in tmp_path.iterdir()] == ["sample"]
 
 
+@pytest.mark.parametrize("block", [1, 1 << 20])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"= Start\n@ [0x1] - 0x50\n@ [0x1] < 0x50\n",
+        b"--9-- free(0x0)\n--9-- free(0x50)\n--8-- free(0x0)\n",
+        b"9 p->free(0x0) = <void>\n9 p->free(0x50) = <void>\n9 <... malloc resumed> ) = 0x50\n",
+        b"7: free 0x0\n7: free 0x50\nnoise\n",
+    ],
+)
+def test_of_several_errors_the_first_is_told(
+    data: bytes, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_module, "BLOCK_BYTES", block)
+    with pytest.raises(TraceError, match="line 2: found free of block 0x50"):
+        import_file(write(tmp_path, data), tmp_path / "out.parquet")
+
+
+@pytest.mark.parametrize("data", [SAMPLES["android"][0], gzip.compress(SAMPLES["rep"][0]), SAMPLES["malloc_bench"][0]])
+def test_progress_tells_how_much_of_the_file_is_read(data: bytes, tmp_path: Path) -> None:
+    told: list[tuple[int, int, str]] = []
+    import_file(write(tmp_path, data), tmp_path / "out.parquet", progress=lambda *what: told.append(what))
+    assert told[-1] == (len(data), len(data), "sample")
+
+
 LENIENT = [
     ("android", b"9: free 0xb0 1120 1130", b"9: free 0xdd 1120 1130", {"frees of unknown blocks": 1}, 11),
     (

@@ -8,7 +8,7 @@ import pkgutil
 from pathlib import Path
 
 from alloclab.errors import TraceError, UsageError
-from alloclab.trace.importers.base import HEAD_BYTES, REGISTRY, Importer, ImportReport
+from alloclab.trace.importers.base import HEAD_BYTES, REGISTRY, Importer, ImportReport, Progress
 from alloclab.trace.importers.stream import magic_of, member_heads
 from alloclab.trace.model import Metadata
 from alloclab.trace.parquet import MAGIC as PARQUET_MAGIC
@@ -48,7 +48,12 @@ def sniff(path: str | os.PathLike[str]) -> Importer | None:
 
 
 def import_file(
-    path: str | os.PathLike[str], out: str | os.PathLike[str], *, lenient: bool = False, format: str | None = None
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    lenient: bool = False,
+    format: str | None = None,
+    progress: Progress | None = None,
 ) -> ImportReport:
     """Turn a foreign trace into Parquet at ``out``, in bounded memory. ``format`` overrides what the content says.
 
@@ -64,7 +69,7 @@ def import_file(
         raise TraceError(f"{path}: not a trace in any format known here: {titles}; if you know better, say --format")
     if out.exists() and out.samefile(path):
         raise UsageError(f"{out}: is the file to import; name another output")
-    report = ImportReport(importer.name)
+    report = ImportReport(importer.name, progress=progress)
     blocks = importer.read(path, lenient, report)
     first = next(blocks, None)
     if first is None:

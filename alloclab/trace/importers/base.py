@@ -7,7 +7,7 @@ the file is its own, and turns the file into blocks of :class:`~alloclab.trace.m
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -19,6 +19,9 @@ from alloclab.trace.model import OP_LABELS, Events, Metadata
 
 HEAD_BYTES = 1 << 16
 """How much of a file (of a member, where it is compressed) an importer may look at to say whether it is its own."""
+
+Progress = Callable[[int, int, str], None]
+"""Called on the way with what is done, of how much, and what it is: here bytes of a file."""
 
 
 @dataclass
@@ -39,6 +42,7 @@ class ImportReport:
     peak_live_bytes: int | None = None
     dropped: dict[str, int] = field(default_factory=dict)
     metadata: Metadata = field(default_factory=Metadata)
+    progress: Progress | None = field(default=None, repr=False, compare=False)
 
     def drop(self, reason: str, count: int) -> None:
         """Count something that is left out of the trace."""

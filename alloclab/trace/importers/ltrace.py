@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from alloclab.errors import TraceError
 from alloclab.trace.importers.base import Session, register
 from alloclab.trace.importers.rows import INVENTED_NAME, RENAME, UNNAMEABLE, Rows
 from alloclab.trace.importers.text import NO_EVENT, PAGE, Line, TextImporter
@@ -75,9 +76,12 @@ class Ltrace(TextImporter):
         """Join the halves of calls, and give names to what has none."""
         open_calls: dict[int, list[_Call]] = {}
         for rows in blocks:
+            refused = None
             if open_calls or (rows.op >= _OPENED).any():
-                rows = _join_halves(rows, open_calls, session)
+                rows, refused = _join_halves(rows, open_calls, session)
             yield _plain(rows)
+            if refused:
+                raise refused
         _leave_open(open_calls, list(open_calls), session)
 
 
@@ -94,19 +98,33 @@ class _Call:
     align: int
 
 
-def _join_halves(rows: Rows, open_calls: dict[int, list[_Call]], session: Session) -> Rows:
-    """One row for the two halves of a call, none for a call inside of another. While a realloc runs, its old address
-    may be given to another thread, so its block goes by a made-up name."""
-    out: list[tuple[int, int, int, int]] = []  # row, op, name, old
+def _join_halves(rows: Rows, open_calls: dict[int, list[_Call]], session: Session) -> tuple[Rows, TraceError | None]:
+    """One row for the two halves of a call, none for a call inside of another; up to the error, if there is one."""
+    out: list[tuple[int, int, int, int]] = []
+    refused = None
+    try:
+        for event in _joined(rows, open_calls, session):
+            out.append(event)
+    except TraceError as error:
+        refused = error
+    table = np.array(out, np.uint64).reshape(-1, 4)
+    joined = rows.take(table[:, 0].astype(np.int64))
+    joined.op, joined.name, joined.old = table[:, 1].astype(np.uint8), table[:, 2], table[:, 3]
+    return joined, refused
+
+
+def _joined(rows: Rows, open_calls: dict[int, list[_Call]], session: Session) -> Iterator[tuple[int, int, int, int]]:
+    """Row number, op, name and old name of each event. While a realloc runs, its old address may be given to another
+    thread, so its block goes by a made-up name."""
     ops, names, olds = rows.op.tolist(), rows.name.tolist(), rows.old.tolist()
     for i, (op, thread, name, old) in enumerate(zip(ops, rows.thread.tolist(), names, olds, strict=True)):
         stack = open_calls.get(thread)
         if op == Op.THREAD_EXIT:
             _leave_open(open_calls, [thread], session)
-            out.append((i, op, name, old))
+            yield i, op, name, old
         elif op < _OPENED:
             if not stack:
-                out.append((i, op, name, old))
+                yield i, op, name, old
         elif op < _RESUMED:
             moves = op == _OPENED + Op.REALLOC and old != 0 and rows.size[i] != 0
             made_up = INVENTED_NAME | int(rows.where[i]) if moves else old
@@ -114,9 +132,9 @@ def _join_halves(rows: Rows, open_calls: dict[int, list[_Call]], session: Sessio
             call = _Call(op - _OPENED, bool(stack), old, made_up, *sizes)
             open_calls.setdefault(thread, []).append(call)
             if not call.inner and moves:
-                out.append((i, RENAME, made_up, old))
+                yield i, RENAME, made_up, old
             elif not call.inner and call.op == Op.FREE:
-                out.append((i, Op.FREE, name, 0))
+                yield i, Op.FREE, name, 0
         elif op == _NO_RETURN:
             session.report.drop(_NEVER_RETURNED, not stack)
         elif not stack:
@@ -133,13 +151,9 @@ def _join_halves(rows: Rows, open_calls: dict[int, list[_Call]], session: Sessio
             if call.inner or call.op == Op.FREE:
                 continue
             rows.size[i], rows.count[i], rows.align[i] = call.size, call.count, call.align
-            out.append((i, call.op, name, call.name))
+            yield i, call.op, name, call.name
             if call.name != call.old and name == 0:  # the realloc failed
-                out.append((i, RENAME, call.old, call.name))
-    table = np.array(out, np.uint64).reshape(-1, 4)
-    joined = rows.take(table[:, 0].astype(np.int64))
-    joined.op, joined.name, joined.old = table[:, 1].astype(np.uint8), table[:, 2], table[:, 3]
-    return joined
+                yield i, RENAME, call.old, call.name
 
 
 def _leave_open(open_calls: dict[int, list[_Call]], threads: list[int], session: Session) -> None:

@@ -45,7 +45,7 @@ class MallocBench(Importer):
 
     def read(self, path: Path, lenient: bool, report: ImportReport) -> Iterator[Events]:
         session = Session(path, lenient, report)
-        with open_stream(path, self.sniff) as stream:
+        with open_stream(path, self.sniff, report.progress) as stream:
             yield from resolve(_rows(stream, session), session, unit="byte", addresses=False)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from alloclab.trace.importers.base import Session, register
 from alloclab.trace.importers.rows import Rows
@@ -44,25 +45,40 @@ class Mtrace(TextImporter):
                 rows, held = held.then(rows), None
             if len(rows) and rows.op[-1] == _OLD:
                 held, rows = rows.take(slice(-1, None)), rows.take(slice(-1))
-            yield _joined(rows, session)
+            lonely = np.flatnonzero(_lonely(rows))
+            if len(lonely):
+                if not session.lenient:
+                    yield _joined(rows.take(slice(lonely[0])))
+                _leave_out(rows, lonely, session)
+            yield _joined(rows)
         if held is not None:
-            _half(session, held, 0)
+            _leave_out(held, np.zeros(1, np.int64), session)
 
 
-def _joined(rows: Rows, session: Session) -> Rows:
-    first = rows.op == _OLD
-    after_first = np.concatenate((np.zeros(min(1, len(rows)), np.bool_), first[:-1]))
-    second = rows.op == Op.REALLOC
-    lonely = (second & ~after_first) | (first & ~np.concatenate((second[1:], np.zeros(min(1, len(rows)), np.bool_))))
-    if lonely.any():
-        _half(session, rows, int(np.argmax(lonely)), int(lonely.sum()))
-    pairs = np.flatnonzero(second & after_first)
+def _shifted(mask: npt.NDArray[np.bool_], by: int) -> npt.NDArray[np.bool_]:
+    """The mask of the rows before (by = 1) or after (by = -1)."""
+    moved = np.roll(mask, by)
+    moved[: max(by, 0)] = moved[len(moved) + min(by, 0) :] = False
+    return moved
+
+
+def _lonely(rows: Rows) -> npt.NDArray[np.bool_]:
+    first, second = rows.op == _OLD, rows.op == Op.REALLOC
+    lonely: npt.NDArray[np.bool_] = (second & ~_shifted(first, 1)) | (first & ~_shifted(second, -1))
+    return lonely
+
+
+def _joined(rows: Rows) -> Rows:
+    """Reallocs in one row each; halves on their own are left out."""
+    second = (rows.op == Op.REALLOC) & _shifted(rows.op == _OLD, 1)
+    pairs = np.flatnonzero(second)
     rows.old[pairs] = rows.old[pairs - 1]
-    keep = ~(first | (second & ~after_first))
-    rows.op = np.where(rows.op == _FAILED, np.uint8(Op.REALLOC), rows.op)
-    return rows.take(keep)
+    rows = rows.take(second | ((rows.op != Op.REALLOC) & (rows.op != _OLD)))
+    rows.op[rows.op == _FAILED] = Op.REALLOC
+    return rows
 
 
-def _half(session: Session, rows: Rows, at: int, count: int = 1) -> None:
-    found, other = ("'<'", "'>' on the next line") if rows.op[at] == _OLD else ("'>'", "'<' on the line before")
-    session.leave_out("halves of a realloc", count, f"line {rows.where[at]}", f"{found} alone", other)
+def _leave_out(rows: Rows, halves: npt.NDArray[np.int64], session: Session) -> None:
+    first = halves[0]
+    found, other = ("'<'", "'>' on the next line") if rows.op[first] == _OLD else ("'>'", "'<' on the line before")
+    session.leave_out("halves of a realloc", len(halves), f"line {rows.where[first]}", f"{found} alone", other)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from alloclab.errors import TraceError
-from alloclab.trace.importers.base import HEAD_BYTES
+from alloclab.trace.importers.base import HEAD_BYTES, Progress
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZIP_MAGIC = b"PK\x03\x04"
@@ -28,9 +28,13 @@ def _damage(path: Path) -> Iterator[None]:
 class Stream:
     """Reads a file's bytes, decompressed. Raises TraceError where the compressed data is damaged."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: BinaryIO, raw: BinaryIO, progress: Progress | None) -> None:
+        """``raw`` is the file on disk below ``file``, of which ``progress`` hears."""
         self.path = path
         self._file = file
+        self._raw = raw
+        self._progress = progress
+        self._size = path.stat().st_size
 
     def read(self, size: int) -> bytes:
         """``size`` bytes, fewer only at the end."""
@@ -39,7 +43,9 @@ class Stream:
             while size > 0 and (part := self._file.read(size)):
                 parts.append(part)
                 size -= len(part)
-            return parts[0] if len(parts) == 1 else b"".join(parts)
+        if self._progress:
+            self._progress(self._raw.tell(), self._size, self.path.name)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def magic_of(path: Path) -> bytes:
@@ -74,20 +80,22 @@ def member_heads(path: Path) -> dict[str, bytes]:
 
 
 @contextlib.contextmanager
-def open_stream(path: Path, sniff: Callable[[bytes], bool] | None = None) -> Iterator[Stream]:
+def open_stream(
+    path: Path, sniff: Callable[[bytes], bool] | None = None, progress: Progress | None = None
+) -> Iterator[Stream]:
     """The file's bytes. Of an archive: its only member, else the only one that ``sniff`` takes by its first bytes."""
     magic = magic_of(path)
     with contextlib.ExitStack() as stack:
+        raw = cast(BinaryIO, stack.enter_context(path.open("rb", buffering=0)))
+        file = raw
         if magic.startswith(GZIP_MAGIC):
-            file = cast(BinaryIO, stack.enter_context(gzip.open(path, "rb")))
+            file = cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=raw)))
         elif magic == ZIP_MAGIC:
             heads = member_heads(path)
             names = list(heads) if len(heads) == 1 else [name for name in heads if sniff and sniff(heads[name])]
             if len(names) != 1:
                 raise TraceError(f"{path}: found {', '.join(heads) or 'nothing'} in it, expected one trace")
             with _damage(path):
-                archive = stack.enter_context(zipfile.ZipFile(path))
+                archive = stack.enter_context(zipfile.ZipFile(raw))
                 file = cast(BinaryIO, stack.enter_context(archive.open(names[0])))
-        else:
-            file = cast(BinaryIO, stack.enter_context(path.open("rb", buffering=0)))
-        yield Stream(path, file)
+        yield Stream(path, file, raw, progress)

@@ -105,7 +105,7 @@ class TextImporter(Importer):
 
     def read(self, path: Path, lenient: bool, report: ImportReport) -> Iterator[Events]:
         session = Session(path, lenient, report)
-        with open_stream(path, self.sniff) as stream:
+        with open_stream(path, self.sniff, report.progress) as stream:
             rows = self.interpret(self._scan(stream, session), session)
             yield from resolve(
                 rows,
@@ -116,7 +116,10 @@ class TextImporter(Importer):
             )
 
     def interpret(self, blocks: Iterator[Rows], session: Session) -> Iterator[Rows]:
-        """For formats whose lines do not each stand for themselves: rows to rows with ops only."""
+        """For formats whose lines do not each stand for themselves: rows to rows with ops only.
+
+        What comes before a contradiction is yielded before that is raised, so that the first one is the one reported.
+        """
         return blocks
 
     def _scan(self, stream: Stream, session: Session) -> Iterator[Rows]:
@@ -128,11 +131,12 @@ class TextImporter(Importer):
             while at < len(text):
                 rows, unknown, used = scanner.run(ffi.from_buffer("char[]", view[at:]))
                 offsets, rows.where = rows.where, np.arange(line, line + len(rows), dtype=np.uint64)
-                if len(unknown) and not session.lenient:
+                if len(unknown):
                     first = int(unknown[0])
-                    yield _meaningful(rows.take(slice(first)))
-                    session.refuse(f"line {line + first}", _quote(text, at + int(offsets[first])), self.expects)
-                session.report.drop("lines not understood", len(unknown))
+                    if not session.lenient:
+                        yield _meaningful(rows.take(slice(first)))
+                    found = _quote(text, at + int(offsets[first]))
+                    session.leave_out("lines not understood", len(unknown), f"line {line + first}", found, self.expects)
                 line += len(rows)
                 at += used
                 yield _meaningful(rows)

@@ -55,13 +55,14 @@ class Valgrind(TextImporter):
             if not len(rows):
                 continue
             process = int(rows.thread[0]) if process is None else process
-            own = rows.thread == process
-            if not own.all():
-                at = int(np.argmin(own))
-                found, expected = f"process {rows.thread[at]}", f"process {process} only"
-                session.leave_out(
-                    "events of other processes", int((~own).sum()), f"line {rows.where[at]}", found, expected
-                )
-                rows = rows.take(own)
-            rows.thread = np.zeros(len(rows), np.uint64)
+            foreign = np.flatnonzero(rows.thread != process)
+            rows.thread, pids = np.zeros(len(rows), np.uint64), rows.thread
+            if len(foreign):
+                at = foreign[0]
+                if not session.lenient:
+                    yield rows.take(slice(at))
+                found, expected = f"process {pids[at]}", f"process {process} only"
+                line = f"line {rows.where[at]}"
+                session.leave_out("events of other processes", len(foreign), line, found, expected)
+                rows = rows.take(pids == process)
             yield rows
