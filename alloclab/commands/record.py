@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
+from rich.text import Text
 
 from alloclab import machine
 from alloclab.errors import RecordError
@@ -23,6 +24,8 @@ from alloclab.trace.model import Metadata
 from alloclab.trace.parquet import TraceWriter
 
 SHOWN = 12
+COMMAND_WIDTH = 32
+_CONTROL = dict.fromkeys(range(32), " ")
 CLOCK = "CLOCK_MONOTONIC, read once in 64 words of a thread, interpolated between"
 
 
@@ -43,8 +46,11 @@ class Saved:
     help="The trace of the process image with most events; the others go to FILE.PID.N.  [default: PROGRAM.parquet]",
 )
 @click.option("--no-children", is_flag=True, help="Record the program alone, not the processes it starts.")
+@click.option(
+    "--addresses", is_flag=True, help="Keep the address of every block too; a trace gets about twice as large."
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(output: str | None, no_children: bool, command: tuple[str, ...]) -> int:
+def command(output: str | None, no_children: bool, addresses: bool, command: tuple[str, ...]) -> int:
     """Run COMMAND and record its heap traffic: threads, children, and what happens before and after main.
 
     Its exit code is passed on; 128 + n where signal n ended it. Ctrl-C goes to the program, and what was recorded until
@@ -55,17 +61,20 @@ def command(output: str | None, no_children: bool, command: tuple[str, ...]) -> 
         raise RecordError(f"{path}: is a folder, expected a file to write")
     if not os.access(path.parent, os.W_OK):
         raise RecordError(f"{path.parent}: cannot be written to; choose another place with -o")
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 160)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         recording = record(command, Path(folder), children=not no_children)
-        with console.status("writing traces"):
-            saved = save(recording, path)
+        try:
+            with console.status("writing traces"):
+                saved = save(recording, path, addresses=addresses)
+        except OSError as error:
+            raise RecordError(f"{path}: cannot be written: {error.strerror}; nothing was kept") from error
     show(console, saved)
     sys.stderr.flush()
     return recording.status if recording.status >= 0 else 128 - recording.status
 
 
-def save(recording: Recording, path: Path) -> list[Saved]:
+def save(recording: Recording, path: Path, *, addresses: bool = False) -> list[Saved]:
     """Turn captures into traces: ``path`` for the one with most events, ``path.PID.N`` for the others.
 
     Returns them by number of events, most first; images without events leave none. Raises RecordError where none has.
@@ -73,9 +82,12 @@ def save(recording: Recording, path: Path) -> list[Saved]:
     if not recording.captures:
         raise RecordError(f"{path}: nothing was recorded: the recorder could not be loaded, or not write its files")
     facts = machine.describe()
-    made = [_convert(capture, facts) for capture in recording.captures]
+    made = [_convert(capture, facts, addresses) for capture in recording.captures]
     made = sorted((s for s in made if s.counts.events > 1), key=lambda s: -s.counts.events)
     if not made:
+        for capture in recording.captures:
+            if capture.stopped:
+                raise RecordError(f"{path}: nothing could be recorded: {capture.stopped}")
         raise RecordError(
             f"{recording.captures[0].program}: made no call of the C library's malloc; does it bring its own allocator?"
         )
@@ -88,10 +100,10 @@ def save(recording: Recording, path: Path) -> list[Saved]:
     return named
 
 
-def _convert(capture: Capture, facts: dict[str, object]) -> Saved:
+def _convert(capture: Capture, facts: dict[str, object], addresses: bool) -> Saved:
     """The trace of a capture, beside it; the capture is removed, so that the disk holds one of them at a time."""
     path = capture.path.with_suffix(".parquet")
-    with CaptureReader(capture.path) as reader, TraceWriter(path, Metadata()) as writer:
+    with CaptureReader(capture.path) as reader, TraceWriter(path, Metadata(), address=addresses) as writer:
         for events in reader:
             writer.write(events)
         counts = reader.counts()
@@ -100,10 +112,15 @@ def _convert(capture: Capture, facts: dict[str, object]) -> Saved:
     return Saved(path, capture, counts)
 
 
+def _name(capture: Capture) -> str:
+    """As it was called, which says more than the file where a program has several names."""
+    return Path(capture.command[0] if capture.command else capture.program).name
+
+
 def _metadata(capture: Capture, counts: Counts, facts: dict[str, object]) -> Metadata:
     glibc = Path(capture.allocator).name.startswith("libc.so")
     return Metadata(
-        program=Path(capture.program).name,
+        program=_name(capture),
         command=capture.command,
         allocator=f"glibc {capture.libc}" if glibc else capture.allocator,
         machine=facts,
@@ -113,6 +130,7 @@ def _metadata(capture: Capture, counts: Counts, facts: dict[str, object]) -> Met
         ended=capture.ended,
         dropped=counts.dropped() | ({"events_lost": capture.lost} if capture.lost else {}),
         extra={
+            "executable": capture.program,
             "pid": capture.pid,
             "parent": capture.parent,
             "image": capture.image,
@@ -127,16 +145,18 @@ def _metadata(capture: Capture, counts: Counts, facts: dict[str, object]) -> Met
 def show(console: Console, saved: list[Saved]) -> None:
     """What was recorded, what is missing, and what to type next. On standard error: the rest is the target's."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("trace", no_wrap=True)
-    table.add_column("pid", justify="right", no_wrap=True)
-    table.add_column("command", overflow="ellipsis", no_wrap=True, ratio=1)
-    table.add_column("events", justify="right", no_wrap=True)
-    table.add_column("peak live", justify="right", no_wrap=True)
-    table.add_column("ended", no_wrap=True)
+    for name in ("trace", "pid", "command", "events", "peak live", "ended"):
+        table.add_column(name, justify="right" if name in ("pid", "events", "peak live") else "left", no_wrap=True)
     for s in saved[:SHOWN]:
-        line = " ".join([Path(s.capture.program).name, *s.capture.command[1:]])
-        peak = decimal(s.counts.peak_live_bytes)
-        table.add_row(str(s.path), str(s.capture.pid), line, f"{s.counts.events:,}", peak, s.capture.ended)
+        line = " ".join([_name(s.capture), *s.capture.command[1:]]).translate(_CONTROL)
+        table.add_row(
+            Text(str(s.path)),
+            str(s.capture.pid),
+            Text(line if len(line) <= COMMAND_WIDTH else line[: COMMAND_WIDTH - 1] + "…"),
+            f"{s.counts.events:,}",
+            decimal(s.counts.peak_live_bytes),
+            s.capture.ended,
+        )
     console.print(table)
     if len(saved) > SHOWN:
         console.print(f"and {len(saved) - SHOWN} more: {saved[0].path}.PID.N")

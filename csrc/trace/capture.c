@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NO_OBJECT = -1, PENDING_MAX = 4, ROWS_PER_RECORD = 3 };
+enum { NO_OBJECT = -1, PENDING_MAX = 4, ROWS_PER_RECORD = 3, THREADS_MAX = 1 << 28 };
 
 /* What lives at an address. The address map holds indices of these, or RETURNED. */
 typedef struct block {
@@ -278,6 +278,10 @@ int64_t al_capture_next(al_capture *c, al_rows *rows, const char **error) {
     al_record r = {0};
     bool more = true;
     while (c->filled + ROWS_PER_RECORD <= rows->capacity && (more = al_merge_next(c->merge, &r, error))) {
+        if (r.thread >= THREADS_MAX) {
+            *error = "it names a thread that cannot be";
+            return -1;
+        }
         c->counts.calls_lost += r.sequence - c->sequence - 1;
         c->sequence = r.sequence;
         size_t before = c->filled;

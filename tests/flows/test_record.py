@@ -252,6 +252,25 @@ def test_a_program_with_an_allocator_of_its_own_is_told_apart(tmp_path: Path) ->
     assert listing(tmp_path) == set()
 
 
+def test_where_nothing_can_be_written_one_line_says_so(tmp_path: Path) -> None:
+    source = (
+        HEAD
+        + """
+    #include <sys/resource.h>
+    __attribute__((constructor)) static void before(void) {
+        struct rlimit size = {100000, 100000};
+        setrlimit(RLIMIT_FSIZE, &size);
+    }
+    int main(void) { free(malloc(10)); return 0; }
+    """
+    )
+    build(tmp_path, source)
+    done = alloclab(tmp_path, "record", "./target")
+    assert done.returncode == 4 and done.stderr.count("\n") == 1
+    assert "nothing could be recorded: File too large" in done.stderr
+    assert listing(tmp_path) == set()
+
+
 def test_recording_that_stopped_early_is_said_once(tmp_path: Path) -> None:
     source = (
         HEAD
