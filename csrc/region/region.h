@@ -59,7 +59,7 @@ typedef struct al_regions_config {
     uint64_t fail_call;    /* the n-th call from now, of any kind, counting from 1, fails with ENOMEM; 0 = none */
     int overcommit;        /* 0, 1 or 2, as vm.overcommit_memory: policy asks al_regions_overcommit */
     unsigned cpus;         /* what al_regions_cpus answers; 0 = what the system says */
-    al_thp_align thp_align; /* window: which mappings are placed at multiples of 2 MiB */
+    al_thp_align thp_align; /* window: which mappings are placed at multiples of 2 MiB (al_regions_probe_thp_align) */
     bool real_clock;       /* al_regions_now: the system's clock; otherwise one that al_regions_advance moves */
     bool log;              /* keep the event log */
 } al_regions_config;
@@ -73,7 +73,7 @@ typedef struct al_counters {
     size_t vmas, peak_vmas;
 } al_counters;
 
-/* One row of the event log: what was asked, and what came of it. */
+/* One row of the event log: what was asked, and what came of it. A brk or mmap that failed has no address. */
 typedef struct al_event {
     uint64_t op;       /* index of the operation under way (al_regions_set_op) */
     uint64_t address;  /* brk: the old break; mmap: the result; others: the argument. Relative to base in a window */
