@@ -282,6 +282,13 @@ MALFORMED = [
     ("android", b"7: malloc 0xc0 1", b"7: malloc 0xa0 1", ("line 11", "malloc gives block 0xa0", "not live")),
     ("android", b"0xc0 0xa0 64", b"0xc0 0xaa 64", ("line 3", "realloc of block 0xaa", "a live block")),
     ("android", b"3 8", b"3 18446744073709551616", ("line 2", "18446744073709551616", "TID")),
+    ("android", b"0xc0 0xa0 64", b"0xc0 0xffffffffffffffff 64", ("line 3", "0xffffffffffffffff 64", "TID")),
+    (
+        "script",
+        b"r 44 0",
+        b"r 4611686018427387905 0",
+        ("line 8", "realloc of block 4611686018427387905", "a live block"),
+    ),
     ("wee_alloc", b"Free(2)", b"Free(0)", ("line 6", "free of block 0", "a live block")),
     ("wee_alloc", b"Free(2)", b"Free(-2)", ("line 6", "Free(-2)", "Alloc(SIZE)")),
     ("script", b"r 44 0", b"r 45 0", ("line 8", "realloc of block 45", "a live block")),

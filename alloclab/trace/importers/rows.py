@@ -26,7 +26,7 @@ IMPOSSIBLE_SIZE = 1 << 47
 RENAME = lib.AL_ROW_RENAME
 """As a row's op: the block ``old`` goes by ``name`` from here on. No event."""
 INVENTED_NAME = 1 << 62
-"""Plus a line: a name that an importer makes up. No address is as great."""
+"""Plus a line: a name that an importer makes up. No address is as great; lines that say so are not understood."""
 UNNAMEABLE = np.uint64(1 << 63)
 """Plus a line: the name of a block whose name the file does not say."""
 
@@ -182,7 +182,8 @@ def _impossible(rows: Rows) -> npt.NDArray[np.bool_]:
 def _leave_out(
     rows: Rows, op: npt.NDArray[np.uint8], problem: npt.NDArray[np.uint8], session: Session, unit: str, addresses: bool
 ) -> None:
-    problem = np.where(rows.old & np.uint64(INVENTED_NAME), np.uint8(0), problem)  # told when the name was made up
+    if addresses:  # what goes wrong with a made-up name was told when it was made up
+        problem = np.where(rows.old < INVENTED_NAME, problem, np.uint8(0))
     kinds, firsts = np.unique(problem, return_index=True)
     for kind in kinds[np.argsort(firsts)]:
         if kind == 0:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from alloclab.native import ffi, lib
 from alloclab.trace.importers.base import HEAD_BYTES, Importer, ImportReport, Session
-from alloclab.trace.importers.rows import RowBuffer, Rows, resolve
+from alloclab.trace.importers.rows import INVENTED_NAME, RowBuffer, Rows, resolve
 from alloclab.trace.importers.stream import Stream, open_stream
 from alloclab.trace.model import Events
 
@@ -37,7 +37,8 @@ class Line:
 class _Scanner:
     """The core's ``al_linescan`` over the lines of a format."""
 
-    def __init__(self, lines: tuple[Line, ...]) -> None:
+    def __init__(self, lines: tuple[Line, ...], addresses: bool) -> None:
+        self._addresses = addresses
         self._scan = ffi.gc(lib.al_linescan_new(), lib.al_linescan_free)
         if not self._scan:
             raise MemoryError("no memory for a line scanner")
@@ -58,7 +59,11 @@ class _Scanner:
         rows.op = self._ops[kinds]
         if self._aligns.any():
             np.maximum(rows.align, self._aligns[kinds], out=rows.align)
-        return rows, np.flatnonzero(kinds == lib.AL_LINE_UNKNOWN), used
+        unknown = kinds == lib.AL_LINE_UNKNOWN
+        if self._addresses:
+            unknown |= (rows.name | rows.old) >= INVENTED_NAME
+            rows.op[unknown] = NO_EVENT
+        return rows, np.flatnonzero(unknown), used
 
 
 def whole_lines(stream: Stream, block_bytes: int) -> Iterator[bytearray]:
@@ -96,7 +101,7 @@ class TextImporter(Importer):
 
     def sniff(self, head: bytes) -> bool:
         text = head if len(head) == HEAD_BYTES else head + b"\n"
-        rows, unknown, _ = _Scanner(self.lines).run(text)
+        rows, unknown, _ = _Scanner(self.lines, self.addresses).run(text)
         return self.recognize(rows.take(slice(None if self.anywhere or not len(unknown) else unknown[0])))
 
     def recognize(self, rows: Rows) -> bool:
@@ -124,7 +129,7 @@ class TextImporter(Importer):
 
     def _scan(self, stream: Stream, session: Session) -> Iterator[Rows]:
         """Rows of lines with a meaning; ``where`` is the line. Those before a malformed line come before its error."""
-        scanner = _Scanner(self.lines)
+        scanner = _Scanner(self.lines, self.addresses)
         line = 1
         for text in whole_lines(stream, BLOCK_BYTES):
             view, at = memoryview(text), 0
