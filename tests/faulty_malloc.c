@@ -1,10 +1,12 @@
 /* A malloc that is correct, or has one fault on purpose: gcc -shared -fPIC -DFAULT=NAME. Blocks are never reused but by
  * calloc, which takes them dirty. A header of 32 bytes before each block holds its size. */
 #include <errno.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum fault {
@@ -23,7 +25,9 @@ enum fault {
     UNMAPPED,           /* every hundredth block is an address where nothing is */
     REFUSES,            /* every hundredth malloc fails */
     SAME_ZERO,          /* malloc(0) always is the same block */
-    FREE_SCRIBBLES      /* free writes into the block after it */
+    FREE_SCRIBBLES,     /* free writes into the block after it */
+    FORKS,              /* no fault, but a child process, at the fiftieth malloc */
+    RUNS_A_THREAD       /* no fault, but a thread from the start */
 };
 
 enum { HEADER = 32 };
@@ -52,6 +56,11 @@ static void *faulty(size_t bytes) {
         if (write(STDERR_FILENO, why, sizeof why - 1) > 0) abort();
     }
     if (FAULT == EXITS) _exit(7);
+    if (FAULT == FORKS) {
+        pid_t child = fork();
+        if (child == 0) _exit(0);
+        waitpid(child, NULL, 0);
+    }
     if (FAULT == REFUSES) return NULL;
     if (FAULT == GARBAGE) return (void *)(uintptr_t)0xdeadbeefdeadbee0;
     if (FAULT == UNMAPPED) return (void *)(uintptr_t)0x10000;
@@ -67,8 +76,18 @@ void *malloc(size_t bytes) {
         zeros++;
         return zero;
     }
-    size_t period = FAULT == CRASHES || FAULT == GIVES_UP || FAULT == EXITS ? 50 : 100;
+    size_t period = FAULT == CRASHES || FAULT == GIVES_UP || FAULT == EXITS || FAULT == FORKS ? 50 : 100;
     return ++count % period == 0 ? faulty(bytes) : place(bytes, 16);
+}
+
+static void *sleeps(void *unused) {
+    for (;;) pause();
+    return unused;
+}
+
+__attribute__((constructor)) static void begin(void) {
+    pthread_t thread;
+    if (FAULT == RUNS_A_THREAD && pthread_create(&thread, NULL, sleeps, NULL) != 0) abort();
 }
 
 void free(void *block) {

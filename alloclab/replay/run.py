@@ -87,8 +87,11 @@ class RawRun:
 
 
 _REALLOCS = ("reallocs", "reallocs_in_place", "grows", "grows_in_place", "shrinks", "shrinks_in_place")
-_GROUPS = {"ns_per_op": "time", "instructions_per_op": "instructions", "minor_faults": "memory"} | {
-    name: "realloc" for name in _REALLOCS
+_GROUPS = {name: "realloc" for name in _REALLOCS} | {
+    "ns_per_op": "time",
+    "instructions_per_op": "instructions",
+    "minor_faults": "memory",
+    "mean_mapped_per_live": "calls",
 }
 
 

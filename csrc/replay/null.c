@@ -5,15 +5,15 @@
 enum { RING_BYTES = 1 << 20 };
 
 bool al_null_init(al_null *null, size_t largest) {
-    *null = (al_null){.ring = al_room_take(RING_BYTES, 1), .large = al_room_take(largest, 0)};
-    return null->ring != NULL && null->large != NULL;
+    *null = (al_null){.ring = al_room_take(RING_BYTES, 1), .large = al_room_take(largest, 0), .largest = largest};
+    return null->ring != NULL;
 }
 
 /* Not inlined: a malloc costs a call. */
 __attribute__((noinline)) static void *null_malloc(void *self, size_t bytes) {
     al_null *null = self;
     null->mallocs++;
-    if (bytes > RING_BYTES) return bytes > PTRDIFF_MAX ? NULL : null->large;
+    if (bytes > RING_BYTES) return bytes > null->largest ? NULL : null->large;
     size_t whole = al_align_up(bytes, AL_MIN_ALIGNMENT);
     size_t at = null->at + whole <= RING_BYTES ? null->at : 0;
     null->at = at + whole;

@@ -7,12 +7,15 @@
 
 typedef struct al_null {
     char *ring, *large;
-    size_t at;
+    size_t at, largest;
     uint64_t mallocs, frees;
 } al_null;
 
-bool al_null_init(al_null *null, size_t largest); /* largest block that will be asked for; false: no memory */
+/* largest: the largest block that will be asked for; where the system has no room for it, it fails when asked for.
+ * False: no memory. */
+bool al_null_init(al_null *null, size_t largest);
 al_target al_null_target(al_null *null);
-void al_loop_null(void *self, const al_ops *ops, size_t touch_page); /* its loop; instruction counters know the name */
+/* Its loop, by a name that instruction counters can be told. */
+void al_loop_null(void *self, const al_ops *ops, size_t touch_page);
 
 #endif

@@ -40,15 +40,19 @@ def queue() -> list[Row]:
     return rows + [Row(Op.MALLOC, 200 + i, 3000, align=0) for i in range(100)]
 
 
+STEADY = ("libtcmalloc_minimal", "libmimalloc")
+"""Libraries whose calls repeat; jemalloc gives memory back by the clock."""
+
 TRACES = {"churn": churn(8000, 3, most=1 << 18), "large blocks": large_blocks(), "queue": queue()}
 
 
-def strace(trace: CompiledTrace, folder: Path) -> list[tuple[str, list[str], int]]:
+def strace(trace: CompiledTrace, folder: Path, preload: Path | None = None) -> list[tuple[str, list[str], int]]:
     """Calls with arguments and result of a replay that only runs the loop."""
     ops, log = folder / "t.ops", folder / "strace.log"
     trace.write(ops)
     replayer = [str(built_file("alloclab-replay")), "--pass", "time", "--no-aslr", str(ops)]
-    command = ["strace", "-f", "-e", f"trace={','.join(CALLS)}", "-o", str(log), *replayer]
+    preloaded = ["-E", f"LD_PRELOAD={preload}"] if preload else []
+    command = ["strace", "-f", "-e", f"trace={','.join(CALLS)}", "-o", str(log), *preloaded, *replayer]
     subprocess.run(command, check=True, env={"PATH": os.environ["PATH"]}, stdout=subprocess.DEVNULL)
     found = (LINE.match(line) for line in log.read_text().splitlines())
     return [(m[1], m[2].split(", "), int(m[3], 0)) for m in found if m]
@@ -99,6 +103,16 @@ def test_calls_and_mapped_bytes_equal_strace(name: str, tmp_path: Path) -> None:
     mapped = mapped_after(calls, first_break)
     assert run.figure("peak_mapped") == max(mapped)
     assert run.figure("at_end_mapped") == mapped[-1]
+
+
+@pytest.mark.needs("strace")
+@pytest.mark.parametrize("library", [pytest.param(n, marks=pytest.mark.needs(n)) for n in STEADY])
+def test_calls_of_libraries_equal_strace(library: str, tmp_path: Path) -> None:
+    trace, allocator = compiled(tmp_path, TRACES["churn"]), resolve(library)
+    before, calls = (strace(t, tmp_path, allocator.preload) for t in (without_operations(trace), trace))
+    counts = Counter(name for name, _, _ in calls[len(before) :])
+    run = examine(trace, allocator)
+    assert {c: run.figure(f"calls_{c}") for c in CALLS} == {c: counts[c] for c in CALLS}
 
 
 @pytest.mark.needs("libjemalloc")

@@ -79,6 +79,19 @@ def test_a_malloc_without_usable_size_is_not_asked_for_it(trace: CompiledTrace, 
 
 
 @pytest.mark.needs("gcc")
+@pytest.mark.parametrize(
+    ("fault", "why"), [("FORKS", "started a thread or process"), ("RUNS_A_THREAD", "runs threads of its own")]
+)
+def test_calls_that_nobody_saw_are_not_counted(trace: CompiledTrace, fault: str, why: str, tmp_path: Path) -> None:
+    run = examine(trace, build(tmp_path, fault))
+    assert run.verified, run.failure
+    found = measure(run)
+    for name in ("calls_mmap", "bytes_brk", "peak_mapped_bytes", "fragmentation_1", "realloc_bytes_copied"):
+        assert found[name].value is None and why in (found[name].reason or "")
+    assert found["peak_resident_bytes"].value and found["realloc_in_place_share"].value is not None
+
+
+@pytest.mark.needs("gcc")
 def test_half_a_malloc_is_refused(trace: CompiledTrace, tmp_path: Path) -> None:
     with pytest.raises(ReplayError, match="defines malloc but not realloc"):
         examine(trace, build(tmp_path, "NONE", "-Drealloc=other"))
@@ -134,6 +147,12 @@ def test_a_trace_without_operations_is_measured_but_not_timed(tmp_path: Path) ->
     assert found["calls_mmap"].value == 0 and found["fragmentation_1"].value is None
     with pytest.raises(ReplayError, match="no operations"):
         time_once(trace, resolve("system"))
+
+
+def test_the_null_allocator_bears_blocks_larger_than_memory(tmp_path: Path) -> None:
+    trace = compiled(tmp_path, [Row(Op.MALLOC, 0, 1 << 60), Row(Op.REALLOC, 0, 1 << 61), Row(Op.FREE, 0)])
+    assert time_once(trace, resolve("null")) > 0
+    assert "it failed, but succeeded when recorded" in (examine(trace, resolve("system")).failure or "")
 
 
 def test_the_null_allocator_is_timed_and_not_verified(trace: CompiledTrace) -> None:
