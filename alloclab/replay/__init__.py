@@ -141,8 +141,11 @@ def _run(
 
 
 def _gather(memory: Lines, calls: Lines) -> tuple[dict[str, float], dict[str, str]]:
-    """Figures of both passes, and why some are missing. Where both know one, calls repeats exactly and has the say; but
-    its signals cause page faults. The kernel's high-water mark can lag behind what a sample saw."""
+    """Figures of both passes, and why some are missing.
+
+    Where both know one, calls repeats exactly and has the say, but its signals cause page faults. The kernel's
+    high-water mark can lag behind what a sample saw.
+    """
     figures = memory.numbers | calls.numbers | {"minor_faults": memory.numbers["minor_faults"]}
     sampled = figures["peak_sampled_resident"]
     figures["peak_resident"] = max(figures.get("peak_resident", 0), sampled)
@@ -150,7 +153,5 @@ def _gather(memory: Lines, calls: Lines) -> tuple[dict[str, float], dict[str, st
     uncounted = calls.words.get("uncounted")
     if uncounted is not None:
         missing["calls"] = uncounted
-        figures = {
-            name: value for name, value in figures.items() if group_of(name) != "calls" or name.endswith("_live")
-        }
+        figures = {name: value for name, value in figures.items() if group_of(name) != "calls"}
     return figures, missing
