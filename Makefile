@@ -23,8 +23,13 @@ $(VENV)/dev: $(VENV)/ready
 	$(PIP) --group dev
 	touch $@
 
+# One picture holds six recordings.
+DEMO = cc1 containers perl python redis sqlite
+
 demo: $(VENV)/ready
-	$(BIN)/python notebooks/demo.py
+	@mkdir -p demo
+	@$(BIN)/alloclab compare $(DEMO:%=traces/%.parquet) --rounds 6 --json demo/results.json --figure demo/memory.png
+	@echo "Your own program: . $(VENV)/bin/activate && alloclab record -o mine.parquet -- COMMAND, then alloclab compare mine.parquet"
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
@@ -52,7 +57,7 @@ test: lint c-tests sanitized
 	$(BIN)/pytest -q --durations=10
 
 figures: $(VENV)/ready
-	$(BIN)/python notebooks/figures.py
+	$(BIN)/python notebooks/make_figures.py
 
 clean:
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

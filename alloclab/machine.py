@@ -44,6 +44,13 @@ def _libc_file() -> Path | None:
     return Path(found) if found else None
 
 
+def _kernel_version() -> str:
+    """The numbers of the release; what a distributor or provider adds says more of the owner than of the kernel."""
+    release = platform.release()
+    numbers = re.match(r"\d+(\.\d+)*", release)
+    return numbers[0] if numbers else release
+
+
 def describe_library(path: Path) -> dict[str, str]:
     """File name, version (where the file name has one) and the first 16 hex digits of the file's SHA-256.
 
@@ -68,7 +75,7 @@ def describe(libraries: Mapping[str, Path | None] | None = None) -> dict[str, An
         "cpu": _first_match("/proc/cpuinfo", r"^model name\s*:\s*(.+)$") or platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "kernel": f"{platform.system()} {platform.release()}",
+        "kernel": f"{platform.system()} {_kernel_version()}",
         "libc": _libc(),
         "page_bytes": os.sysconf("SC_PAGE_SIZE"),
         "transparent_huge_pages": _thp(),

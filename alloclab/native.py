@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from alloclab import _core  # type: ignore[attr-defined]
+import alloclab._core as _core
 
 ffi = _core.ffi
 lib = _core.lib
