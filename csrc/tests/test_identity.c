@@ -48,6 +48,8 @@ static void test_rules(void) {
     expect(&id, (row){F, 0x40, 0, 0}, F, -1, false, FINE);     /* which is freed as NULL */
     expect(&id, (row){F, 0x40, 0, 0}, F, -1, false, AL_PROBLEM_UNKNOWN_FREE);
     expect(&id, (row){F, 0, 0, 0}, F, -1, false, FINE);
+    expect(&id, (row){M, 0x90, 0, UINT64_MAX}, M, -1, false, AL_PROBLEM_IMPOSSIBLE);
+    expect(&id, (row){R, 0x10, 0x10, UINT64_MAX}, R, -1, false, AL_PROBLEM_IMPOSSIBLE);
     expect(&id, (row){R, 0x50, 0x99, 5}, R, -1, false, AL_PROBLEM_UNKNOWN_REALLOC);
     expect(&id, (row){AL_ROW_RENAME, 0x77, 0x10, 0}, AL_ROW_RENAME, -1, false, FINE);
     expect(&id, (row){M, 0x10, 0, 1}, M, 2, false, FINE);

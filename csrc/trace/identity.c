@@ -68,6 +68,7 @@ static int birth(al_identity *id, const event *e) {
         *e->failed = true;
         return rename_to_null(id, e->name) ? FINE : NO_MEMORY;
     }
+    if (e->bytes > PTRDIFF_MAX) return AL_PROBLEM_IMPOSSIBLE;
     if (id->free_block < 0 && !grow_pool(id)) return NO_MEMORY;
     int64_t index = id->free_block;
     if (!al_addrmap_put(&id->names, e->name, index, &previous)) return NO_MEMORY;
@@ -96,6 +97,7 @@ static int resize(al_identity *id, const event *e) {
         return birth(id, e);
     }
     if (index < 0) return AL_PROBLEM_UNKNOWN_REALLOC;
+    if (e->bytes > PTRDIFF_MAX && e->name != 0 && !*e->failed) return AL_PROBLEM_IMPOSSIBLE;
     bool moves = e->name != 0 && e->name != e->old_name;
     if (moves && al_addrmap_get(&id->names, e->name) >= 0) return AL_PROBLEM_BORN_TWICE;
     *e->object = id->blocks[index].object;
@@ -153,10 +155,7 @@ int64_t al_identity_run(al_identity *identity, size_t n, uint8_t *op, const uint
     int64_t problems = 0, number = -1;
     for (size_t i = 0; i < n; i++) {
         uint64_t bytes;
-        if (__builtin_mul_overflow(size[i], count[i], &bytes)) {
-            bytes = UINT64_MAX;
-            failed[i] = true;
-        }
+        if (__builtin_mul_overflow(size[i], count[i], &bytes)) bytes = UINT64_MAX;
         object[i] = NO_OBJECT;
         int outcome = apply(identity, &(event){&op[i], name[i], old_name[i], bytes, &failed[i], &object[i]});
         if (outcome == NO_MEMORY) return -1;

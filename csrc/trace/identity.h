@@ -13,6 +13,7 @@ enum al_problem {
     AL_PROBLEM_BORN_TWICE,      /* the new block's name is that of a live block */
     AL_PROBLEM_UNKNOWN_FREE,    /* free of a name that no live block has */
     AL_PROBLEM_UNKNOWN_REALLOC, /* realloc of such a name */
+    AL_PROBLEM_IMPOSSIBLE,      /* a call that succeeded for more bytes than PTRDIFF_MAX */
 };
 
 /* A block that is live; a free entry of the pool holds the next free one in `object`. */

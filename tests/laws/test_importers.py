@@ -14,6 +14,7 @@ from alloclab.trace.importers import ImportReport, import_file, importers, sniff
 from alloclab.trace.importers import text as text_module
 from alloclab.trace.model import Op
 from alloclab.trace.parquet import Trace
+from alloclab.trace.validate import validate
 
 M, C, R, A, F, EXIT = Op.MALLOC, Op.CALLOC, Op.REALLOC, Op.ALIGNED, Op.FREE, Op.THREAD_EXIT
 GREAT = 1 << 60
@@ -211,7 +212,9 @@ malloc(7) = 0x700
 def read(path: Path, **options: object) -> tuple[list[Row], ImportReport]:
     out = path.with_suffix(".parquet")
     report = import_file(path, out, **options)  # type: ignore[arg-type]
-    return rows_of(Trace.open(out)), report
+    trace = Trace.open(out)
+    assert validate(trace) == []
+    return rows_of(trace), report
 
 
 def write(folder: Path, data: bytes, name: str = "sample") -> Path:
@@ -288,6 +291,12 @@ MALFORMED = [
         b"r 44 0",
         b"r 4611686018427387905 0",
         ("line 8", "realloc of block 4611686018427387905", "a live block"),
+    ),
+    (
+        "android",
+        b"3 8",
+        b"4294967296 4294967296",
+        ("line 2", "calloc gives block 0xb0 for 18446744073709551616", "NULL"),
     ),
     ("wee_alloc", b"Free(2)", b"Free(0)", ("line 6", "free of block 0", "a live block")),
     ("wee_alloc", b"Free(2)", b"Free(-2)", ("line 6", "Free(-2)", "Alloc(SIZE)")),
@@ -419,6 +428,12 @@ def test_lenient_drops_and_counts_what_cannot_be_replayed(
     assert report.dropped == dropped
     assert len(rows) == events
     assert Trace.open(path.with_suffix(".parquet")).metadata.dropped == dropped
+
+
+def test_an_alignment_that_memalign_rounds_up_is_told_as_served(tmp_path: Path) -> None:
+    data = b"1: memalign 0x40 24 100\n1: memalign 0x80 0 10\n1: memalign 0x0 3 10\n"
+    rows, _ = read(write(tmp_path, data))
+    assert rows == [Row(A, 0, 100, align=32), Row(A, 1, 10, align=1), Row(A, size=10, align=3, failed=True)]
 
 
 def test_calls_that_never_return_are_counted(tmp_path: Path) -> None:

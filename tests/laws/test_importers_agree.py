@@ -16,6 +16,7 @@ from alloclab.errors import TraceError
 from alloclab.trace.importers import import_file, importers
 from alloclab.trace.model import Op
 from alloclab.trace.parquet import Trace
+from alloclab.trace.validate import validate
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -73,6 +74,7 @@ def test_a_damaged_file_is_imported_or_refused_in_one_line(
             assert not out.exists()
         else:
             assert report.events == len(Trace.open(out))
+            assert validate(Trace.open(out)) == []
 
 
 ANDROID = {"malloc": "malloc", "calloc": "calloc", "realloc": "realloc", "memalign": "aligned", "free": "free"}
@@ -96,6 +98,7 @@ def test_real_files_have_the_counts_that_plain_python_finds(extra_traces: list[P
         if count is None:
             continue
         report = import_file(path, tmp_path / "out.parquet")
+        assert validate(Trace.open(tmp_path / "out.parquet")) == []
         expected = dict.fromkeys(report.by_kind, 0)
         for word, n in count.words.items():
             expected[WORDS[word]] += n

@@ -91,6 +91,7 @@ _WORDS = {
     1: ("{op} gives {name}, which is already live", "a block that is not live", "births at a live block's name"),
     2: ("free of {name}, which is not live", "a live block", "frees of unknown blocks"),
     3: ("realloc of {old}, which is not live", "a live block", "reallocs of unknown blocks"),
+    4: ("{op} gives {name} for {bytes} bytes", "at most PTRDIFF_MAX bytes, or NULL", "impossible calls"),
 }
 
 
@@ -130,6 +131,14 @@ def _set_times(events: Events, time: U64, base: int | None) -> int | None:
     return base
 
 
+def _round_alignments(events: Events) -> None:
+    """memalign takes any alignment, and serves the next power of two: the row says that one."""
+    served = (events.op == Op.ALIGNED) & ~events.failed
+    odd = served & ((events.align == 0) | (events.align & (events.align - np.uint64(1)) != 0))
+    for i in np.flatnonzero(odd):
+        events.align[i] = 1 << min(63, max(0, int(events.align[i]) - 1).bit_length())
+
+
 def _chosen(events: Events, mask: npt.NDArray[np.bool_]) -> Events:
     columns = (getattr(events, field.name) for field in fields(events) if field.name != "stack")
     return Events(*(None if column is None else column[mask] for column in columns))  # type: ignore[arg-type]
@@ -157,6 +166,7 @@ def resolve(
         if addresses:
             events.address = np.where(rows.name < INVENTED_NAME, rows.name, np.uint64(0))
         base = _set_times(events, rows.time, base)
+        _round_alignments(events)
         kept = events.op != RENAME
         if problem is not None:
             _leave_out(rows, given_op, problem, session, unit, addresses)
@@ -196,7 +206,8 @@ def _leave_out(
             return f"block {name:#x}" if addresses else f"block {name - 1}"
 
         label = OP_LABELS[op[at]] if op[at] < len(OP_LABELS) else Op.REALLOC.label
-        text = found.format(op=label, name=words(int(rows.name[at])), old=words(int(rows.old[at])))
+        asked = int(rows.size[at]) * int(rows.count[at])
+        text = found.format(op=label, name=words(int(rows.name[at])), old=words(int(rows.old[at])), bytes=asked)
         session.leave_out(reason, int(mask.sum()), f"{unit} {rows.where[at]}", text, expected)
 
 
