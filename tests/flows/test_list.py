@@ -1,0 +1,97 @@
+"""``alloclab list`` and ``alloclab path``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from alloclab.allocators import format_bytes, lab_allocators, libraries_found, resolve
+from alloclab.commands import list as list_command
+from alloclab.commands import path as path_command
+from alloclab.errors import UsageError
+from alloclab.measure import METRICS
+from alloclab.trace.importers import importers
+
+
+def test_the_json_names_everything() -> None:
+    done = CliRunner().invoke(list_command.command, ["--json"], catch_exceptions=False)
+    found = json.loads(done.stdout)
+    fit = next(a for a in found["allocators"] if a["name"] == "fit")
+    assert [t["name"] for t in fit["tunables"]][:3] == ["policy", "order", "coalesce"]
+    pad = {"name": "top_pad", "type": "bytes", "default": "128KiB", "range": "0 .. 1GiB"}
+    assert pad.items() <= fit["tunables"][5].items()
+    assert set(found["metrics"]) == set(METRICS)
+    assert {i["name"] for i in found["importers"]} == set(importers())
+    assert set(found["libraries"]) == set(libraries_found())
+
+
+def test_the_tables_name_everything() -> None:
+    said = CliRunner().invoke(list_command.command, [], catch_exceptions=False).stdout
+    for name in ["system", *METRICS, *importers(), *(lab.name for lab in lab_allocators()), *libraries_found()]:
+        assert name in said
+    assert "first|next|best|worst" in said
+
+
+def test_path_prints_the_library() -> None:
+    done = CliRunner().invoke(path_command.command, ["fit"], catch_exceptions=False)
+    assert done.stdout.strip() == str(resolve("fit").preload)
+    with pytest.raises(UsageError, match="there is bump, fit, buddy"):
+        CliRunner().invoke(path_command.command, ["none"], catch_exceptions=False)
+
+
+def test_specs_have_one_spelling() -> None:
+    spec = resolve("fit:top_pad=65536,policy=next,mmap_threshold=1000")
+    assert spec.spec == "fit:policy=next,mmap_threshold=1000,top_pad=64KiB"
+    assert resolve(spec.spec) == spec
+    assert spec.environment()["ALLOCLAB_OPTIONS"] == spec.options
+    assert resolve("system").environment() == {}
+    named = resolve("system", {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"})
+    assert named.spec == "system GLIBC_TUNABLES=glibc.malloc.tcache_count=0"
+    assert named.environment() == {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("fitt", "unknown allocator 'fitt': there is system, bump, fit, buddy"),
+        ("fit:polcy=first", "fit has no tunable 'polcy'; it has: policy, order, coalesce"),
+        ("fit:policy=least", r"fit: policy is one of first\|next\|best\|worst, not 'least'"),
+        ("fit:top_pad=2GiB", "fit: top_pad is a size from 0 to 1GiB, not '2GiB'"),
+        ("fit:top_pad=-1", "not '-1'"),
+        ("fit:top_pad=1K", "not '1K'"),
+        ("fit:policy", "not ''"),
+        ("buddy:min_order=13", "buddy: min_order is a number from 4 to 12, not '13'"),
+        ("system:top_pad=1", "allocators take tunables"),
+        ("/nowhere/libmine.so", "/nowhere/libmine.so: no such library"),
+        (__file__, "not a shared library"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(spec: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as error:
+        resolve(spec)
+    assert "\n" not in str(error.value)
+
+
+def test_a_library_without_malloc_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.c").write_text("int nothing;")
+    library = tmp_path / "libempty.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, tmp_path / "empty.c"], check=True)
+    with pytest.raises(UsageError, match="not a malloc"):
+        resolve(str(library))
+    library.write_bytes(library.read_bytes()[:200])
+    with pytest.raises(UsageError, match="its ELF tables are damaged"):
+        resolve(str(library))
+    spaced = tmp_path / "lib mine.so"
+    spaced.write_bytes(b"")
+    with pytest.raises(UsageError, match="no path with a space"):
+        resolve(str(spaced))
+
+
+def test_sizes_are_written_exactly() -> None:
+    assert [format_bytes(n) for n in (0, 1000, 1024, 1536, 3 << 20, 5 << 40)] == [
+        *("0", "1000", "1KiB", "1536", "3MiB", "5120GiB")
+    ]
