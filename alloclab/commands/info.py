@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from alloclab.commands._options import output_console
 from alloclab.errors import TraceError
+from alloclab.report.columns import say_bytes
 from alloclab.trace import load
 from alloclab.trace.model import Metadata
 from alloclab.trace.stats import Class, Peak, Size, Spread, Stats, summarize
 from alloclab.trace.validate import Problems, validate
 
-WIDTH = 100
 THREADS = 10
+LONGEST_COMMAND = 200
 
 
 @click.command()
@@ -50,9 +53,7 @@ def command(trace: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_to_json(trace, len(source), source.metadata, problems, stats), indent=2))
     else:
-        console = Console(highlight=False)
-        if not console.is_terminal:
-            console = Console(width=WIDTH, highlight=False)
+        console = output_console()
         _print_metadata(console, source.name, source.metadata)
         if stats is not None:
             _print_stats(console, stats)
@@ -77,19 +78,16 @@ def _to_json(path: Path, events: int, metadata: Metadata, problems: Problems, st
     }
 
 
-def _bytes(count: int) -> str:
-    """For people: three digits and a binary unit."""
-    value, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
-    while value >= 1024 and len(units) > 1:
-        value, units = value / 1024, units[1:]
-    return f"{count} B" if units[0] == "B" else f"{value:.3g} {units[0]}" if value < 1000 else f"{value:.0f} {units[0]}"
-
-
 def _time(ns: int) -> str:
     value, units = float(ns), ["ns", "us", "ms", "s"]
     while value >= 1000 and len(units) > 1:
         value, units = value / 1000, units[1:]
     return f"{value:.3g} {units[0]}" if value < 1000 else f"{value:.0f} {units[0]}"
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_COMMAND else line[:LONGEST_COMMAND] + " ..."
 
 
 def _share(part: int, whole: int) -> str:
@@ -123,11 +121,11 @@ def _print_metadata(console: Console, name: str, metadata: Metadata) -> None:
     console.print(name, style="bold", markup=False)
     facts = {
         "program": metadata.program,
-        "command": " ".join(metadata.command),
+        "command": _one_line(shlex.join(metadata.command)),
         "ended": metadata.ended,
         "recorded on": metadata.allocator,
         "source": metadata.source,
-        "clock": metadata.clock,
+        "clock": _clock(metadata),
         "dropped": ", ".join(f"{count:,} {reason}" for reason, count in metadata.dropped.items()),
     }
     if "cut" in metadata.extra:
@@ -137,6 +135,11 @@ def _print_metadata(console: Console, name: str, metadata: Metadata) -> None:
         if fact:
             console.print(f"  {word:12} {fact}", markup=False, soft_wrap=True)
     console.print()
+
+
+def _clock(metadata: Metadata) -> str:
+    resolution = metadata.clock_resolution_ns
+    return metadata.clock if resolution is None else f"{metadata.clock} (resolution {_time(resolution)})"
 
 
 def _print_stats(console: Console, stats: Stats) -> None:
@@ -152,9 +155,9 @@ def _print_stats(console: Console, stats: Stats) -> None:
 def _summary(stats: Stats) -> list[str]:
     lines = [
         f"{stats.events:,} events, {stats.operations:,} operations; {stats.births:,} blocks asked for "
-        f"{_bytes(stats.born_bytes)}, {stats.distinct_sizes:,} different sizes",
+        f"{say_bytes(stats.born_bytes)}, {stats.distinct_sizes:,} different sizes",
         _peak_line(stats.peak, stats.most_blocks),
-        f"Survivors {stats.survivor_bytes:,} bytes ({_bytes(stats.survivor_bytes)}) in {stats.survivors:,} blocks",
+        f"Survivors {stats.survivor_bytes:,} bytes ({say_bytes(stats.survivor_bytes)}) in {stats.survivors:,} blocks",
         f"Deaths    {stats.deaths:,}, cross-thread {stats.cross_deaths:,} "
         f"({_share(stats.cross_deaths, stats.deaths)}); threads {len(stats.threads):,}",
         f"Lifetimes {_percentiles(stats.lifetimes)} operations",
@@ -171,7 +174,7 @@ def _summary(stats: Stats) -> list[str]:
 def _peak_line(peak: Peak, most_blocks: int) -> str:
     when = "" if peak.time_ns is None else f", {_time(peak.time_ns)}"
     return (
-        f"Peak live {peak.bytes:,} bytes ({_bytes(peak.bytes)}) in {peak.blocks:,} blocks after operation "
+        f"Peak live {peak.bytes:,} bytes ({say_bytes(peak.bytes)}) in {peak.blocks:,} blocks after operation "
         f"{peak.operation:,} ({100 * peak.share:.1f} %{when}); most blocks {most_blocks:,}"
     )
 

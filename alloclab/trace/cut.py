@@ -125,7 +125,11 @@ def _births(trace: Trace, history: Any, first: Events) -> tuple[Events, _Renumbe
 
 
 def _metadata(trace: Trace, start: int, stop: int, born_before: int) -> Metadata:
-    """The recording's, with what was done to it; how the program ended belongs to the last row only."""
+    """The recording's, with what was done to it; how the program ended belongs to the last row only.
+
+    What else the source knew, its peak for example, holds for the whole and is kept as such.
+    """
+    whole = trace.metadata
     origin = {"of": trace.name, "from": start, "to": stop, "rows": len(trace), "born_before": born_before}
-    ended = trace.metadata.ended if stop == len(trace) else f"cut before row {stop}"
-    return replace(trace.metadata, ended=ended, extra={**trace.metadata.extra, "cut": origin})
+    ended = whole.ended if stop == len(trace) else f"cut before row {stop}"
+    return replace(whole, ended=ended, extra={"cut": origin, "whole": whole.extra})

@@ -12,29 +12,18 @@ import dataclasses
 import errno
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, overload
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from alloclab.errors import TraceError
 from alloclab.files import beside
-from alloclab.trace.model import (
-    ADDRESS_FIELD,
-    NO_OBJECT,
-    OP_LABELS,
-    SCHEMA,
-    SCHEMA_VERSION,
-    STACK_FIELD,
-    Events,
-    Metadata,
-)
+from alloclab.trace.arrow import DTYPES, FIELDS, stacks_to_arrow, to_arrow, to_events, type_fits
+from alloclab.trace.model import ADDRESS_FIELD, SCHEMA, SCHEMA_VERSION, STACK_FIELD, Events, Metadata
 
 ROW_GROUP = 1 << 18
 """Rows of a row group and of a block when reading: about 12 MB of columns in memory."""
@@ -42,31 +31,8 @@ METADATA_KEY = "alloclab"
 MAGIC = b"PAR1"
 
 _DELTA_COLUMNS = ("object", "time_ns")
-_PLAIN_COLUMNS = (
-    "address",
-)  # what comes back soon is zstd's to find; deltas hide it, and no dictionary is large enough
-_FILL = {"object": NO_OBJECT, "time_ns": -1, "address": 0}  # what stands for null in memory
-_ALL_FIELDS = {field.name: field for field in (*SCHEMA, ADDRESS_FIELD, STACK_FIELD)}
-
-
-class Stacks(Sequence[Sequence[int]]):
-    """The stack column of a block, turned into Python lists only where somebody looks."""
-
-    def __init__(self, lists: pa.ListArray) -> None:
-        self.lists = lists
-
-    def __len__(self) -> int:
-        return len(self.lists)
-
-    @overload
-    def __getitem__(self, index: int) -> Sequence[int]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Stacks: ...
-    def __getitem__(self, index: int | slice) -> Sequence[int] | Stacks:
-        if isinstance(index, slice):
-            return Stacks(self.lists[index])
-        frames: list[int] = self.lists[index].as_py() or []
-        return frames
+# Addresses that come back soon are zstd's to find: differences hide them, and they outgrow any dictionary.
+_PLAIN_COLUMNS = ("address",)
 
 
 class TraceWriter:
@@ -83,7 +49,7 @@ class TraceWriter:
         self.metadata = metadata
         self._schema = pa.schema([*SCHEMA, *([ADDRESS_FIELD] if address else []), *([STACK_FIELD] if stack else [])])
         self._names = [field.name for field in self._schema if field.name != "stack"]
-        self._pending = {name: np.empty(ROW_GROUP, _DTYPES[name]) for name in self._names}
+        self._pending = {name: np.empty(ROW_GROUP, DTYPES[name]) for name in self._names}
         self._stacks: list[pa.ListArray] | None = [] if stack else None
         self._fill = 0
         self.rows = 0
@@ -124,7 +90,7 @@ class TraceWriter:
             for name, column in columns.items():
                 self._pending[name][self._fill : self._fill + step] = column[done : done + step]
             if self._stacks is not None:
-                self._stacks.append(_stack_array(events.stack, done, step))
+                self._stacks.append(stacks_to_arrow(events.stack, done, step))
             done += step
             self._fill += step
             if self._fill == ROW_GROUP:
@@ -132,7 +98,7 @@ class TraceWriter:
         self.rows += total
 
     def _flush(self) -> None:
-        columns = [_to_arrow(name, self._pending[name][: self._fill]) for name in self._names]
+        columns = [to_arrow(name, self._pending[name][: self._fill]) for name in self._names]
         if self._stacks is not None:
             columns.append(pa.chunked_array(self._stacks, STACK_FIELD.type))
             self._stacks.clear()
@@ -161,35 +127,6 @@ class TraceWriter:
         self._beside.replace(self.path)
 
 
-_DTYPES: dict[str, npt.DTypeLike] = {
-    "op": np.uint8,
-    "failed": np.bool_,
-    "thread": np.uint32,
-    "object": np.int64,
-    "time_ns": np.int64,
-    "size": np.uint64,
-    "count": np.uint64,
-    "align": np.uint64,
-    "address": np.uint64,
-}
-
-
-def _to_arrow(name: str, column: npt.NDArray[Any]) -> pa.Array:
-    if name == "op":
-        return pa.DictionaryArray.from_arrays(pa.array(column.view(np.int8)), pa.array(OP_LABELS))
-    if name in _FILL:
-        return pa.array(column, mask=column == _FILL[name])
-    return pa.array(column)
-
-
-def _stack_array(stack: Sequence[Sequence[int]] | None, start: int, length: int) -> pa.ListArray:
-    if stack is None:
-        return pa.nulls(length, STACK_FIELD.type)
-    if isinstance(stack, Stacks):
-        return stack.lists[start : start + length]
-    return pa.array([list(frames) for frames in stack[start : start + length]], STACK_FIELD.type)
-
-
 class Trace:
     """A trace on disk. Opening reads the footer only; :meth:`blocks` streams the rows."""
 
@@ -208,7 +145,7 @@ class Trace:
             schema, rows = file.schema_arrow, file.metadata.num_rows
             text = (file.metadata.metadata or {}).get(METADATA_KEY.encode())
         _check_columns(path, schema)
-        return cls(path, _read_metadata(path, text), rows, frozenset(_ALL_FIELDS).intersection(schema.names))
+        return cls(path, _read_metadata(path, text), rows, frozenset(FIELDS).intersection(schema.names))
 
     def __len__(self) -> int:
         return self._rows
@@ -234,7 +171,7 @@ class Trace:
                 except (pa.ArrowException, OSError) as error:
                     raise TraceError(f"{self.path}: damaged after row {row}: {_one_line(error)}") from error
                 if batch.num_rows:
-                    yield _to_events(self.path, batch, row)
+                    yield to_events(self.path, batch, row)
                     row += batch.num_rows
 
 
@@ -264,31 +201,12 @@ def _check_columns(path: Path, schema: pa.Schema) -> None:
     missing = [name for name in SCHEMA.names if name not in schema.names]
     if missing:
         raise TraceError(f"{path}: not a trace: column{'s' * (len(missing) > 1)} {', '.join(missing)} missing")
-    for name in _ALL_FIELDS:
+    for name in FIELDS:
         if schema.names.count(name) > 1:
             raise TraceError(f"{path}: column {name} is there twice")
-        if name in schema.names and not _type_fits(name, schema.field(name).type):
-            expected = "string" if name == "op" else _ALL_FIELDS[name].type
+        if name in schema.names and not type_fits(name, schema.field(name).type):
+            expected = "string" if name == "op" else FIELDS[name].type
             raise TraceError.at(path, f"column {name}", str(schema.field(name).type), str(expected))
-
-
-def _type_fits(name: str, found: pa.DataType) -> bool:
-    """Whether values of the type found can be read.
-
-    Any integers where integers belong, as tools choose their own width; in nullable columns floats and nothing but
-    nulls too, as pandas makes them.
-    """
-    if name == "op":
-        text = found.value_type if pa.types.is_dictionary(found) else found
-        return bool(pa.types.is_string(text) or pa.types.is_large_string(text))
-    if name == "failed":
-        return bool(pa.types.is_boolean(found))
-    if name == "stack":
-        return bool(
-            (pa.types.is_list(found) or pa.types.is_large_list(found)) and pa.types.is_integer(found.value_type)
-        )
-    nullable = name in _FILL
-    return bool(pa.types.is_integer(found) or (nullable and (pa.types.is_floating(found) or pa.types.is_null(found))))
 
 
 def _read_metadata(path: Path, text: bytes | None) -> Metadata:
@@ -306,77 +224,3 @@ def _read_metadata(path: Path, text: bytes | None) -> Metadata:
     if newer:
         raise TraceError(f"{path}: schema version {metadata.schema}, this alloclab reads up to {SCHEMA_VERSION}")
     return metadata
-
-
-def _to_events(path: Path, batch: pa.RecordBatch, row: int) -> Events:
-    columns: dict[str, Any] = {}
-    for name, dtype in _DTYPES.items():
-        if name not in batch.schema.names:
-            neutral = None if name == "address" else np.full(batch.num_rows, _FILL.get(name, 0), dtype)
-            columns[name] = neutral
-            continue
-        array = batch.column(name)
-        if array.null_count and name not in _FILL:
-            at = row + pc.index(array.is_null(), True).as_py()
-            raise TraceError.at(path, f"row {at}, column {name}", "null", "a value")
-        columns[name] = _op_codes(path, array, row) if name == "op" else _to_numpy(path, name, array, row)
-    if "stack" in batch.schema.names:
-        columns["stack"] = Stacks(batch.column("stack").cast(STACK_FIELD.type))
-    return Events(**columns)
-
-
-def _op_codes(path: Path, array: pa.Array, row: int) -> npt.NDArray[np.uint8]:
-    """Codes by label: another writer's dictionary may have any order, and labels that no row uses."""
-    if not pa.types.is_dictionary(array.type):
-        array = array.dictionary_encode()
-    labels = array.dictionary.to_pylist()
-    indices = array.indices.to_numpy()
-    if tuple(labels) == OP_LABELS:
-        known: npt.NDArray[np.uint8] = indices.astype(np.uint8)
-        return known
-    unknown = len(OP_LABELS)
-    codes = np.array([OP_LABELS.index(label) if label in OP_LABELS else unknown for label in labels], np.uint8)
-    ops: npt.NDArray[np.uint8] = codes[indices]
-    if unknown in codes and unknown in ops:
-        at = int(np.argmax(ops == unknown))
-        raise TraceError.at(path, f"row {row + at}", f"op {labels[indices[at]]!r}", "one of " + ", ".join(OP_LABELS))
-    return ops
-
-
-def _to_numpy(path: Path, name: str, array: pa.Array, row: int) -> npt.NDArray[Any]:
-    target = _ALL_FIELDS[name].type
-    if array.type != target:
-        array = _cast(path, name, array, target, row)
-    if array.null_count:
-        array = array.fill_null(_FILL[name])
-    if name == "failed":  # unpacking bits is slow, and nearly always there is nothing in them
-        if array.true_count == 0:
-            return np.zeros(len(array), np.bool_)
-        return np.asarray(array.to_numpy(zero_copy_only=False))
-    return np.asarray(array.to_numpy())
-
-
-def _cast(path: Path, name: str, array: pa.Array, target: pa.DataType, row: int) -> pa.Array:
-    def fits(part: pa.Array) -> bool:
-        try:
-            part.cast(target)
-        except pa.ArrowInvalid:
-            return False
-        return True
-
-    if fits(array):
-        return array.cast(target)
-    at = _first_misfit(array, fits)
-    raise TraceError.at(path, f"row {row + at}, column {name}", str(array[at].as_py()), f"a value of type {target}")
-
-
-def _first_misfit(array: pa.Array, fits: Callable[[pa.Array], bool]) -> int:
-    """By bisection: the first row below which all fit."""
-    low, high = 0, len(array)  # array[:low] fits, array[:high] does not
-    while high - low > 1:
-        middle = (low + high) // 2
-        if fits(array[low:middle]):
-            low = middle
-        else:
-            high = middle
-    return low

@@ -89,7 +89,7 @@ def test_info_shows_the_metadata(tmp_path: Path) -> None:
     write(tmp_path / "t.parquet", [Row(Op.FREE)], metadata)
     lines = alloclab("info", tmp_path / "t.parquet").stdout.splitlines()
     words = {line.split()[0]: " ".join(line.split()[1:]) for line in lines if line.startswith("  ") and line.strip()}
-    assert words["command"] == "prog [x]" and words["ended"] == "signal 9"
+    assert words["command"] == "prog '[x]'" and words["ended"] == "signal 9"
     assert words["dropped"] == "1,234 inherited frees"
 
 

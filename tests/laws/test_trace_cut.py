@@ -94,7 +94,10 @@ def test_the_metadata_says_what_was_cut_from_what(tmp_path: Path) -> None:
     cut(trace, tmp_path / "p.parquet", 2, 3)
     found = Trace.open(tmp_path / "p.parquet").metadata
     assert (found.program, found.ended) == ("p", "cut before row 3")
-    assert found.extra == {"mine": 1, "cut": {"of": "whole", "from": 2, "to": 3, "rows": 4, "born_before": 2}}
+    assert found.extra == {
+        "cut": {"of": "whole", "from": 2, "to": 3, "rows": 4, "born_before": 2},
+        "whole": {"mine": 1},
+    }
     cut(trace, tmp_path / "p.parquet", 2, 99)
     assert Trace.open(tmp_path / "p.parquet").metadata.ended == "exit 0"
 

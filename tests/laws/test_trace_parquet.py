@@ -152,6 +152,7 @@ def floats(values: list[int | None]) -> pa.Array:
 UNUSED_LABELS = pa.array(["free", "thread_exit", "unused", *reversed(OP_LABELS[:4])])
 FOREIGN = {
     "plain strings and int64": {},
+    "string views": {"op": pa.array([r.op.label for r in ROWS], pa.string_view())},
     "large strings": {"op": pa.array([r.op.label for r in ROWS], pa.large_string())},
     "another order of labels, some unused": {
         "op": pa.DictionaryArray.from_arrays(pa.array([6, 5, 4, 3, 0, 0, 1], pa.int32()), UNUSED_LABELS)
