@@ -53,7 +53,7 @@ _NO_BLOCK = -2
 
 @dataclass(frozen=True)
 class Kind:
-    """Calls of one kind; ``failed`` of them failed, the others asked for ``bytes`` in all."""
+    """Calls of one kind, how many of them are marked as failed, and the bytes that those which succeeded asked for."""
 
     calls: int
     failed: int

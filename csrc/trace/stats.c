@@ -145,7 +145,7 @@ static al_fault add_row(al_stats *stats, const al_events *events, size_t i) {
     stats->calls[op]++;
     if (op >= AL_EVENT_THREAD_START) return AL_FAULT_NONE;
     thread->calls++;
-    stats->failed[op] += op != AL_EVENT_FREE && events->failed[i] && change.deed == AL_DEED_NONE;
+    stats->failed[op] += events->failed[i] != 0;
     stats->asked[op] += change.new_bytes;
     stats->free_null += op == AL_EVENT_FREE && change.deed == AL_DEED_NONE;
     if (change.deed == AL_DEED_BIRTH) {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from rows import Row, sound_rows, write
 from support import budget
 
@@ -101,6 +101,7 @@ def entries_of(compiled: CompiledTrace) -> list[Entry]:
 
 @settings(max_examples=budget(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=sound_rows())
+@example(rows=[Row(Op.MALLOC, 0, 8), Row(Op.REALLOC, 0, 0, failed=True)])
 def test_compiler_equals_the_naive_one(tmp_path: Path, rows: list[Row]) -> None:
     naive = Naive()
     for row in rows:

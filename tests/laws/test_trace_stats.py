@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from rows import Row, rows_of, sound_rows, write
 from support import budget
 
@@ -198,6 +198,7 @@ def assert_reallocs_agree(stats: Stats, naive: Naive) -> None:
 
 @settings(max_examples=budget(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=sound_rows())
+@example(rows=[Row(Op.MALLOC, 0, 8), Row(Op.REALLOC, 0, 0, failed=True)])
 def test_figures_equal_a_naive_count(tmp_path: Path, rows: list[Row]) -> None:
     assert_agree(summarize(write(tmp_path / "t.parquet", rows)), rows)
 
