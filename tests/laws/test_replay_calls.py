@@ -47,15 +47,21 @@ TRACES = {"churn": churn(8000, 3, most=1 << 18), "large blocks": large_blocks(),
 
 
 def strace(trace: CompiledTrace, folder: Path, preload: Path | None = None) -> list[tuple[str, list[str], int]]:
-    """Calls with arguments and result of a replay that only runs the loop."""
+    """Calls with arguments and result of a replay that only runs the loop.
+
+    The replayer starts itself again for fixed addresses; what it did before is dropped, for it varies.
+    """
     ops, log = folder / "t.ops", folder / "strace.log"
     trace.write(ops)
     replayer = [str(built_file("alloclab-replay")), "--pass", "time", "--no-aslr", str(ops)]
     preloaded = ["-E", f"LD_PRELOAD={preload}"] if preload else []
-    command = ["strace", "-f", "-e", f"trace={','.join(CALLS)}", "-o", str(log), *preloaded, *replayer]
+    command = ["strace", "-f", "-e", f"trace=execve,{','.join(CALLS)}", "-o", str(log), *preloaded, *replayer]
     subprocess.run(command, check=True, env={"PATH": os.environ["PATH"]}, stdout=subprocess.DEVNULL)
-    found = (LINE.match(line) for line in log.read_text().splitlines())
-    return [(m[1], m[2].split(", "), int(m[3], 0)) for m in found if m]
+    matches = (LINE.match(line) for line in log.read_text().splitlines())
+    found = [(m[1], m[2].split(", "), int(m[3], 0)) for m in matches if m]
+    starts = [i for i, (name, _, _) in enumerate(found) if name == "execve"]
+    assert len(starts) == 2
+    return found[starts[-1] + 1 :]
 
 
 def without_operations(trace: CompiledTrace) -> CompiledTrace:
