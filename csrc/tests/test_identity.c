@@ -20,8 +20,8 @@ typedef struct row {
 static outcome run(al_identity *identity, row r, uint64_t thread_id, bool failed) {
     outcome o = {.op = r.op, .failed = failed};
     uint64_t one = 1;
-    int64_t problems = al_identity_run(identity, 1, &o.op, &thread_id, &r.name, &r.old, &r.size, &one, &o.failed, &o.object,
-                                       &o.thread, &o.problem);
+    int64_t problems = al_identity_run(identity, 1, &o.op, &thread_id, &r.name, &r.old, &r.size, &one, &o.failed,
+                                       &o.object, &o.thread, &o.problem);
     assert(problems == (o.problem != AL_PROBLEM_NONE));
     return o;
 }
