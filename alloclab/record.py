@@ -282,7 +282,7 @@ def read_header(path: Path) -> Capture | None:
         libc=ffi.string(header.libc).decode(),
         lost=header.lost,
         stopped=os.strerror(header.stopped) if header.stopped else "",
-        ended="exit" if header.ended else "",
+        ended="exit" if header.end_ns else "",
     )
 
 

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from alloclab import machine
 from alloclab.errors import RecordError
+from alloclab.files import check_output
 from alloclab.record import Capture, Recording, record
 from alloclab.trace.importers.capture import CaptureReader, Counts
 from alloclab.trace.model import Metadata
@@ -57,10 +58,7 @@ def command(output: str | None, no_children: bool, addresses: bool, command: tup
     then is kept.
     """
     path = Path(output or f"{Path(command[0]).name}.parquet")
-    if path.is_dir():
-        raise RecordError(f"{path}: is a folder, expected a file to write")
-    if not os.access(path.parent, os.W_OK):
-        raise RecordError(f"{path.parent}: cannot be written to; choose another place with -o")
+    check_output(str(path), [".parquet"])
     console = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 160)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         recording = record(command, Path(folder), children=not no_children)

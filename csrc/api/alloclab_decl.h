@@ -346,8 +346,8 @@ size_t al_heap_stats(al_heap *heap, al_stat *out, size_t room);
 typedef struct al_capture_header {
     uint64_t magic;
     uint32_t pid, parent, image, forked;
-    uint64_t start_ns, lost;
-    uint32_t stopped, ended, command_bytes;
+    uint64_t start_ns, end_ns, lost;
+    uint32_t stopped, command_bytes;
     char program[1024];
     char allocator[1024];
     char libc[32];

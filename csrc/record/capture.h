@@ -88,11 +88,11 @@ typedef struct al_capture_header {
     uint32_t pid, parent, image; /* image: how many images of this pid came before */
     uint32_t forked;             /* the heap was inherited from the process `parent` */
     uint64_t start_ns;           /* on the monotonic clock */
+    _Atomic uint64_t end_ns;     /* when the image went through exit(), since the start; 0: it did not */
     _Atomic uint64_t units;      /* units of the file, holes included */
     _Atomic uint64_t lost;       /* events that could not be recorded */
     _Atomic uint64_t last;       /* where recording stopped early: events of greater numbers do not count */
     _Atomic uint32_t stopped;    /* why it stopped early: an errno value, or 0 */
-    _Atomic uint32_t ended;      /* the image went through exit() */
     uint32_t command_bytes;      /* command: arguments, each ended by a zero byte; cut where it is too long */
     char program[1024];
     char allocator[1024]; /* the library that answered malloc */

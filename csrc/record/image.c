@@ -258,5 +258,5 @@ __attribute__((constructor)) static void begin(void) { al_image_open(); }
 
 __attribute__((destructor)) static void end(void) {
     if (al_image_now != NULL && atomic_load(&al_image_now->state) == AL_IMAGE_OPEN)
-        atomic_store(&al_image_now->header->ended, 1);
+        atomic_store(&al_image_now->header->end_ns, al_os_linux.now() - al_image_now->header->start_ns);
 }

@@ -213,15 +213,20 @@ static void row_of(al_capture *c, al_rows *rows, const al_record *r) {
 
 /* --- time --- */
 
-/* Row `at` is the first one after a reading of the clock: those waiting lie evenly between the last reading and this. */
-static void stamp(al_capture *c, al_rows *rows, size_t at, int64_t now) {
-    bool first = c->counts.stamps++ == 0;
-    if (first) c->time_ns = now;
+/* The clock read `now` after the rows before `at`: those that wait lie evenly between the last reading and this. */
+static void spread(al_capture *c, al_rows *rows, size_t at, int64_t now) {
+    if (c->counts.stamps++ == 0) c->time_ns = now;
     int64_t span = now > c->time_ns ? now - c->time_ns : 0;
     double step = (double)span / (double)(at - c->ready + 1);
     for (size_t i = c->ready; i < at; i++) rows->time_ns[i] = c->time_ns + (int64_t)(step * (double)(i - c->ready + 1));
     c->time_ns += span;
     c->counts.span_ns += (uint64_t)span;
+    c->ready = at;
+}
+
+/* Row `at` is the first one after a reading of the clock. */
+static void stamp(al_capture *c, al_rows *rows, size_t at, int64_t now) {
+    spread(c, rows, at, now);
     rows->time_ns[at] = c->time_ns;
     c->ready = at + 1;
 }
@@ -297,6 +302,8 @@ int64_t al_capture_next(al_capture *c, al_rows *rows, const char **error) {
         }
     }
     if (!more && *error != NULL) return -1;
+    int64_t end = (int64_t)al_merge_end_ns(c->merge);
+    if (!more && end > 0 && c->ready < c->filled) spread(c, rows, c->filled, end);
     if (!more || c->ready == 0) stamp_rest(c, rows);
     return (int64_t)c->ready;
 }

@@ -29,6 +29,7 @@ typedef struct stream {
 struct al_merge {
     int fd;
     uint64_t last; /* records of greater numbers do not count */
+    uint64_t end_ns;
     unit *units;
     size_t count;
     stream **streams; /* all of them, by index */
@@ -63,6 +64,7 @@ static const char *find_units(al_merge *merge) {
     if (!al_capture_read_header(merge->fd, &header)) return "it is not a capture, or of another version of the recorder";
     if (fstat(merge->fd, &file) != 0) return "it cannot be read";
     merge->last = header.last;
+    merge->end_ns = header.end_ns;
     size_t room = (size_t)file.st_size / AL_CAPTURE_UNIT + 1;
     merge->units = calloc(room, sizeof *merge->units);
     if (merge->units == NULL) return "";
@@ -237,6 +239,7 @@ void al_merge_close(al_merge *merge) {
 }
 
 size_t al_merge_streams(const al_merge *merge) { return merge->stream_count; }
+uint64_t al_merge_end_ns(const al_merge *merge) { return merge->end_ns; }
 
 bool al_merge_next(al_merge *merge, al_record *record, const char **error) {
     *error = NULL;

@@ -25,6 +25,7 @@ typedef struct al_merge al_merge;
 al_merge *al_merge_open(const char *path, const char **error);
 void al_merge_close(al_merge *merge);
 size_t al_merge_streams(const al_merge *merge);
+uint64_t al_merge_end_ns(const al_merge *merge); /* 0: not known */
 
 /* false: the end, or *error is set. */
 bool al_merge_next(al_merge *merge, al_record *record, const char **error);

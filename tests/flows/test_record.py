@@ -12,8 +12,12 @@ from pathlib import Path
 import pytest
 from recorded import build
 
+from alloclab.cli import main
+from alloclab.errors import RecordError, UsageError
+from alloclab.trace.compile import compile_trace
 from alloclab.trace.model import Op
 from alloclab.trace.parquet import Trace
+from alloclab.trace.validate import validate
 
 ALLOCLAB = [sys.executable, "-c", "from alloclab.cli import main; main()"]
 HEAD = "#include <signal.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\n"
@@ -28,6 +32,19 @@ def alloclab(folder: Path, *words: str | Path, **options: object) -> subprocess.
     )  # type: ignore[call-overload]
 
 
+def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one line that a command which cannot be recorded gets, in this process."""
+    before = listing(folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["alloclab", "record", *words])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    printed = capsys.readouterr()
+    assert stop.value.code == code and printed.out == "" and printed.err.count("\n") == 1
+    assert listing(folder) == before
+    return printed.err
+
+
 def listing(folder: Path) -> set[str]:
     return {p.name for p in folder.iterdir() if p.name not in ("target", "target.c")}
 
@@ -38,13 +55,14 @@ def test_the_trace_is_named_after_the_program_and_says_what_it_is(tmp_path: Path
     assert done.returncode == 0 and done.stdout == ""
     assert listing(tmp_path) == {"target.parquet"}
     trace = Trace.open(tmp_path / "target.parquet")
+    assert validate(trace) == []
     facts = trace.metadata
     assert facts.program == "target" and facts.command == ("./target", "0", "word")
     assert facts.allocator.startswith("glibc ") and facts.source.startswith("alloclab record ")
     assert facts.ended == "exit 0" and facts.dropped == {} and facts.machine
     assert "CLOCK_MONOTONIC" in facts.clock
     [rows] = trace.blocks()
-    assert (rows.op == Op.MALLOC).sum() >= 50
+    assert (rows.op == Op.MALLOC).sum() >= 50 and rows.time_ns[-1] > rows.time_ns[0]
     assert "target.parquet" in done.stderr and "alloclab compare target.parquet -a " in done.stderr
 
 
@@ -106,29 +124,29 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_run_gets_one_clear_line(tmp_path: Path, case: str) -> None:
+def test_what_cannot_be_run_gets_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "text").write_text("words")
     for name, text in {"orphan": "#!/no/such/interpreter\n", "garbage": "words\n"}.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
-    before = listing(tmp_path)
     command, message = REFUSED[case]
-    done = alloclab(tmp_path, "record", "--", *command)
-    assert done.returncode == 4 and message in done.stderr
-    assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
-    assert listing(tmp_path) == before
+    assert message in refused(tmp_path, monkeypatch, capsys, "--", *command)
 
 
 @pytest.mark.parametrize("flag", ["-static", "-static-pie"])
-def test_a_static_program_is_refused(tmp_path: Path, flag: str) -> None:
+def test_a_static_program_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
     build(tmp_path, BUSY, flag)
-    done = alloclab(tmp_path, "record", "./target")
-    assert done.returncode == 4 and "target: statically linked" in done.stderr and done.stderr.count("\n") == 1
-    assert listing(tmp_path) == set()
+    assert "target: statically linked" in refused(tmp_path, monkeypatch, capsys, "./target")
 
 
-def test_a_setuid_program_is_refused(tmp_path: Path) -> None:
+def test_a_setuid_program_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Of another owner: one's own runs with the rights it had, and can be recorded."""
     program = build(tmp_path, BUSY)
     if os.geteuid() == 0:
@@ -137,16 +155,17 @@ def test_a_setuid_program_is_refused(tmp_path: Path) -> None:
         command = "./target"
     else:
         command = next(str(p) for p in Path("/usr/bin").iterdir() if p.is_file() and p.stat().st_mode & 0o4000)
-    done = alloclab(tmp_path, "record", command)
-    assert done.returncode == 4 and "setuid" in done.stderr and done.stderr.count("\n") == 1
-    assert listing(tmp_path) == set()
+    assert "setuid" in refused(tmp_path, monkeypatch, capsys, command)
 
 
-def test_an_output_that_cannot_be_written_is_refused_before_the_program_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("output", ["no/such/folder/x.parquet", "folder.parquet", "target"])
+def test_an_output_that_cannot_be_written_is_refused_before_the_program_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], output: str
+) -> None:
     build(tmp_path, HEAD + 'int main(void) { puts("ran"); return 0; }')
-    for output in ("no/such/folder/x.parquet", "."):
-        done = alloclab(tmp_path, "record", "-o", output, "./target")
-        assert done.returncode == 4 and done.stdout == "" and done.stderr.count("\n") == 1
+    (tmp_path / "folder.parquet").mkdir()
+    code = UsageError.exit_code
+    assert output in refused(tmp_path, monkeypatch, capfd, "-o", output, "./target", code=code)
 
 
 def test_ctrl_c_goes_to_the_program_and_what_was_recorded_is_kept(tmp_path: Path) -> None:
@@ -250,6 +269,39 @@ def test_a_program_with_an_allocator_of_its_own_is_told_apart(tmp_path: Path) ->
     done = alloclab(tmp_path, "record", "./target")
     assert done.returncode == 4 and "its own allocator" in done.stderr and done.stderr.count("\n") == 1
     assert listing(tmp_path) == set()
+
+
+def test_the_trace_of_threads_and_failing_calls_is_valid_and_replays(tmp_path: Path) -> None:
+    source = (
+        HEAD
+        + """
+    #include <malloc.h>
+    #include <pthread.h>
+    static void *work(void *a) {
+        volatile size_t much = -1;
+        void *p = memalign(24, 100), *q = malloc(much);
+        free(q);
+        q = realloc(p, much);
+        free(memalign(64, much));
+        free(realloc(p, 5000));
+        posix_memalign(&q, 24, 8);
+        return a;
+    }
+    int main(void) {
+        pthread_t t[3];
+        for (int i = 0; i < 3; i++) pthread_create(&t[i], NULL, work, NULL);
+        for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
+        return 0;
+    }
+    """
+    )
+    build(tmp_path, source)
+    assert alloclab(tmp_path, "record", "--addresses", "./target").returncode == 0
+    trace = Trace.open(tmp_path / "target.parquet")
+    [rows] = trace.blocks()
+    assert rows.address is not None and rows.failed.sum() == 12
+    assert validate(trace) == []
+    assert compile_trace(trace).counts
 
 
 def test_where_nothing_can_be_written_one_line_says_so(tmp_path: Path) -> None:
