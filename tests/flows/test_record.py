@@ -32,7 +32,13 @@ def alloclab(folder: Path, *words: str | Path, **options: object) -> subprocess.
     )  # type: ignore[call-overload]
 
 
-def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+def refused(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *words: str,
+    code: int = RecordError.exit_code,
+) -> str:
     """The one line that a command which cannot be recorded gets, in this process."""
     before = listing(folder)
     monkeypatch.chdir(folder)
