@@ -30,10 +30,10 @@ static inline void al_text_hex(al_text *text, uint64_t n) {
     al_text_number(text, n, 16);
 }
 
-/* Nine digits after the point; 0 <= x < 1e9. */
+/* Nine digits after the point, cut off; 0 <= x < 2^64. */
 static inline void al_text_real(al_text *text, double x) {
-    uint64_t nano = (uint64_t)(x * 1e9 + 0.5);
-    al_text_u64(text, nano / 1000000000);
+    uint64_t whole = (uint64_t)x, nano = (uint64_t)((x - (double)whole) * 1e9);
+    al_text_u64(text, whole);
     al_text_put(text, ".");
     char digits[10] = {0};
     for (int i = 8; i >= 0; i--, nano /= 10) digits[i] = (char)('0' + nano % 10);

@@ -1,7 +1,6 @@
 #include "replay/timing.h"
 
 #include "os/os.h"
-#include "replay/room.h"
 
 /* Memory that the host or another process had until now is slow to fault in for the first time; so what the pass will
  * need is faulted in and given back before, as huge pages and as small ones. Best effort: without memory, nothing. */
