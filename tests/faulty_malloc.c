@@ -21,6 +21,7 @@ enum fault {
     CRASHES,            /* a NULL is written through, at the fiftieth malloc */
     GIVES_UP,           /* says why and aborts, at the fiftieth malloc */
     EXITS,              /* ends the process, at the fiftieth malloc */
+    EXITS_WELL,         /* the same, as if all were well */
     GARBAGE,            /* every hundredth block is no address */
     UNMAPPED,           /* every hundredth block is an address where nothing is */
     REFUSES,            /* every hundredth malloc fails */
@@ -56,6 +57,7 @@ static void *faulty(size_t bytes) {
         if (write(STDERR_FILENO, why, sizeof why - 1) > 0) abort();
     }
     if (FAULT == EXITS) _exit(7);
+    if (FAULT == EXITS_WELL) _exit(0);
     if (FAULT == FORKS) {
         pid_t child = fork();
         if (child == 0) _exit(0);
@@ -76,7 +78,9 @@ void *malloc(size_t bytes) {
         zeros++;
         return zero;
     }
-    size_t period = FAULT == CRASHES || FAULT == GIVES_UP || FAULT == EXITS || FAULT == FORKS ? 50 : 100;
+    size_t period = FAULT == CRASHES || FAULT == GIVES_UP || FAULT == EXITS || FAULT == EXITS_WELL || FAULT == FORKS
+                        ? 50
+                        : 100;
     return ++count % period == 0 ? faulty(bytes) : place(bytes, 16);
 }
 

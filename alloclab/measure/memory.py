@@ -20,7 +20,10 @@ def peak_mapped_bytes(run: RawRun) -> float:
 
 @metric("bytes")
 def peak_resident_bytes(run: RawRun) -> float:
-    """Most bytes of the allocator with a physical page behind them, by the kernel's high-water mark."""
+    """Most bytes of the allocator with a physical page behind them.
+
+    By the kernel's high-water mark; in process, the largest of the samples.
+    """
     return run.figure("peak_resident")
 
 

@@ -42,7 +42,7 @@ def run_pass(name: Pass, compiled: CompiledTrace, allocator: Allocator, settings
         raise ReplayError(f"{allocator.spec}: not a malloc: {said or lines.words.get('not_malloc')}")
     if "trouble" in lines.words:
         raise ReplayError(f"{allocator.spec}: cannot be replayed on: {lines.words['trouble']}")
-    if done.returncode != 0:
+    if done.returncode != 0 or lines.numbers.pop("complete", None) is None:
         raise CrashError(_how_it_ended(done.returncode, lines) + (f": {said}" if said else ""))
     return lines
 
@@ -112,12 +112,13 @@ def _file_of(compiled: CompiledTrace) -> Path:
     path = _files.get(id(compiled))
     if path is None:
         folder = tempfile.mkdtemp(prefix="alloclab-")
-        path = _files[id(compiled)] = Path(folder) / "trace.ops"
         weakref.finalize(compiled, _forget, id(compiled), folder)
+        path = Path(folder) / "trace.ops"
         compiled.write(path)
+        _files[id(compiled)] = path
     return path
 
 
 def _forget(key: int, folder: str) -> None:
-    del _files[key]
+    _files.pop(key, None)
     shutil.rmtree(folder, ignore_errors=True)

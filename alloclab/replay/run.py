@@ -125,7 +125,7 @@ class Lines:
                 found.samples[int(operation)] = (live, mapped, resident)
             elif name == "pass_ns":
                 found.passes_ns.append(int(value))
-            elif value.replace(".", "", 1).isdigit():
+            elif value.isascii() and value.replace(".", "", 1).isdigit():
                 found.numbers[name] = float(value) if "." in value else int(value)
             else:
                 found.words[name] = value

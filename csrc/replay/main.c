@@ -18,6 +18,7 @@
  *     uncounted WHY          calls: the system calls could not be counted, so what needs them is missing
  *     crash SIGNAL           verify: and "operation N", the one under way; the process then dies of the signal
  *     trouble WHAT           nothing could be measured
+ *     complete 1             the last line: the pass came to its end (the allocator did not end the process before)
  *
  * Exit status: 0, 1 for trouble, 2 for arguments, 3 for a file that is no compiled trace, 4 if it is no malloc. */
 #include "base/align.h"
@@ -212,7 +213,10 @@ int main(int count, char **words) {
     bool sound = a.null || al_process_identify(a.preloaded, wants_aligned(&a.job), &out);
     al_rss_warm_files();
     if (al_process_is_glass()) align_break();
-    if (sound) run(&a, &target, &ops, &out);
+    if (sound) {
+        run(&a, &target, &ops, &out);
+        al_text_figure(&out, "complete", 1);
+    }
     write_all(begin, out.at);
     _exit(sound ? 0 : NOT_MALLOC);
 }

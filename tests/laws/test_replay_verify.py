@@ -29,6 +29,7 @@ FAULTS = {
     "CRASHES": "crashed (SIGSEGV) in operation 49",
     "GIVES_UP": "the heap is on fire",
     "EXITS": "ended the process (exit status 7)",
+    "EXITS_WELL": "ended the process (exit status 0)",
     "GARBAGE": "not an address of user space",
     "UNMAPPED": "crashed (SIGSEGV) in operation",
     "REFUSES": "it failed, but succeeded when recorded",
