@@ -12,6 +12,18 @@ static uint32_t link_of(const al_index *index, const al_free *chunk) {
 
 static uint32_t grains(const al_free *chunk) { return (uint32_t)(al_tag_size(&chunk->tag) / AL_TAG_GRAIN); }
 
+/* Which of the trees holds chunks of that size. */
+static uint32_t tree_for(const al_index *index, size_t size) {
+    const size_t least = AL_FREE_LEAST / AL_TAG_GRAIN;
+    return index->by_size && size < least + AL_INDEX_SMALL ? (uint32_t)(size - least) : AL_INDEX_SMALL;
+}
+
+static void note_small(al_index *index, uint32_t tree) {
+    if (tree == AL_INDEX_SMALL) return;
+    const uint64_t bit = UINT64_C(1) << tree;
+    index->small = index->trees[tree] == 0 ? index->small & ~bit : index->small | bit;
+}
+
 static uint64_t key_of(const al_index *index, const al_free *chunk) {
     return index->by_size ? (uint64_t)grains(chunk) << 32 | chunk->rank : chunk->rank;
 }
@@ -60,12 +72,12 @@ static void renumber(al_index *index, uint32_t link, uint32_t *rank, uint32_t *b
     renumber(index, x->right, rank, below_rover);
 }
 
-/* Ranks have run out: the n chunks get those at the end from which counting began. In a tree by size this keeps the order
+/* Ranks have run out: the n chunks get those at the end from which counting began. In trees by size this keeps the order
  * among equal sizes, which is all that matters there. */
 static void start_ranks_anew(al_index *index) {
     uint32_t n = (uint32_t)index->count, first = index->order == AL_ORDER_LIFO ? UINT32_MAX - n + 1 : 0;
     uint32_t rank = first, below_rover = 0;
-    renumber(index, index->root, &rank, &below_rover);
+    for (uint32_t tree = 0; tree <= AL_INDEX_SMALL; tree++) renumber(index, index->trees[tree], &rank, &below_rover);
     index->rover = first + below_rover;
     index->next_rank = index->order == AL_ORDER_LIFO ? UINT32_MAX - n : n;
 }
@@ -85,7 +97,8 @@ void al_index_insert(al_index *index, al_free *chunk) {
     const uint32_t link = link_of(index, chunk), mine = priority(link), size = grains(chunk);
     chunk->rank = new_rank(index, link);
     const uint64_t key = key_of(index, chunk);
-    uint32_t *at = &index->root;
+    const uint32_t tree = tree_for(index, size);
+    uint32_t *at = &index->trees[tree];
     while (*at != 0 && priority(*at) > mine) {
         al_free *x = node(index, *at);
         if (!index->by_size && x->most < size) x->most = size;
@@ -95,6 +108,7 @@ void al_index_insert(al_index *index, al_free *chunk) {
     *at = link;
     split(index, below, key, &chunk->left, &chunk->right);
     if (!index->by_size) pull(index, chunk);
+    note_small(index, tree);
     index->count++;
 }
 
@@ -129,14 +143,15 @@ static void remove_below(const al_index *index, uint32_t *at, const al_free *chu
 
 void al_index_remove(al_index *index, al_free *chunk) {
     const uint64_t key = key_of(index, chunk);
-    const uint32_t size = grains(chunk);
-    uint32_t *at = &index->root;
+    const uint32_t size = grains(chunk), tree = tree_for(index, size);
+    uint32_t *at = &index->trees[tree];
     for (al_free *x; x = node(index, *at), x != chunk && (index->by_size || x->most > size);)
         at = step_towards(index, x, key);
     if (index->by_size)
         *at = merge(index, chunk->left, chunk->right);
     else
         remove_below(index, at, chunk, key);
+    note_small(index, tree);
     index->count--;
 }
 
@@ -167,13 +182,13 @@ static al_free *leftmost_from(const al_index *index, uint32_t link, uint32_t siz
 al_free *al_index_first(const al_index *index, size_t bytes, uint32_t from) {
     if (bytes > AL_INDEX_REACH) return NULL;
     const uint32_t size = (uint32_t)(bytes / AL_TAG_GRAIN);
-    return from == 0 ? leftmost(index, index->root, size) : leftmost_from(index, index->root, size, from);
+    const uint32_t root = index->trees[AL_INDEX_SMALL];
+    return from == 0 ? leftmost(index, root, size) : leftmost_from(index, root, size, from);
 }
 
-al_free *al_index_smallest(const al_index *index, size_t bytes) {
-    const uint64_t size = bytes / AL_TAG_GRAIN;
+static al_free *smallest_large(const al_index *index, size_t size) {
     al_free *best = NULL;
-    for (uint32_t link = index->root; link != 0;) {
+    for (uint32_t link = index->trees[AL_INDEX_SMALL]; link != 0;) {
         al_free *x = node(index, link);
         bool fits = grains(x) >= size;
         if (fits) best = x;
@@ -182,15 +197,28 @@ al_free *al_index_smallest(const al_index *index, size_t bytes) {
     return best;
 }
 
+al_free *al_index_smallest(const al_index *index, size_t bytes) {
+    const size_t size = bytes / AL_TAG_GRAIN;
+    const uint32_t tree = tree_for(index, size);
+    const uint64_t small = tree == AL_INDEX_SMALL ? 0 : index->small >> tree;
+    if (small == 0) return smallest_large(index, size);
+    al_free *x = node(index, index->trees[tree + (uint32_t)__builtin_ctzll(small)]);
+    while (x->left != 0) x = node(index, x->left);
+    return x;
+}
+
 size_t al_index_largest(const al_index *index) {
-    const al_free *last = NULL;
-    for (uint32_t link = index->root; link != 0; link = last->right) last = node(index, link);
-    return last == NULL ? 0 : al_tag_size(&last->tag);
+    uint32_t link = index->trees[AL_INDEX_SMALL];
+    if (link == 0 && index->small != 0) link = index->trees[al_log2_floor(index->small)];
+    if (link == 0) return 0;
+    const al_free *x = node(index, link);
+    while (x->right != 0) x = node(index, x->right);
+    return al_tag_size(&x->tag);
 }
 
 bool al_index_contains(const al_index *index, const al_free *chunk) {
     const uint64_t key = key_of(index, chunk);
-    uint32_t link = index->root;
+    uint32_t link = index->trees[tree_for(index, grains(chunk))];
     while (link != 0 && node(index, link) != chunk) link = *step_towards(index, node(index, link), key);
     return link != 0;
 }
@@ -199,6 +227,7 @@ bool al_index_contains(const al_index *index, const al_free *chunk) {
 
 typedef struct check {
     const al_index *index;
+    uint32_t tree;
     bool any; /* a node was visited; `last` is its key */
     uint64_t last;
     size_t seen;
@@ -209,6 +238,7 @@ static bool check_node(check *c, uint32_t link, const al_free *x) {
     const al_index *index = c->index;
     uint64_t key = key_of(index, x);
     if (al_tag_live(&x->tag)) return al_blame(c->flaw, x, "index: a live chunk is in it");
+    if (tree_for(index, grains(x)) != c->tree) return al_blame(c->flaw, x, "index: a chunk in the tree of other sizes");
     if (c->any && key <= c->last) return al_blame(c->flaw, x, "index: keys out of order");
     if ((x->left != 0 && priority(x->left) > priority(link)) || (x->right != 0 && priority(x->right) > priority(link)))
         return al_blame(c->flaw, x, "index: a child has the higher priority");
@@ -231,6 +261,11 @@ static bool check_subtree(check *c, uint32_t link) {
 
 bool al_index_validate(const al_index *index, al_flaw *flaw) {
     check c = {.index = index, .flaw = flaw};
-    if (!check_subtree(&c, index->root)) return false;
+    for (c.tree = 0; c.tree <= AL_INDEX_SMALL; c.tree++) {
+        const uint32_t root = index->trees[c.tree];
+        if (!check_subtree(&c, root)) return false;
+        if (c.tree < AL_INDEX_SMALL && (root != 0) != (index->small >> c.tree & 1))
+            return al_blame(flaw, NULL, "index: the bit of a tree is wrong");
+    }
     return c.seen == index->count || al_blame(flaw, NULL, "index: the count is not the number of nodes");
 }

@@ -1,5 +1,5 @@
-/* The free chunks of a break heap, in a treap: a binary search tree by key that is at the same time a heap by a hash of
- * the node's address, hence balanced in expectation (Seidel & Aragon 1996). It lives inside the free chunks:
+/* The free chunks of a break heap, in treaps: binary search trees by key that are at the same time heaps by a hash of the
+ * node's address, hence balanced in expectation (Seidel & Aragon 1996). They live inside the free chunks:
  *
  *     | head | left | right | most | rank | ...        | foot |      links count grains (16 bytes) from `base`, 0 = none,
  *        8      4       4      4      4                    8         so a chunk of 32 bytes holds a node
@@ -7,6 +7,10 @@
  *     key(x)  = rank(x), or (size(x), rank(x)) where `by_size`
  *     left subtree < key(x) < right subtree;  priority(x) > priority(children)
  *     most(x) = max(size(x), most(left), most(right)) in grains, kept only where not `by_size`
+ *
+ *     by_size: trees[c] holds the chunks of exactly 2 + c grains, for c < SMALL; trees[SMALL] all larger ones
+ *              bit c of small = trees[c] is not empty
+ *     else:    trees[SMALL] holds all
  *
  * Rank is the order within the index: by address (the chunk's own link), or by the time of entering it, newest first
  * (lifo) or oldest first (fifo). All operations take O(log n) expected time for n free chunks; when ranks have run out,
@@ -22,7 +26,7 @@ typedef struct al_free {
     uint32_t left, right, most, rank;
 } al_free;
 
-enum { AL_FREE_LEAST = 32 }; /* an al_free and a foot */
+enum { AL_FREE_LEAST = 32 /* an al_free and a foot */, AL_INDEX_SMALL = 64 };
 
 typedef enum al_order { AL_ORDER_LIFO, AL_ORDER_FIFO, AL_ORDER_ADDRESS } al_order;
 
@@ -30,7 +34,8 @@ typedef struct al_index {
     char *base;
     bool by_size;
     al_order order;
-    uint32_t root;
+    uint32_t trees[AL_INDEX_SMALL + 1];
+    uint64_t small;
     uint32_t next_rank; /* lifo: counts down; fifo: up */
     uint32_t rover;     /* for the user: a rank that keeps its meaning when ranks are numbered anew */
     size_t count;

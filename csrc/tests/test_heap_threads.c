@@ -1,0 +1,66 @@
+/* Threads on one heap, passing blocks to each other; contexts come and go. For the thread sanitizer, and for any build. */
+#undef NDEBUG
+#include "allocators/heap.h"
+#include "base/rng.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+enum { THREADS = 4, STEPS = 4000, MAILBOXES = 16 };
+
+static al_heap *heap;
+static _Atomic(void *) mailboxes[MAILBOXES];
+
+/* Takes what lies in a mailbox, resizes or frees it, leaves a block of its own. Each block begins with its size. */
+static void *work(void *seed) {
+    al_rng rng = {(uint64_t)(uintptr_t)seed};
+    al_thread *thread = al_thread_create(heap);
+    for (int i = 0; i < STEPS; i++) {
+        uint64_t draw = al_rng_next(&rng);
+        size_t bytes = sizeof(size_t) + (draw >> 32) % (draw % 64 == 0 ? 300000 : 1000);
+        size_t *own = al_heap_malloc(thread, bytes);
+        assert(own != NULL);
+        memset(own, 1, bytes);
+        *own = bytes;
+        size_t *theirs = atomic_exchange(&mailboxes[draw % MAILBOXES], own);
+        if (theirs == NULL) continue;
+        assert(*theirs >= sizeof(size_t) && al_heap_usable_size(heap, theirs) >= *theirs);
+        if (draw & 16) {
+            size_t kept = *theirs;
+            theirs = al_heap_realloc(thread, theirs, bytes);
+            assert(theirs != NULL && *theirs == kept);
+        }
+        al_heap_free(thread, theirs);
+        if (i % 500 == 0) {
+            al_thread_exit(thread);
+            thread = al_thread_create(heap);
+        }
+    }
+    al_thread_exit(thread);
+    return NULL;
+}
+
+static void run(const al_allocator *allocator) {
+    uint64_t values[AL_TUNABLES_MAX];
+    int error = 0;
+    al_tunables_default(allocator, values);
+    const al_regions_config config = {.space = AL_SPACE_WINDOW};
+    heap = al_heap_create(allocator, values, &config, &error);
+    assert(heap != NULL);
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++) assert(pthread_create(&threads[i], NULL, work, (void *)(uintptr_t)(i + 1)) == 0);
+    for (int i = 0; i < THREADS; i++) assert(pthread_join(threads[i], NULL) == 0);
+    al_thread *thread = al_thread_create(heap);
+    for (int i = 0; i < MAILBOXES; i++) al_heap_free(thread, atomic_exchange(&mailboxes[i], NULL));
+    al_flaw flaw;
+    assert(al_heap_validate(heap, &flaw));
+    assert(heap->ledger.usable == 0 && heap->ledger.cached == 0);
+    al_heap_destroy(heap);
+}
+
+int main(void) {
+    for (const al_allocator *const *allocator = al_allocators; *allocator != NULL; allocator++) run(*allocator);
+    return 0;
+}
