@@ -1,5 +1,5 @@
-/* The rules of malloc, from inside a program that a drop-in library was preloaded into. Each check names its rule; a broken
- * one is printed, and the exit status is then 1. */
+/* The rules of malloc, from inside a program that a drop-in library was preloaded into. Each check names its rule; a
+ * broken one is printed, and the exit status is then 1. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
@@ -164,9 +164,9 @@ static void alignments(void) {
 
 /* C28: names that libc may lack, so the linker cannot be asked for them. */
 static void names_libc_may_lack(void) {
-    void (*sized)(void *, size_t) = (void (*)(void *, size_t))dlsym(RTLD_DEFAULT, "free_sized");
-    void (*aligned)(void *, size_t, size_t) = (void (*)(void *, size_t, size_t))dlsym(RTLD_DEFAULT, "free_aligned_sized");
-    void (*old)(void *) = (void (*)(void *))dlsym(RTLD_DEFAULT, "cfree");
+    void (*sized)(void *, size_t) = dlsym(RTLD_DEFAULT, "free_sized");
+    void (*aligned)(void *, size_t, size_t) = dlsym(RTLD_DEFAULT, "free_aligned_sized");
+    void (*old)(void *) = dlsym(RTLD_DEFAULT, "cfree");
     CHECK("C28", sized != NULL && aligned != NULL && old != NULL);
     if (sized == NULL || aligned == NULL || old == NULL) return;
     size_t before = mallinfo2().uordblks;

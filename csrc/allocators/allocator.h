@@ -1,9 +1,10 @@
 /* The contract of an allocator. A new allocator is a folder with one `const al_allocator al_NAME` and a line in
  * allocators.def; replay, compare, the drop-in library and every law test then run on it.
  *
- * An allocator is policy only. It does not know that it is malloc: heap.c has already turned away what malloc must refuse
- * (sizes over PTRDIFF_MAX, overflow, bad alignments) and handled NULL and zero, holds the lock unless `locks_itself`, and
- * the shim owns errno and symbols. It gets memory from heap->regions and nowhere else, and keeps heap->ledger exact.
+ * An allocator is policy only. It does not know that it is malloc: heap.c has already turned away what malloc must
+ * refuse (sizes over PTRDIFF_MAX, overflow, bad alignments) and handled NULL and zero, holds the lock unless
+ * `locks_itself`, and the shim owns errno and symbols. It gets memory from heap->regions and nowhere else, and keeps
+ * heap->ledger exact.
  *
  * One that locks for itself takes heap->lock around its calls of the region manager, as heap.c does for its own. */
 #ifndef AL_ALLOCATORS_ALLOCATOR_H

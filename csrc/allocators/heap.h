@@ -1,9 +1,9 @@
-/* A heap: one instance of an allocator with its own region manager, and the rules of malloc that are the same for all of
- * them. The drop-in libraries, the replay in process and Python's Heap all come through here.
+/* A heap: one instance of an allocator with its own region manager, and the rules of malloc that are the same for all
+ * of them. The drop-in libraries, the replay in process and Python's Heap all come through here.
  *
- * Rules (numbers as in the conformance list of the docs): malloc(0) is a unique block; more than PTRDIFF_MAX fails; calloc's
- * product is checked; realloc(NULL, n) is malloc(n); realloc(p, 0) frees p and returns NULL; a failure leaves everything
- * as it was. errno is the shim's business, not ours. */
+ * Rules (numbers as in the conformance list of the docs): malloc(0) is a unique block; more than PTRDIFF_MAX fails;
+ * calloc's product is checked; realloc(NULL, n) is malloc(n); realloc(p, 0) frees p and returns NULL; a failure leaves
+ * everything as it was. errno is the shim's business, not ours. */
 #ifndef AL_ALLOCATORS_HEAP_H
 #define AL_ALLOCATORS_HEAP_H
 
@@ -13,8 +13,8 @@
 extern const al_allocator *const al_allocators[];
 const al_allocator *al_allocator_find(const char *name); /* NULL where there is none */
 
-/* Tunables: defaults, then settings. `text` is "name=value,name=value"; sizes take KiB, MiB, GiB. On error returns EINVAL
- * and writes one line to message. */
+/* Tunables: defaults, then settings. `text` is "name=value,name=value"; sizes take KiB, MiB, GiB. On error returns
+ * EINVAL and writes one line to message. */
 void al_tunables_default(const al_allocator *allocator, uint64_t values[AL_TUNABLES_MAX]);
 int al_tunables_parse(const al_allocator *allocator, const char *text, uint64_t values[AL_TUNABLES_MAX],
                       char *message, size_t message_bytes);
@@ -37,7 +37,8 @@ bool al_heap_trim(al_heap *heap, size_t pad);
 void al_heap_walk(al_heap *heap, al_walk_fn *visit, void *context);
 /* The walk into an array: how many chunks there are; writes at most `room`. */
 size_t al_heap_chunks(al_heap *heap, al_chunk *out, size_t room);
-/* The allocator's own check, then: the walk covers every mapped byte once, its sums are the ledger, the ledger is mapped. */
+/* The allocator's own check, then: the walk covers every mapped byte once, its sums are the ledger, the ledger is
+ * mapped. */
 bool al_heap_validate(al_heap *heap, al_flaw *flaw);
 size_t al_heap_stats(al_heap *heap, al_stat *out, size_t room);
 void al_heap_fork(al_heap *heap, al_fork_moment moment);

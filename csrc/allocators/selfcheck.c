@@ -40,7 +40,7 @@ static bool survey_chunk(void *context, const al_chunk *chunk) {
     const void *at = (const void *)chunk->address;
     s->sound = false;
     if (chunk->bytes == 0) return al_blame(s->flaw, at, "walk: a chunk of no bytes");
-    if (!add_to_sums(&s->sums, chunk)) return al_blame(s->flaw, at, "walk: block and usable do not fit the chunk");
+    if (!add_to_sums(&s->sums, chunk)) return al_blame(s->flaw, at, "walk: block or usable does not fit");
     if (s->vma == s->end) return al_blame(s->flaw, at, "walk: a chunk above the last VMA");
     if (chunk->address != s->at) return al_blame(s->flaw, (const void *)s->at, "walk: a gap or an overlap");
     s->at += chunk->bytes;
@@ -57,10 +57,10 @@ static bool survey_chunk(void *context, const al_chunk *chunk) {
 
 static bool check_sums(const al_heap *heap, const al_ledger *sums, al_flaw *flaw) {
     const al_ledger *ledger = &heap->ledger;
-    if (sums->usable != ledger->usable) return al_blame(flaw, NULL, "ledger: usable is not the sum over the walk");
-    if (sums->metadata != ledger->metadata) return al_blame(flaw, NULL, "ledger: metadata is not the sum over the walk");
-    if (sums->cached != ledger->cached) return al_blame(flaw, NULL, "ledger: cached is not the sum over the walk");
-    if (sums->free != ledger->free) return al_blame(flaw, NULL, "ledger: free is not the sum over the walk");
+    if (sums->usable != ledger->usable) return al_blame(flaw, NULL, "ledger: usable is not the walk's sum");
+    if (sums->metadata != ledger->metadata) return al_blame(flaw, NULL, "ledger: metadata is not the walk's sum");
+    if (sums->cached != ledger->cached) return al_blame(flaw, NULL, "ledger: cached is not the walk's sum");
+    if (sums->free != ledger->free) return al_blame(flaw, NULL, "ledger: free is not the walk's sum");
     if (al_ledger_sum(ledger) != al_regions_counters(heap->regions)->mapped)
         return al_blame(flaw, NULL, "ledger: its sum is not what is mapped");
     return true;

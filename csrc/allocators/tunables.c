@@ -1,4 +1,5 @@
-/* Tunables from text: "name=value,name=value". Runs inside a drop-in's first malloc, so it neither allocates nor prints. */
+/* Tunables from text: "name=value,name=value". Runs inside a drop-in's first malloc, so it neither allocates nor
+ * prints. */
 #include "allocators/heap.h"
 
 #include <errno.h>

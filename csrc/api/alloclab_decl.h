@@ -1,6 +1,6 @@
-/* All that Python sees of the core. This file is included by the extension's C source and read by cffi as its cdef, so the
- * two cannot drift; it holds declarations only, no directives. Structs that Python fills or reads are repeated here by name
- * with `...` or by field, as cffi checks them against the C definitions in cffi_prelude.c's includes. */
+/* All that Python sees of the core. This file is included by the extension's C source and read by cffi as its cdef, so
+ * the two cannot drift; it holds declarations only, no directives. Structs that Python fills or reads are repeated
+ * here by name with `...` or by field, as cffi checks them against the C definitions in cffi_prelude.c's includes. */
 
 /* --- trace: address map --- */
 
@@ -327,7 +327,8 @@ void al_tunables_default(const al_allocator *allocator, uint64_t *values);
 int al_tunables_parse(const al_allocator *allocator, const char *text, uint64_t *values, char *message,
                       size_t message_bytes);
 
-al_heap *al_heap_create(const al_allocator *allocator, const uint64_t *values, const al_regions_config *config, int *error);
+al_heap *al_heap_create(const al_allocator *allocator, const uint64_t *values, const al_regions_config *config,
+                        int *error);
 void al_heap_destroy(al_heap *heap);
 al_thread *al_thread_create(al_heap *heap);
 void al_thread_exit(al_thread *thread);

@@ -72,8 +72,8 @@ static void renumber(al_index *index, uint32_t link, uint32_t *rank, uint32_t *b
     renumber(index, x->right, rank, below_rover);
 }
 
-/* Ranks have run out: the n chunks get those at the end from which counting began. In trees by size this keeps the order
- * among equal sizes, which is all that matters there. */
+/* Ranks have run out: the n chunks get those at the end from which counting began. In trees by size this keeps the
+ * order among equal sizes, which is all that matters there. */
 static void start_ranks_anew(al_index *index) {
     uint32_t n = (uint32_t)index->count, first = index->order == AL_ORDER_LIFO ? UINT32_MAX - n + 1 : 0;
     uint32_t rank = first, below_rover = 0;
@@ -242,7 +242,8 @@ static bool check_node(check *c, uint32_t link, const al_free *x) {
     if (c->any && key <= c->last) return al_blame(c->flaw, x, "index: keys out of order");
     if ((x->left != 0 && priority(x->left) > priority(link)) || (x->right != 0 && priority(x->right) > priority(link)))
         return al_blame(c->flaw, x, "index: a child has the higher priority");
-    if (index->order == AL_ORDER_ADDRESS && x->rank != link) return al_blame(c->flaw, x, "index: rank is not the address");
+    if (index->order == AL_ORDER_ADDRESS && x->rank != link)
+        return al_blame(c->flaw, x, "index: the rank is not the address");
     if (index->by_size) return true;
     al_free expected = *x;
     pull(index, &expected);

@@ -1,8 +1,8 @@
-/* The free chunks of a break heap, in treaps: binary search trees by key that are at the same time heaps by a hash of the
- * node's address, hence balanced in expectation (Seidel & Aragon 1996). They live inside the free chunks:
+/* The free chunks of a break heap, in treaps: binary search trees by key that are at the same time heaps by a hash of
+ * the node's address, hence balanced in expectation (Seidel & Aragon 1996). They live inside the free chunks:
  *
- *     | head | left | right | most | rank | ...        | foot |      links count grains (16 bytes) from `base`, 0 = none,
- *        8      4       4      4      4                    8         so a chunk of 32 bytes holds a node
+ *     | head | left | right | most | rank | ...        | foot |    links count grains (16 bytes) from `base`, 0 = none:
+ *        8      4       4      4      4                    8       a chunk of 32 bytes holds a node
  *
  *     key(x)  = rank(x), or (size(x), rank(x)) where `by_size`
  *     left subtree < key(x) < right subtree;  priority(x) > priority(children)

@@ -5,10 +5,12 @@
 static char *mapping_of(const al_large *large) { return (char *)(large + 1) - large->prefix; }
 static size_t length_of(const al_large *large) { return large->prefix + al_tag_usable(&large->tag); }
 
-/* [*start, *end) around `length` bytes, of which the byte at `prefix` is aligned; where these begin. NULL: no memory. */
+/* [*start, *end) around `length` bytes, of which the byte at `prefix` is aligned; where these begin. NULL: no
+ * memory. */
 static char *map(al_regions *regions, size_t alignment, size_t prefix, size_t length, char **start, char **end) {
     void *out;
-    if (alignment > al_regions_page_size(regions)) return al_map_aligned(regions, alignment, prefix, length, start, end);
+    if (alignment > al_regions_page_size(regions))
+        return al_map_aligned(regions, alignment, prefix, length, start, end);
     if (al_regions_mmap(regions, NULL, length, AL_PROT_READ_WRITE, AL_PLACE_ANYWHERE, &out) != 0) return NULL;
     *start = out;
     *end = *start + length;

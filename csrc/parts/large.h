@@ -42,8 +42,8 @@ static inline al_large *al_large_of(const void *block) { return (al_large *)bloc
 /* alignment: a power of two, alignment + bytes <= PTRDIFF_MAX. NULL: no memory. */
 void *al_large_map(al_larges *larges, size_t alignment, size_t bytes);
 void al_large_unmap(al_larges *larges, void *block);
-/* By mremap: a shrink stays where it is and cannot fail; a growth stays unless it may move (by any number of pages). NULL:
- * no room, the block is as it was. */
+/* By mremap: a shrink stays where it is and cannot fail; a growth stays unless it may move (by any number of pages).
+ * NULL: no room, the block is as it was. */
 void *al_large_resize(al_larges *larges, void *block, size_t bytes, bool may_move);
 /* Tries the dead ones again; true if any memory went back. */
 bool al_large_sweep(al_larges *larges);

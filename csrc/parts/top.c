@@ -35,8 +35,8 @@ static void begin_segment(al_top *t, uintptr_t start, uintptr_t end) {
     t->ledger->free += al_tag_size(t->top);
 }
 
-/* The first segment, or one above the bytes of a stranger. Where the break stands decides how much must be asked for, so
- * that the segment begins and ends at a page. */
+/* The first segment, or one above the bytes of a stranger. Where the break stands decides how much must be asked for,
+ * so that the segment begins and ends at a page. */
 static int start_segment(al_top *t, size_t bytes, size_t least, al_tag **orphan) {
     void *at, *old;
     int error = al_regions_brk(t->regions, 0, &at);

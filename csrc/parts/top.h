@@ -1,13 +1,13 @@
-/* The break heap of boundary-tag allocators: segments got by moving the program break, and the top, the free piece at the
- * end of the last one, from which new chunks are cut.
+/* The break heap of boundary-tag allocators: segments got by moving the program break, and the top, the free piece at
+ * the end of the last one, from which new chunks are cut.
  *
  *     segment                                                     segment->end = the break
  *     | al_segment | chunk | chunk | ...                  | top   |
  *       24 bytes                                            >= 24, = 8 (mod 16)
  *
- * There is one segment, unless somebody else moved the break (process space only): then the old top gives what it can as
- * a chunk, what is left becomes a fence, and a new segment begins above the stranger's bytes. Segments begin and end at
- * pages. The ledger counts segment heads and fences as metadata, the top as free. */
+ * There is one segment, unless somebody else moved the break (process space only): then the old top gives what it can
+ * as a chunk, what is left becomes a fence, and a new segment begins above the stranger's bytes. Segments begin and
+ * end at pages. The ledger counts segment heads and fences as metadata, the top as free. */
 #ifndef AL_PARTS_TOP_H
 #define AL_PARTS_TOP_H
 
@@ -50,12 +50,13 @@ static inline al_tag *al_top_cut(al_top *t, size_t size) {
     return chunk;
 }
 
-/* Moves the break so that al_top_room >= size, by `pad` more if the system lets it. Returns 0 or an errno value. Where a
- * new segment had to begin, *orphan is what the old top left, a chunk of at least `least` bytes that is not LIVE, is
+/* Moves the break so that al_top_room >= size, by `pad` more if the system lets it. Returns 0 or an errno value. Where
+ * a new segment had to begin, *orphan is what the old top left, a chunk of at least `least` bytes that is not LIVE, is
  * counted as free and is the caller's to keep; else NULL. */
 int al_top_grow(al_top *t, size_t size, size_t pad, size_t least, al_tag **orphan);
 
-/* Gives whole pages of the top back, but `pad` bytes of room; false if there is less than a page, or the system refuses. */
+/* Gives whole pages of the top back, but `pad` bytes of room; false if there is less than a page, or the system
+ * refuses. */
 bool al_top_trim(al_top *t, size_t pad);
 
 /* Every piece of the segments, in address order; false if the visitor stopped it. */

@@ -8,8 +8,9 @@
 
 typedef enum al_state { AL_STATE_LIVE, AL_STATE_FREE, AL_STATE_CACHED, AL_STATE_METADATA } al_state;
 
-/* A piece of a region. A walk yields every mapped byte exactly once, in address order, so that the sums by state are the
- * ledger: live chunks add `usable` to usable and the rest of `bytes` to metadata; the others add `bytes` to their state. */
+/* A piece of a region. A walk yields every mapped byte exactly once, in address order, so that the sums by state are
+ * the ledger: live chunks add `usable` to usable and the rest of `bytes` to metadata; the others add `bytes` to their
+ * state. */
 typedef struct al_chunk {
     uintptr_t address;
     size_t bytes;

@@ -1,5 +1,5 @@
-/* What a drop-in library exports beside the malloc family. A weak reference to it tells alloclab-replay that it runs on a
- * glass box, whose ledger and counters it may then read through heap.h and region.h. */
+/* What a drop-in library exports beside the malloc family. A weak reference to it tells alloclab-replay that it runs
+ * on a glass box, whose ledger and counters it may then read through heap.h and region.h. */
 #ifndef AL_SHIM_DROPIN_H
 #define AL_SHIM_DROPIN_H
 

@@ -1,11 +1,11 @@
 /* A drop-in library's instance, and the context of each thread. AL_SHIM names the allocator: -DAL_SHIM=al_bump.
  *
- * Everything is made at the first call, which may come from the loader, before any constructor ran. A thread's context is
- * one `__thread` pointer; it is handed back by the destructor of a pthread key. What a thread does with malloc after that
- * (in later destructors, in libc's own) borrows a context for each call, so nothing stays behind.
+ * Everything is made at the first call, which may come from the loader, before any constructor ran. A thread's context
+ * is one `__thread` pointer; it is handed back by the destructor of a pthread key. What a thread does with malloc
+ * after that (in later destructors, in libc's own) borrows a context for each call, so nothing stays behind.
  *
- * Settings come from ALLOCLAB_OPTIONS. Where they are wrong, or there is no memory for the heap itself, the process writes
- * one line to standard error and ends with status 2. */
+ * Settings come from ALLOCLAB_OPTIONS. Where they are wrong, or there is no memory for the heap itself, the process
+ * writes one line to standard error and ends with status 2. */
 #include "shim/shim.h"
 #include "base/check.h"
 #include "shim/dropin.h"

@@ -1,4 +1,5 @@
-/* fit where Python cannot lead it: a stranger moves the break, ranks run out, and faults seeded into a heap are found. */
+/* fit where Python cannot lead it: a stranger moves the break, ranks run out, and faults seeded into a heap are
+ * found. */
 #undef NDEBUG
 #include "allocators/fit/fit.h"
 #include "allocators/heap.h"
@@ -30,8 +31,8 @@ static void check(al_heap *heap) {
 
 /* --- a stranger's break --- */
 
-/* Each move of the break by `stranger` bytes ends a segment: no block lies in the stranger's bytes, calloc stays zero, and
- * what the old top left is used. */
+/* Each move of the break by `stranger` bytes ends a segment: no block lies in the stranger's bytes, calloc stays zero,
+ * and what the old top left is used. */
 static void live_with_a_stranger(const char *options, intptr_t stranger) {
     al_heap *heap = make(options, AL_SPACE_PROCESS);
     al_thread *thread = al_thread_create(heap);
@@ -73,7 +74,8 @@ static void number_ranks_anew(const char *options) {
     al_thread *one = al_thread_create(plain), *two = al_thread_create(worn);
     al_index *index = &al_fit_of(worn)->index;
     const bool lifo = index->order == AL_ORDER_LIFO;
-    const uintptr_t base_one = (uintptr_t)al_regions_base(plain->regions), base_two = (uintptr_t)al_regions_base(worn->regions);
+    const uintptr_t base_one = (uintptr_t)al_regions_base(plain->regions);
+    const uintptr_t base_two = (uintptr_t)al_regions_base(worn->regions);
     void *a[100] = {NULL}, *b[100] = {NULL};
     al_rng rng = {3};
     unsigned renumbered = 0;
@@ -133,7 +135,9 @@ static void break_size(al_heap *heap, al_tag **chunks) {
     (void)heap;
     chunks[0]->head += 16;
 }
-static void forget_free(al_heap *heap, al_tag **chunks) { al_index_remove(&al_fit_of(heap)->index, (al_free *)chunks[1]); }
+static void forget_free(al_heap *heap, al_tag **chunks) {
+    al_index_remove(&al_fit_of(heap)->index, (al_free *)chunks[1]);
+}
 static void free_twice_over(al_heap *heap, al_tag **chunks) {
     chunks[2]->head &= ~(size_t)AL_TAG_LIVE;
     al_fit_shelve(al_fit_of(heap), chunks[2]);

@@ -1,4 +1,5 @@
-/* Threads on one heap, passing blocks to each other; contexts come and go. For the thread sanitizer, and for any build. */
+/* Threads on one heap, passing blocks to each other; contexts come and go. For the thread sanitizer, and for any
+ * build. */
 #undef NDEBUG
 #include "allocators/heap.h"
 #include "base/rng.h"

@@ -69,7 +69,8 @@ static void *buddy_memalign(al_thread *thread, size_t alignment, size_t bytes) {
     return allocate(b, order_for(b, al_max(bytes, alignment)), alignment, bytes);
 }
 
-/* Merges with the buddy as long as that is free and whole. Nothing begins at offset 0, so it ends there at the latest. */
+/* Merges with the buddy as long as that is free and whole. Nothing begins at offset 0, so it ends there at the
+ * latest. */
 static void give(buddy_heap *b, buddy_arena *arena, size_t offset, unsigned order) {
     for (;; order++) {
         size_t buddy = offset ^ (size_t)1 << order;

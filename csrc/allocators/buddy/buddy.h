@@ -9,9 +9,10 @@
  *     no two buddies of one order are both free
  *     the free blocks of order k, of all arenas, are the list free[k]; bit k of nonempty = free[k] is not empty
  *
- * A block is naturally aligned, so memalign only chooses the order. The head of an arena is metadata; the rest is cut into
- * the largest blocks that alignment allows, the largest having order max_order - 1. What is larger gets a mapping of its
- * own (parts/large.h), aligned to 2^max_order: offset 0 is where no arena has a block, so an address tells which it is.
+ * A block is naturally aligned, so memalign only chooses the order. The head of an arena is metadata; the rest is cut
+ * into the largest blocks that alignment allows, the largest having order max_order - 1. What is larger gets a mapping
+ * of its own (parts/large.h), aligned to 2^max_order: offset 0 is where no arena has a block, so an address tells
+ * which it is.
  *
  * Every operation takes O(max_order - min_order); free lists are newest first. realloc shrinks in place by giving upper
  * halves back, and grows in place while the buddies above are free. Of the arenas that are wholly free one is kept, and

@@ -56,7 +56,8 @@ static bool check_arena(const buddy_heap *b, buddy_arena *arena, census *c, al_f
         uint8_t mark = *al_buddy_mark(b, arena, at);
         unsigned order = al_buddy_order(mark);
         bytes = (size_t)1 << order;
-        if (mark != (order | BUDDY_FREE) && mark != (order | BUDDY_LIVE)) return al_blame(flaw, block, "buddy: a wrong mark");
+        if (mark != (order | BUDDY_FREE) && mark != (order | BUDDY_LIVE))
+            return al_blame(flaw, block, "buddy: a wrong mark");
         if (order < b->min_order || order >= b->max_order || !al_is_aligned(at, bytes))
             return al_blame(flaw, block, "buddy: a block at an offset that is no multiple of its size");
         if (!all_zero(al_buddy_mark(b, arena, at) + 1, (bytes >> b->min_order) - 1))
@@ -75,7 +76,8 @@ static bool check_list(const buddy_heap *b, unsigned order, size_t expected, al_
     size_t count = 0;
     for (const al_link *link = b->free[order].next; link != &b->free[order]; link = link->next) {
         buddy_arena *arena = al_buddy_arena_of(b, link);
-        if (link->next->prev != link || link->prev->next != link) return al_blame(flaw, link, "buddy: links not symmetric");
+        if (link->next->prev != link || link->prev->next != link)
+            return al_blame(flaw, link, "buddy: links not symmetric");
         if (*al_buddy_mark(b, arena, (size_t)((char *)link - (char *)arena)) != (order | BUDDY_FREE))
             return al_blame(flaw, link, "buddy: a list holds a block that is not free, or of another order");
         if (++count > expected) return al_blame(flaw, link, "buddy: a list is longer than there are blocks");
@@ -91,7 +93,7 @@ bool al_buddy_validate(al_heap *heap, al_flaw *flaw) {
     if (!al_large_validate(&b->larges, flaw)) return false;
     for (const al_link *link = b->arenas.next; link != &b->arenas; link = link->next, c.arenas++)
         if (!check_arena(b, al_container(link, buddy_arena, link), &c, flaw)) return false;
-    if (c.arenas != b->arena_count || c.idle != b->idle) return al_blame(flaw, NULL, "buddy: the count of arenas is wrong");
+    if (c.arenas != b->arena_count || c.idle != b->idle) return al_blame(flaw, NULL, "buddy: arenas miscounted");
     for (unsigned order = 0; order < BUDDY_ORDERS; order++)
         if (!check_list(b, order, c.free[order], flaw)) return false;
     return true;

@@ -115,7 +115,7 @@ static bool validate(al_heap *heap, al_flaw *flaw) {
         }
         if ((uintptr_t)al_tag_next(chunk) != s->end)
             return al_blame(flaw, chunk, "bump: the last piece does not end its segment");
-        if ((s->next == NULL) != (chunk == top->top)) return al_blame(flaw, chunk, "bump: the top is not the last piece");
+        if ((s->next == NULL) != (chunk == top->top)) return al_blame(flaw, chunk, "bump: the top is not last");
     }
     return true;
 }

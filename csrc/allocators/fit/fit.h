@@ -1,29 +1,30 @@
 /* fit: boundary tags and a free index, with the classic policies as tunables. What a policy means, to the byte:
  *
- *   policy  of the free chunks that are large enough, takes        order    the free chunks are ordered by
- *   first   the first in order                                     lifo     the time they entered the index, newest first
- *   next    the first in order after the one taken last, around    fifo     the same, oldest first
- *   best    the smallest; the first in order among equals          address  address, lowest first
- *   worst   the largest; the first in order among equals
+ *   policy  of the free chunks that are large enough, takes        order    they are ordered by
+ *   first   the first in order                                     lifo     the time they entered the index, newest
+ *   next    the first in order after the one taken last, around             first
+ *   best    the smallest; the first in order among equals          fifo     the same, oldest first
+ *   worst   the largest; the first in order among equals           address  address, lowest first
  *
- * A chunk enters the index by a free, by a merge, or as the remainder of a split. The chunk taken is cut at its lower end;
- * a remainder of 32 bytes or more enters the index. Where no free chunk fits, the top is cut, and where that is too small
- * the break moves, by `top_pad` more than needed. From `mmap_threshold` bytes on a block gets a mapping of its own; where
- * the system refuses one way, the other is tried.
+ * A chunk enters the index by a free, by a merge, or as the remainder of a split. The chunk taken is cut at its lower
+ * end; a remainder of 32 bytes or more enters the index. Where no free chunk fits, the top is cut, and where that is
+ * too small the break moves, by `top_pad` more than needed. From `mmap_threshold` bytes on a block gets a mapping of
+ * its own; where the system refuses one way, the other is tried.
  *
  *   coalesce
- *   immediate  a freed chunk merges with both neighbours and the top; a top of `trim_threshold` bytes is cut to `top_pad`
- *   deferred   freed chunks stay as they are. When neither they nor the top serve a request, one pass over the heap merges
- *              all neighbours and the request is tried again, provided that at least one chunk in eight was freed since
- *              the last pass (so a pass costs each free O(1)); the condition falls where the system refuses memory. Trim
- *              makes a pass, too
+ *   immediate  a freed chunk merges with both neighbours and the top; a top of `trim_threshold` bytes is cut to
+ *              `top_pad`
+ *   deferred   freed chunks stay as they are. When neither they nor the top serve a request, one pass over the heap
+ *              merges all neighbours and the request is tried again, provided that at least one chunk in eight was
+ *              freed since the last pass (so a pass costs each free O(1)); the condition falls where the system refuses
+ *              memory. Trim makes a pass, too
  *   never      chunks never merge, nor with the top. (A realloc still grows into free neighbours.)
  *
  * realloc: a shrink stays and frees its tail; a growth takes the free chunks above, then the top, and moves only where
  * these do not do. Mapped blocks are resized by mremap, whatever their size becomes.
  *
- * n free chunks: malloc, free, realloc in O(log n), every policy and order (parts/index.h). usable_size O(1); walk and a
- * pass O(chunks), validate O(chunks log n).
+ * n free chunks: malloc, free, realloc in O(log n), every policy and order (parts/index.h). usable_size O(1); walk and
+ * a pass O(chunks), validate O(chunks log n).
  *
  *   chunk, live                       chunk, free                              least size 32: usable is at least 24
  *   | head | block ...         |      | head | index node | ...      | foot |  overhead of a live block: 8 */

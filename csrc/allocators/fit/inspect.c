@@ -31,7 +31,7 @@ static bool check_chunk(const fit_heap *f, const al_segment *s, const al_tag *ch
     if (size < AL_FREE_LEAST || size > s->end - (uintptr_t)chunk)
         return al_blame(flaw, chunk, "fit: a chunk's size leads out of its segment");
     if (chunk->head & AL_TAG_MAPPED) return al_blame(flaw, chunk, "fit: a mapped block inside the break heap");
-    if (al_tag_prev_free(chunk) != c->prev_free) return al_blame(flaw, chunk, "fit: wrong flag for the lower neighbour");
+    if (al_tag_prev_free(chunk) != c->prev_free) return al_blame(flaw, chunk, "fit: wrong flag for its neighbour");
     if (is_free && !check_free(f, chunk, c->prev_free, flaw)) return false;
     c->chunks++;
     c->free += is_free;
@@ -41,7 +41,7 @@ static bool check_chunk(const fit_heap *f, const al_segment *s, const al_tag *ch
 
 static bool check_top(const fit_heap *f, const al_segment *s, const census *c, al_flaw *flaw) {
     const al_tag *top = f->top.top;
-    if (al_tag_live(top) || al_tag_size(top) < AL_TOP_LEAST) return al_blame(flaw, top, "fit: the top is live or too small");
+    if (al_tag_live(top) || al_tag_size(top) < AL_TOP_LEAST) return al_blame(flaw, top, "fit: a live or tiny top");
     if (c->prev_free && f->coalesce == FIT_IMMEDIATE) return al_blame(flaw, top, "fit: a free chunk below the top");
     if (f->fresh > (uintptr_t)s && f->fresh < (uintptr_t)(top + 1))
         return al_blame(flaw, top, "fit: used memory counts as fresh");
@@ -51,9 +51,9 @@ static bool check_top(const fit_heap *f, const al_segment *s, const census *c, a
 /* The last piece: the top, in the last segment, or a fence. */
 static bool check_last(const fit_heap *f, const al_segment *s, const al_tag *last, census *c, al_flaw *flaw) {
     bool is_top = last == f->top.top;
-    if ((uintptr_t)al_tag_next(last) != s->end) return al_blame(flaw, last, "fit: the last piece does not end its segment");
+    if ((uintptr_t)al_tag_next(last) != s->end) return al_blame(flaw, last, "fit: its segment does not end there");
     if (is_top != (s->next == NULL)) return al_blame(flaw, last, "fit: the top is not the last piece");
-    if (al_tag_prev_free(last) != c->prev_free) return al_blame(flaw, last, "fit: wrong flag for the lower neighbour");
+    if (al_tag_prev_free(last) != c->prev_free) return al_blame(flaw, last, "fit: wrong flag for its neighbour");
     if (is_top && !check_top(f, s, c, flaw)) return false;
     if (!is_top && !al_tag_live(last)) return al_blame(flaw, last, "fit: a fence is not live");
     c->prev_free = false;
