@@ -12,7 +12,6 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +19,7 @@ from alloclab import machine
 from alloclab.errors import RecordError
 from alloclab.files import check_output
 from alloclab.record import Capture, Recording, record
+from alloclab.report.columns import say_bytes
 from alloclab.trace.importers.capture import CaptureReader, Counts
 from alloclab.trace.model import Metadata
 from alloclab.trace.parquet import TraceWriter
@@ -55,7 +55,8 @@ def command(output: str | None, no_children: bool, addresses: bool, command: tup
     """Run COMMAND and record its heap traffic: threads, children, and what happens before and after main.
 
     Its exit code is passed on; 128 + n where signal n ended it. Ctrl-C goes to the program, and what was recorded until
-    then is kept.
+    then is kept. Recording ends with the last descendant. A child that is static or setuid, or that clears LD_PRELOAD,
+    is not seen; nor are allocators that a program brings along under names of their own.
     """
     path = Path(output or f"{Path(command[0]).name}.parquet")
     check_output(str(path), [".parquet"])
@@ -152,7 +153,7 @@ def show(console: Console, saved: list[Saved]) -> None:
             str(s.capture.pid),
             Text(line if len(line) <= COMMAND_WIDTH else line[: COMMAND_WIDTH - 1] + "…"),
             f"{s.counts.events:,}",
-            decimal(s.counts.peak_live_bytes),
+            say_bytes(s.counts.peak_live_bytes),
             s.capture.ended,
         )
     console.print(table)
