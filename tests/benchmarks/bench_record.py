@@ -42,7 +42,7 @@ def workloads(folder: Path) -> dict[str, tuple[list[str], dict[str, str], Path |
     if shutil.which("g++"):
         program = folder / "containers"
         subprocess.run(["g++", "-O2", "-pthread", str(PROGRAMS / "containers.cpp"), "-o", str(program)], check=True)
-        found["C++ containers, 2 threads"] = ([str(program), "350000"], {}, None)
+        found["C++ containers, 2 threads"] = ([str(program), "250000"], {}, None)
     return found
 
 

@@ -24,7 +24,7 @@ static void work(unsigned seed, int steps) {
         if (recent.size() > 500) recent.pop_front();
         table[random() % table.size()] = std::string(16 + random() % 300, 'v');
         if (step % 3 == 0) index.erase(index.begin());
-        for (int look = 0; look < 6; look++) {
+        for (int look = 0; look < 16; look++) {
             auto found = index.find(random() % 5000);
             if (found != index.end()) sum += std::hash<std::string>()(found->second);
         }
