@@ -1,0 +1,72 @@
+"""The README's commands, run as they stand, and what they show held against what they print."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def transcript() -> list[tuple[str, list[str]]]:
+    """The console session: each command with the lines shown below it."""
+    (session,) = re.findall(r"```console\n(.*?)```", README, flags=re.S)
+    steps: list[tuple[str, list[str]]] = []
+    for line in session.splitlines():
+        if line.startswith("$ "):
+            steps.append((line[2:], []))
+        else:
+            steps[-1][1].append(line)
+    return steps
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the commands run: like the repository, but for what they write."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "traces").symlink_to(ROOT / "traces")
+    return folder
+
+
+def shape(line: str) -> str:
+    """A line of output without what differs from run to run: words stay, figures go."""
+    return " ".join(re.findall(r"[A-Za-z_]{3,}", line)[:1])
+
+
+@pytest.mark.slow
+@pytest.mark.needs("perl")
+@pytest.mark.needs("libjemalloc")
+def test_the_session_runs_and_prints_what_it_shows(folder: Path) -> None:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "112"}
+    for command, shown in transcript():
+        done = subprocess.run(["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        printed = {shape(line) for line in (done.stdout + done.stderr).splitlines()}
+        assert {shape(line) for line in shown} - {""} <= printed, command
+
+
+def test_the_python_example_runs() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    done = subprocess.run([sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Ledger(" in done.stdout
+
+
+def test_the_first_screen_has_a_picture_commands_and_the_table() -> None:
+    first = README.splitlines()[:50]
+    assert any(line.startswith("![") for line in first)
+    assert sum(line.startswith("$ ") for line in first) == 4
+    assert any("geometric mean" in line or "is fastest" in line for line in first)
+
+
+def test_every_link_leads_somewhere() -> None:
+    for page in ["README.md", "CONTRIBUTING.md", "csrc/README.md", "traces/README.md"]:
+        text = (ROOT / page).read_text()
+        for target in re.findall(r"\]\(([^)#]+)\)", text):
+            assert target.startswith("http") or ((ROOT / page).parent / target).exists(), f"{page}: {target}"
