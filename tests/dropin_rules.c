@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -274,7 +275,47 @@ static void forks(void) {
     for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
 }
 
-int main(void) {
+/* --- exhaustion --- */
+
+/* Allocates until nothing is left; the blocks are a list. Returns how many there are. */
+static size_t fill(size_t bytes, void **list) {
+    size_t count = 0;
+    for (void **block; errno = 0, (block = malloc(bytes)) != NULL; count++) {
+        *block = *list;
+        *list = block;
+    }
+    CHECK("C22", errno == ENOMEM);
+    return count;
+}
+
+static void drain(void **list) {
+    for (void *next; *list != NULL; *list = next) {
+        next = *(void **)*list;
+        free(*list);
+    }
+}
+
+/* C22: after freeing, the same amount fits again. */
+static void exhaust(void) {
+    const struct rlimit limit = {(rlim_t)64 << 20, (rlim_t)64 << 20};
+    setrlimit(RLIMIT_AS, &limit);
+    const size_t some[] = {24, 100, 5000, 100000, 200000, 3000000};
+    for (int i = 0; i < 6; i++) {
+        void *list = NULL;
+        size_t first = fill(some[i], &list);
+        drain(&list);
+        CHECK("C22", first > 0 && fill(some[i], &list) == first);
+        drain(&list);
+    }
+}
+
+/* With any argument: exhaustion alone, which an allocator that never reuses cannot stand. */
+int main(int argc, char **argv) {
+    (void)argv;
+    if (argc > 1) {
+        exhaust();
+        return broken;
+    }
     sizes_and_contents();
     impossible_sizes();
     reallocs();

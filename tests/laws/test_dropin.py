@@ -51,6 +51,12 @@ def test_the_rules_hold(spec: str, rules: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.parametrize("spec", [s for s in SPECS if s != "bump" and "never" not in s])
+def test_what_fitted_before_exhaustion_fits_again(spec: str, rules: Path) -> None:
+    done = run(spec, rules, "exhaust")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_the_rules_are_able_to_fail(rules: Path) -> None:
     """glibc lacks free_sized, and mallopt does something there."""
     done = subprocess.run([rules], capture_output=True, text=True, check=False)

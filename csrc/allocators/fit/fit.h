@@ -18,7 +18,8 @@
  *              merges all neighbours and the request is tried again, provided that at least one chunk in eight was
  *              freed since the last pass (so a pass costs each free O(1)); the condition falls where the system refuses
  *              memory. Trim makes a pass, too
- *   never      chunks never merge, nor with the top. (A realloc still grows into free neighbours.)
+ *   never      chunks never merge, nor with the top, so memory once cut small stays small (rule C22 does not hold). A
+ *              realloc still grows into free neighbours
  *
  * realloc: a shrink stays and frees its tail; a growth takes the free chunks above, then the top, and moves only where
  * these do not do. Mapped blocks are resized by mremap, whatever their size becomes.
