@@ -326,6 +326,19 @@ def test_buddies_grow_into_their_buddies() -> None:
         assert heap.realloc(block, 64) != block
 
 
+def test_an_upper_buddy_grows_only_by_moving() -> None:
+    """The block above it is free and of its order, but no buddy of it."""
+    with Heap("buddy") as heap:
+        lower = heap.memalign(4096, 4096)
+        assert heap.realloc(lower, 32) == lower
+        upper, third, fourth = (heap.malloc(32) for _ in range(3))
+        assert [upper, third, fourth] == [lower + 32, lower + 64, lower + 96]
+        heap.free(third)
+        moved = heap.realloc(upper, 64)
+        assert moved != upper and moved % 64 == heap.regions.base % 64
+        heap.validate()
+
+
 def test_bump_never_uses_a_byte_twice() -> None:
     with Heap("bump") as heap:
         seen = 0
