@@ -86,48 +86,49 @@ AL_INLINE void al_replay(const al_calls *calls, void *self, const al_watch *watc
         const al_op *entry = op;
         void **slot = &slots[op->slot];
         void *old = NULL, *block = NULL;
-        switch (op->kind) {
-        case AL_OP_MALLOC:
+        /* Most are these two, and two plain branches predict better than a tree of them or a jump. */
+        if (op->kind == AL_OP_MALLOC) {
             *slot = block = calls->malloc(self, op->size);
             al_touch(block, 0, op->size, touch_page);
-            break;
-        case AL_OP_FREE:
+        } else if (op->kind == AL_OP_FREE) {
             old = *slot;
             if (watch->before && !watch->before(watcher, op, old)) return;
             calls->free(self, old);
             *slot = NULL;
-            break;
-        case AL_OP_REALLOC:
-            old = *slot;
-            if (watch->before && !watch->before(watcher, op, old)) return;
-            block = calls->realloc(self, old, op->size);
-            if (block != NULL) *slot = block;
-            al_touch(block, old ? op[1].size : 0, op->size, touch_page);
-            op++;
-            break;
-        case AL_OP_CALLOC:
-            *slot = block = calls->calloc(self, op->size);
-            al_touch(block, 0, op->size, touch_page);
-            break;
-        case AL_OP_ALIGNED:
-            *slot = block = calls->memalign(self, (size_t)1 << op->align_log2, op->size);
-            al_touch(block, 0, op->size, touch_page);
-            break;
-        case AL_OP_REALLOC_ZERO:
-            old = *slot;
-            if (watch->before && !watch->before(watcher, op, old)) return;
-            block = calls->realloc(self, old, 0);
-            calls->free(self, block);
-            *slot = NULL;
-            break;
-        case AL_OP_FAILED:
-            old = *slot;
-            block = al_replay_failed(calls, self, op, slot);
-            if (op->original == AL_OP_REALLOC) op++;
-            break;
-        default:
-            if (op->kind == AL_OP_TICK && calls->advance) calls->advance(self, op->size);
-            continue;
+        } else {
+            switch (op->kind) {
+            case AL_OP_REALLOC:
+                old = *slot;
+                if (watch->before && !watch->before(watcher, op, old)) return;
+                block = calls->realloc(self, old, op->size);
+                if (block != NULL) *slot = block;
+                al_touch(block, old ? op[1].size : 0, op->size, touch_page);
+                op++;
+                break;
+            case AL_OP_CALLOC:
+                *slot = block = calls->calloc(self, op->size);
+                al_touch(block, 0, op->size, touch_page);
+                break;
+            case AL_OP_ALIGNED:
+                *slot = block = calls->memalign(self, (size_t)1 << op->align_log2, op->size);
+                al_touch(block, 0, op->size, touch_page);
+                break;
+            case AL_OP_REALLOC_ZERO:
+                old = *slot;
+                if (watch->before && !watch->before(watcher, op, old)) return;
+                block = calls->realloc(self, old, 0);
+                calls->free(self, block);
+                *slot = NULL;
+                break;
+            case AL_OP_FAILED:
+                old = *slot;
+                block = al_replay_failed(calls, self, op, slot);
+                if (op->original == AL_OP_REALLOC) op++;
+                break;
+            default:
+                if (op->kind == AL_OP_TICK && calls->advance) calls->advance(self, op->size);
+                continue;
+            }
         }
         if (watch->after && !watch->after(watcher, entry, old, block)) return;
     }
