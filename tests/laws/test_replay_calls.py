@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from replays import CALLS, PAGE, churn, compiled
 from rows import Row
+from support import ROOT
 
 from alloclab.allocators import resolve
 from alloclab.native import built_file
 from alloclab.replay import Settings, examine
-from alloclab.trace.compile import OPS_PAD, CompiledTrace
+from alloclab.trace import load
+from alloclab.trace.compile import OPS_PAD, CompiledTrace, compile_trace
 from alloclab.trace.model import Op
 
 LINE = re.compile(r"^\d+ +(\w+)\((.*)\) += (0x[0-9a-f]+|-?\d+)")
@@ -42,6 +44,8 @@ def queue() -> list[Row]:
 
 STEADY = ("libtcmalloc_minimal", "libmimalloc")
 """Libraries whose calls repeat; jemalloc gives memory back by the clock."""
+
+RECORDINGS = ("git", "perl", "sqlite", "node")
 
 TRACES = {"churn": churn(8000, 3, most=1 << 18), "large blocks": large_blocks(), "queue": queue()}
 
@@ -95,9 +99,10 @@ def mapped_after(calls: list[tuple[str, list[str], int]], first_break: int) -> l
 
 
 @pytest.mark.needs("strace")
-@pytest.mark.parametrize("name", TRACES)
+@pytest.mark.parametrize("name", [*TRACES, *RECORDINGS])
 def test_calls_and_mapped_bytes_equal_strace(name: str, tmp_path: Path) -> None:
-    trace = compiled(tmp_path, TRACES[name])
+    recorded = name in RECORDINGS
+    trace = compile_trace(load(ROOT / "traces" / f"{name}.parquet")) if recorded else compiled(tmp_path, TRACES[name])
     before = strace(without_operations(trace), tmp_path)
     calls = strace(trace, tmp_path)
     assert [c[0] for c in calls[: len(before)]] == [c[0] for c in before]
