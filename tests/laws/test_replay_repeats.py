@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from replays import churn, compiled
+from support import ROOT
 
 from alloclab.allocators import lab_allocators, resolve
 from alloclab.replay import RawRun, Settings, examine
 from alloclab.replay.run import group_of
-from alloclab.trace.compile import CompiledTrace
+from alloclab.trace import load
+from alloclab.trace.compile import CompiledTrace, compile_trace
 
 SPECS = [
     *(lab.name for lab in lab_allocators()),
@@ -26,8 +28,10 @@ def exact(run: RawRun) -> dict[str, float]:
     return {name: value for name, value in run.figures.items() if group_of(name) in EXACT}
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=[1, 2, "sed"])
 def trace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CompiledTrace:
+    if isinstance(request.param, str):
+        return compile_trace(load(ROOT / "traces" / f"{request.param}.parquet"))
     most = 1 << (12 if request.param == 1 else 19)
     return compiled(tmp_path_factory.mktemp("trace"), churn(6000 // request.param**2, request.param, most=most))
 
