@@ -12,7 +12,8 @@ static const al_tunable tunables[FIT_TUNABLES] = {
     [FIT_MMAP_THRESHOLD] = {.name = "mmap_threshold", .type = AL_TUNABLE_BYTES, .value = 128 << 10, .most = 1 << 30,
                             .help = "from this size on, a block gets a mapping of its own",
                             .real_name = "M_MMAP_THRESHOLD"},
-    [FIT_TRIM_THRESHOLD] = {.name = "trim_threshold", .type = AL_TUNABLE_BYTES, .value = 128 << 10, .most = 1 << 30,
+    /* twice the pad: a top that was cut must grow by a pad again before the next cut, or the break goes up and down */
+    [FIT_TRIM_THRESHOLD] = {.name = "trim_threshold", .type = AL_TUNABLE_BYTES, .value = 256 << 10, .most = 1 << 30,
                             .help = "a top of this size is given back, but top_pad bytes",
                             .real_name = "M_TRIM_THRESHOLD"},
     [FIT_TOP_PAD] = {.name = "top_pad", .type = AL_TUNABLE_BYTES, .value = 128 << 10, .most = 1 << 30,
