@@ -2,7 +2,6 @@
  * disks. Every system call is made directly: none may be a cancellation point. */
 #include "os/os.h"
 #include "record/events.h"
-#include "record/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -45,6 +45,9 @@ typedef struct al_image {
 
 extern al_image *al_image_now; /* NULL before the first event */
 
+/* Once in a process's life, before its first event: asks to be told when threads exit. */
+void al_streams_prepare(void);
+
 /* Opens the capture of this process if there is none yet. false: nothing is recorded here. */
 bool al_image_open(void);
 /* For what a signal handler's events could not find half done. By system call: these are not the program's to see. */

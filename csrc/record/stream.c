@@ -1,7 +1,6 @@
 /* Streams: their birth with a thread's first event, their stamps and flushes, their way from thread to thread. */
 #include "os/os.h"
 #include "record/events.h"
-#include "record/stream.h"
 
 #include <errno.h>
 #include <limits.h>
