@@ -68,8 +68,8 @@ def record(
     """Run ``command`` with its captures going to ``directory``; standard input and outputs are the caller's.
 
     Returns when the last descendant has ended, or on Ctrl-C once the target itself has. While it waits, Ctrl-C is the
-    target's, and SIGTERM is passed on. Every child of the calling process is waited for. ``children=False`` records the
-    target alone. Raises RecordError for what cannot be recorded.
+    target's, and SIGTERM is passed on. ``children=False`` records the target alone.
+    Raises RecordError for what cannot be recorded.
     """
     program = find_program(command[0])
     check_recordable(program)
@@ -77,8 +77,11 @@ def record(
     with _preloadable(built_file(LIBRARY)) as library:
         environment["LD_PRELOAD"] = ":".join(filter(None, [str(library), environment.get("LD_PRELOAD")]))
         with _adopting_orphans(), _signals() as target:
+            others = _children()
             target.pid = _start(program, command, environment, children)
-            statuses = _wait(target)
+            if target.owed:
+                os.kill(target.pid, target.owed)
+            statuses = _wait(target, others)
     captures = [read_header(path) for path in sorted(directory.glob("*.capture"))]
     return Recording(statuses[target.pid], _endings([c for c in captures if c is not None], statuses))
 
@@ -160,8 +163,9 @@ def _check_privileges(program: Path) -> None:
 
 @dataclass
 class _Target:
-    pid: int = 0
+    pid: int = 0  # not started yet
     alive: bool = True
+    owed: int = 0  # a signal that came before there was anyone to pass it on to
 
 
 class _OnlyDescendantsError(Exception):
@@ -203,7 +207,9 @@ def _signals() -> Iterator[_Target]:
             raise _OnlyDescendantsError
 
     def pass_on(number: int, frame: Any) -> None:
-        if target.pid and target.alive:
+        if not target.pid:
+            target.owed = number
+        elif target.alive:
             os.kill(target.pid, number)
 
     handlers = {signal.SIGINT: interrupt, signal.SIGQUIT: interrupt, signal.SIGTERM: pass_on}
@@ -240,6 +246,9 @@ def _become(
     try:
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores
             signal.signal(number, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):  # ours until the exec
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
         if not children:
             environment = environment | {"ALLOCLAB_RECORD_ONLY": str(os.getpid())}
         os.execve(program, list(command), environment)
@@ -249,14 +258,24 @@ def _become(
         os._exit(127)
 
 
-def _wait(target: _Target) -> dict[int, int]:
-    """Exit codes, or minus the signals, of all children until none is left."""
+def _children() -> set[int]:
+    """The processes that this one may wait for; of a descendant, once its own parent has gone."""
+    lists = Path("/proc/self/task").glob("*/children")
+    return {int(pid) for task in lists for pid in task.read_text().split()}
+
+
+def _wait(target: _Target, others: set[int]) -> dict[int, int]:
+    """Exit codes, or minus the signals, of the target and of the orphans it leaves, but not of ``others``."""
     statuses: dict[int, int] = {}
-    with contextlib.suppress(ChildProcessError, _OnlyDescendantsError):
-        while True:
-            pid, status = os.wait()
-            statuses[pid] = os.waitstatus_to_exitcode(status)
-            target.alive = target.alive and pid != target.pid
+
+    def wait_for(pid: int) -> None:
+        statuses[pid] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    with contextlib.suppress(_OnlyDescendantsError):
+        wait_for(target.pid)
+        target.alive = False
+        while orphans := _children() - others:
+            wait_for(min(orphans))
     return statuses
 
 
