@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -238,3 +239,15 @@ def test_the_library_that_answers_malloc_is_named(tmp_path: Path) -> None:
     assert Path(plain.capture.allocator).name == "libc.so.6"
     assert Path(other.capture.allocator).name.startswith("libjemalloc")
     assert [row[0] for row in other.between_marks()] == ["free"]
+
+
+def test_other_children_of_the_caller_are_left_to_it(tmp_path: Path) -> None:
+    source = f"int main(void) {{ kept = malloc({PARENT}); return 6; }}"
+    other = subprocess.Popen(["sleep", "600"])
+    try:
+        status, [image] = run(tmp_path, [build(tmp_path, HEAD + source)])
+        assert status == 6 and image.whole
+        assert other.poll() is None
+    finally:
+        other.kill()
+        assert other.wait() == -9
