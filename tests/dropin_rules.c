@@ -44,6 +44,19 @@ __attribute__((constructor)) static void early(void) {
     free(block);
 }
 
+static void *from_handler;
+
+static void allocate_before_fork(void) { from_handler = malloc(100); }
+
+static void free_after_fork(void) {
+    free(from_handler);
+    free(malloc(10));
+}
+
+/* C19: handlers that allocate, registered before any library's constructor ran. */
+static void register_fork_handlers(void) { pthread_atfork(allocate_before_fork, free_after_fork, free_after_fork); }
+__attribute__((section(".preinit_array"), used)) static void (*const before_all)(void) = register_fork_handlers;
+
 static void sizes_and_contents(void) {
     void *one = malloc(0), *two = malloc(0);
     CHECK("C01", one != NULL && two != NULL && one != two);
@@ -65,6 +78,18 @@ static void sizes_and_contents(void) {
         free(zeroed);
     }
     CHECK("C18", malloc_usable_size(NULL) == 0);
+}
+
+static void large_callocs(void) {
+    for (size_t bytes = 100000; bytes < 20000000; bytes *= 3) {
+        void *dirty = malloc(bytes);
+        memset(dirty, 0xff, bytes);
+        free(dirty);
+        malloc_trim(0);
+        unsigned char *zeroed = calloc(bytes / 4, 4);
+        CHECK("C25", zeroed != NULL && is_filled(zeroed, bytes / 4 * 4, 0));
+        free(zeroed);
+    }
 }
 
 static void fails(const char *rule, const void *block) {
@@ -204,6 +229,11 @@ static void other_names(void) {
     fputs("C23", memory);
     fclose(memory);
     CHECK("C23", bytes == 3);
+    FILE *lines = fmemopen(text, 3, "r");
+    char *line = NULL;
+    CHECK("C23", getline(&line, &bytes, lines) == 3);
+    fclose(lines);
+    free(line);
     free(text);
 }
 
@@ -275,7 +305,54 @@ static void forks(void) {
     for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
 }
 
-/* --- exhaustion --- */
+/* --- reuse --- */
+
+enum { HANDED_OVER = 1000 };
+
+static void *produce(void *blocks) {
+    for (int i = 0; i < HANDED_OVER; i++) ((void **)blocks)[i] = malloc(16 + (size_t)i);
+    return NULL;
+}
+
+/* C20: what other threads allocate and this one frees is used again. */
+static void hand_over(void) {
+    size_t held = 0;
+    for (int round = 0; round < 100; round++) {
+        void *blocks[HANDED_OVER];
+        pthread_t producer;
+        pthread_create(&producer, NULL, produce, blocks);
+        pthread_join(producer, NULL);
+        for (int i = 0; i < HANDED_OVER; i++) free(blocks[i]);
+        if (round == 2) held = mallinfo2().arena;
+    }
+    CHECK("C20", mallinfo2().arena <= 2 * held);
+}
+
+/* libc frees the message in the thread's very last moments, after all destructors. */
+static void *last_words(void *number) {
+    strerror(1000000 + (int)(uintptr_t)number);
+    return NULL;
+}
+
+static long address_space(void) {
+    long pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "r");
+    CHECK("C21", fscanf(statm, "%ld", &pages) == 1);
+    fclose(statm);
+    return pages;
+}
+
+/* C21: nor do the library's own records of threads add up. */
+static void very_many_threads(void) {
+    long before = 0;
+    for (int i = 0; i < 12000; i++) {
+        pthread_t thread;
+        pthread_create(&thread, NULL, last_words, (void *)(uintptr_t)i);
+        pthread_join(thread, NULL);
+        if (i == 100) before = address_space();
+    }
+    CHECK("C21", address_space() == before);
+}
 
 /* Allocates until nothing is left; the blocks are a list. Returns how many there are. */
 static size_t fill(size_t bytes, void **list) {
@@ -309,14 +386,17 @@ static void exhaust(void) {
     }
 }
 
-/* With any argument: exhaustion alone, which an allocator that never reuses cannot stand. */
+/* With any argument: what an allocator that never reuses cannot stand. */
 int main(int argc, char **argv) {
     (void)argv;
     if (argc > 1) {
+        hand_over();
+        very_many_threads();
         exhaust();
         return broken;
     }
     sizes_and_contents();
+    large_callocs();
     impossible_sizes();
     reallocs();
     errnos();

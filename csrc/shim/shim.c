@@ -1,8 +1,12 @@
 /* A drop-in library's instance, and the context of each thread. AL_SHIM names the allocator: -DAL_SHIM=al_bump.
  *
- * Everything is made at the first call, which may come from the loader, before any constructor ran. A thread's context
+ * The heap is made at the first call, which may come from the loader, before any constructor ran. A thread's context
  * is one `__thread` pointer; it is handed back by the destructor of a pthread key. What a thread does with malloc
  * after that (in later destructors, in libc's own) borrows a context for each call, so nothing stays behind.
+ *
+ * The heap's lock is held over a fork, so nobody's fork handler may find it taken: ours are registered before all
+ * others, by the first constructor of the process (the library is linked with -z initfirst), hence run last before the
+ * fork and first after it.
  *
  * Settings come from ALLOCLAB_OPTIONS. Where they are wrong, or there is no memory for the heap itself, the process
  * writes one line to standard error and ends with status 2. */
@@ -17,15 +21,15 @@
 extern const al_allocator AL_SHIM;
 
 __thread al_thread *al_shim_current;
+static __thread bool departed; /* this thread has handed its context back */
 static _Atomic(al_heap *) the_heap;
 static al_lock starting;
 static pthread_key_t key;
 static atomic_bool key_made;
-static char departed; /* the key's value in a thread that has handed its context back */
 
-__attribute__((noreturn, cold)) static void refuse(const char *what) {
-    const char *const parts[] = {"alloclab: ALLOCLAB_OPTIONS: ", what, "\n"};
-    for (size_t i = 0; i < 3; i++)
+__attribute__((noreturn, cold)) static void refuse(const char *subject, const char *what) {
+    const char *const parts[] = {"alloclab: ", subject, what, "\n"};
+    for (size_t i = 0; i < 4; i++)
         if (write(STDERR_FILENO, parts[i], strlen(parts[i])) < 0) break;
     _exit(2);
 }
@@ -35,25 +39,29 @@ static al_heap *make_heap(void) {
     char message[512] = "";
     al_tunables_default(&AL_SHIM, values);
     const char *options = getenv("ALLOCLAB_OPTIONS");
-    if (options != NULL && al_tunables_parse(&AL_SHIM, options, values, message, sizeof message) != 0) refuse(message);
+    if (options != NULL && al_tunables_parse(&AL_SHIM, options, values, message, sizeof message) != 0)
+        refuse("ALLOCLAB_OPTIONS: ", message);
     int error = 0;
     const al_regions_config config = {.space = AL_SPACE_PROCESS, .real_clock = true};
     al_heap *heap = al_heap_create(&AL_SHIM, values, &config, &error);
-    if (heap == NULL) refuse("no memory for the heap");
+    if (heap == NULL) refuse("", "no memory for the heap");
     return heap;
 }
 
-static void hand_back(void *value) {
-    if (value != &departed) al_thread_exit(value);
+static void hand_back(void *context) {
+    departed = true;
     al_shim_current = NULL;
-    pthread_setspecific(key, &departed);
+    al_thread_exit(context);
 }
 
-static void before_fork(void) { al_heap_fork(the_heap, AL_FORK_PREPARE); }
-static void after_fork_in_parent(void) { al_heap_fork(the_heap, AL_FORK_PARENT); }
-static void after_fork_in_child(void) { al_heap_fork(the_heap, AL_FORK_CHILD); }
+/* Makes the context this thread's own, until the key's destructor. pthread_setspecific may allocate, so it finds the
+ * context in place; where it fails, the context stays borrowed. */
+static void keep(al_thread *context) {
+    al_shim_current = context;
+    if (pthread_setspecific(key, context) != 0) al_shim_current = NULL;
+}
 
-/* What libc's own set-up allocates (pthread_atfork may) finds the heap and this thread's context in place. */
+/* What libc's own set-up allocates finds the heap and this thread's context in place. */
 static void start(void) {
     al_lock_take(&starting);
     if (the_heap != NULL) {
@@ -62,27 +70,25 @@ static void start(void) {
     }
     al_heap *heap = make_heap();
     al_shim_current = al_thread_create(heap);
-    if (al_shim_current == NULL) refuse("no memory for the heap");
+    if (al_shim_current == NULL) refuse("", "no memory for the heap");
     the_heap = heap;
     al_lock_drop(&starting);
     al_check(pthread_key_create(&key, hand_back) == 0, "alloclab: no pthread key left");
     key_made = true;
-    pthread_setspecific(key, al_shim_current);
-    al_check(pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0, "alloclab: pthread_atfork");
+    keep(al_shim_current);
 }
 
 /* The first call of a thread, or one after it has handed its context back. NULL: no memory for a context. */
 al_thread *al_shim_arrive(void) {
     int saved = errno;
     if (the_heap == NULL) start();
-    if (al_shim_current == NULL) {
-        al_thread *thread = al_thread_create(the_heap);
-        if (!key_made || pthread_getspecific(key) == &departed) return thread;
-        al_shim_current = thread; /* before pthread_setspecific, which may allocate */
-        if (thread != NULL) pthread_setspecific(key, thread);
+    al_thread *thread = al_shim_current;
+    if (thread == NULL) {
+        thread = al_thread_create(the_heap);
+        if (thread != NULL && key_made && !departed) keep(thread);
     }
     errno = saved;
-    return al_shim_current;
+    return thread;
 }
 
 void al_shim_depart(al_thread *borrowed) { al_thread_exit(borrowed); }
@@ -90,6 +96,14 @@ void al_shim_depart(al_thread *borrowed) { al_thread_exit(borrowed); }
 al_heap *al_shim_heap(void) {
     if (the_heap == NULL) start();
     return the_heap;
+}
+
+static void before_fork(void) { al_heap_fork(al_shim_heap(), AL_FORK_PREPARE); }
+static void after_fork_in_parent(void) { al_heap_fork(the_heap, AL_FORK_PARENT); }
+static void after_fork_in_child(void) { al_heap_fork(the_heap, AL_FORK_CHILD); }
+
+__attribute__((constructor)) static void register_fork_handlers(void) {
+    al_check(pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0, "alloclab: pthread_atfork");
 }
 
 al_heap *alloclab_heap(void) { return the_heap; }

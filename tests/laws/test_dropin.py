@@ -52,8 +52,9 @@ def test_the_rules_hold(spec: str, rules: Path) -> None:
 
 
 @pytest.mark.parametrize("spec", [s for s in SPECS if s != "bump" and "never" not in s])
-def test_what_fitted_before_exhaustion_fits_again(spec: str, rules: Path) -> None:
-    done = run(spec, rules, "exhaust")
+def test_what_was_freed_is_used_again(spec: str, rules: Path) -> None:
+    """By other threads, by threads to come, and after exhaustion."""
+    done = run(spec, rules, "reuse")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
