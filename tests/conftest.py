@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["ALLOCLAB_TEST_BUDGET"] = str(budget)
     if budget > 1:
         settings.load_profile("search")
+    # A job in the background ignores Ctrl-C, and so would every program it starts; tests send it to theirs.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def system_has(name: str) -> bool:

@@ -8,12 +8,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import children_of, started, wait_for
 
 from alloclab import cli
 from alloclab.allocators import lab_allocators, libraries_found
@@ -218,11 +218,9 @@ def test_an_allocator_that_fails_gets_no_figures_and_the_command_says_so(run, br
 def test_bad_arguments_are_one_line_before_any_work(
     run, traces: list[str], arguments: list[str], code: int, said: str
 ) -> None:
-    started = time.monotonic()
     found, out, err = run("compare", traces[0], *arguments)
     assert (found, out) == (code, "")
     assert err.count("\n") == 1 and said in err
-    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PAR1 and nothing behind it", b"no trace at all\n"])
@@ -250,17 +248,12 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
 def test_ctrl_c_in_the_middle_is_one_line_and_leaves_nothing(traces: list[str], tmp_path: Path) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
-    running = subprocess.Popen(
-        [*ALLOCLAB, "compare", traces[0], "-a", "fit", "--rounds", "100000", "--json", str(tmp_path / "r.json")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"TMPDIR": str(temporary)},
-    )
-    time.sleep(2.5)
-    os.killpg(running.pid, signal.SIGINT)
-    out, err = running.communicate(timeout=20)
-    assert (running.returncode, out, err) == (130, "", "alloclab: interrupted\n")
+    command = [*ALLOCLAB, "compare", traces[0], "-a", "fit", "--rounds", "100000", "--json", str(tmp_path / "r.json")]
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as running:
+        wait_for(lambda: "alloclab-replay" in children_of(running.pid).values(), "the first replay")
+        os.killpg(running.pid, signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+        assert (running.returncode, out, err) == (130, b"", b"alloclab: interrupted\n")
     assert [p.name for p in tmp_path.iterdir()] == ["tmp"]
     assert list(temporary.iterdir()) == []

@@ -105,6 +105,7 @@ def test_the_new_allocator_is_replayed_both_ways(followed: Path, trace: Path) ->
     assert measured["calls_per_thousand"] == pytest.approx(1000.0)
 
 
+@pytest.mark.needs("perl")
 def test_the_new_allocator_is_preloaded(followed: Path) -> None:
     environment = os.environ | {"LD_PRELOAD": alloclab(followed, "path", "pages").strip()}
     program = ["perl", "-e", "print join ',', map { $_ x 3 } 1 .. 5"]

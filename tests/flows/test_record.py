@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from recorded import build
+from support import children_of, started, wait_for
 
 from alloclab.cli import main
 from alloclab.errors import RecordError, UsageError
@@ -192,20 +192,21 @@ def test_ctrl_c_goes_to_the_program_and_what_was_recorded_is_kept(tmp_path: Path
     """
     )
     build(tmp_path, source)
-    process = subprocess.Popen(
-        [*ALLOCLAB, "record", "./target"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert process.stdout is not None and process.stdout.readline() == b"ready\n"
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 5 and b"Traceback" not in errors
+    command = [*ALLOCLAB, "record", "./target"]
+    with started(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 5 and b"Traceback" not in errors
     [rows] = Trace.open(tmp_path / "target.parquet").blocks()
     assert ((rows.op == Op.MALLOC) & (rows.size == 7001)).sum() == 1
     assert listing(tmp_path) == {"target.parquet"}
+
+
+def waits_for(pid: int, last: int) -> bool:
+    """Whether a process sleeps, and has no child but this one."""
+    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return state == "S" and list(children_of(pid)) == [last]
 
 
 def test_ctrl_c_ends_the_wait_for_descendants_that_run_on(tmp_path: Path) -> None:
@@ -228,35 +229,26 @@ def test_ctrl_c_ends_the_wait_for_descendants_that_run_on(tmp_path: Path) -> Non
     """
     )
     build(tmp_path, source)
-    process = subprocess.Popen(
-        [*ALLOCLAB, "record", "./target"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    daemon = int(process.stdout.readline())
-    try:
-        time.sleep(0.3)  # until the program has been waited for
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait(timeout=60)
-    finally:
-        os.kill(daemon, signal.SIGKILL)
-    process.stdout.close()
-    assert process.returncode == 0
+    command = [*ALLOCLAB, "record", "./target"]
+    with started(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        daemon = int(process.stdout.readline())
+        try:
+            wait_for(lambda: waits_for(process.pid, daemon), "the program to be waited for")
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.wait(timeout=60) == 0
+        finally:
+            os.kill(daemon, signal.SIGKILL)
     assert len(listing(tmp_path)) == 2
 
 
 def test_sigterm_is_passed_on_to_the_program(tmp_path: Path) -> None:
     build(tmp_path, HEAD + 'int main(void) { free(malloc(10)); puts("ready"); fflush(stdout); pause(); return 0; }')
-    process = subprocess.Popen(
-        [*ALLOCLAB, "record", "./target"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    assert process.stdout is not None and process.stdout.readline() == b"ready\n"
-    process.terminate()
-    process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM
+    command = [*ALLOCLAB, "record", "./target"]
+    with started(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+        process.terminate()
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM
     assert Trace.open(tmp_path / "target.parquet").metadata.ended == "signal 15"
 
 

@@ -39,9 +39,8 @@ ABRUPT = f"""
         int fd = open("finished", O_RDWR | O_CREAT, 0600);
         ftruncate(fd, 4096);
         finished = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        struct rlimit memory = {{1u << 30, 1u << 30}};
         for (uintptr_t i = 0; i < {THREADS}; i++) {{ pthread_t t; pthread_create(&t, NULL, work, (void *)i); }}
-        usleep(60000);
+        for (int i = 0; i < {THREADS}; i++) while (finished[8 * i] <= 100) usleep(1000);
         LEAVE;
     }}
 """

@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from replays import churn, compiled
+from support import children_of, started, wait_for
 
 from alloclab.allocators import resolve
 from alloclab.native import built_file
@@ -96,31 +96,13 @@ def test_instructions_repeat(tmp_path: Path) -> None:
     assert first is not None and floor is not None and first > floor > 0
 
 
-def children_of(pid: int) -> list[int]:
-    return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def wait_for(condition: object, what: str) -> None:
-    for _ in range(200):
-        if condition():  # type: ignore[operator]
-            return
-        time.sleep(0.05)
-    pytest.fail(f"waited in vain for {what}")
-
-
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_replay_leaves_no_process(how: signal.Signals, tmp_path: Path) -> None:
     compiled(tmp_path, churn(20000, 2))
-    parent = subprocess.Popen(
-        [sys.executable, "-c", REPLAY_FOREVER, str(tmp_path / "t.parquet")], stderr=subprocess.DEVNULL
-    )
-    found: list[int] = []
-
-    def replaying() -> bool:
-        found[:] = [c for c in children_of(parent.pid) if "alloclab-replay" in Path(f"/proc/{c}/comm").read_text()]
-        return bool(found)
-
-    wait_for(replaying, "the replay to begin")
-    parent.send_signal(how)
-    assert parent.wait(10) != 0
-    wait_for(lambda: not Path(f"/proc/{found[0]}").exists(), "the replayer to go")
+    command = [sys.executable, "-c", REPLAY_FOREVER, str(tmp_path / "t.parquet")]
+    with started(command, stderr=subprocess.DEVNULL) as parent:
+        wait_for(lambda: "alloclab-replay" in children_of(parent.pid).values(), "the replay to begin")
+        replayers = [pid for pid, name in children_of(parent.pid).items() if name == "alloclab-replay"]
+        parent.send_signal(how)
+        assert parent.wait(60) != 0
+        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in replayers), "the replayer to go")

@@ -159,7 +159,7 @@ def test_the_null_allocator_bears_blocks_larger_than_memory(tmp_path: Path) -> N
 def test_the_null_allocator_is_timed_and_not_verified(trace: CompiledTrace) -> None:
     run = examine(trace, resolve("null"))
     assert not run.verified and run.failure is None
-    assert 0 < time_once(trace, resolve("null"), Settings(warm=3)) < 1000
+    assert time_once(trace, resolve("null"), Settings(warm=3)) > 0
 
 
 def test_extra_traces_verify_on_the_system_malloc(extra_traces: list[Path]) -> None:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rows import Row, events, rows_of, sound_rows, write
-from support import ROOT, budget
+from support import PRINT_PEAK_KIB, ROOT, budget
 
 from alloclab.errors import TraceError, UsageError
 from alloclab.trace import load
@@ -101,8 +101,8 @@ def test_rows_are_stored_and_read_in_bounded_groups(tmp_path: Path) -> None:
     assert [len(block) for block in trace.blocks()] == [ROW_GROUP, ROW_GROUP, 10]
 
 
-MEMORY_OF = """
-import resource, sys
+MEMORY_OF = f"""
+import sys
 from alloclab.trace.compile import compile_trace
 from alloclab.trace.parquet import Trace
 from alloclab.trace.stats import summarize
@@ -110,8 +110,7 @@ from alloclab.trace.synth import Recipe, synthesize
 from alloclab.trace.validate import validate
 trace = synthesize(sys.argv[1], Recipe(int(sys.argv[2]), live=1000))
 assert not validate(trace) and summarize(trace).events == len(trace)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
+{PRINT_PEAK_KIB}"""
 
 
 @pytest.mark.slow
