@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
-import sys
-import sysconfig
-import venv
 from pathlib import Path
 
 import pytest
+from installing import build, copy_of_the_repository, environment, site_of
 from support import ROOT
 
 pytestmark = pytest.mark.slow
@@ -31,24 +28,16 @@ def recipes(text: str) -> dict[str, tuple[str, bool]]:
 def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python that has the changed copy installed."""
     folder = tmp_path_factory.mktemp("contributing")
-    copy = folder / "copy"
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
-    for name in listed.stdout.splitlines():
-        if not name.startswith(("traces/", "tests/")):
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, copy / name)
+    copy = copy_of_the_repository(folder / "copy", without=("traces/", "tests/"))
     for name, (contents, added) in recipes((ROOT / "CONTRIBUTING.md").read_text()).items():
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         old = (copy / name).read_text() if added else ""
         (copy / name).write_text(old + contents)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where meson and ninja lie
-    subprocess.run([*pip, "--target", folder / "site", copy], check=True, env=os.environ | {"PATH": path})
-    # An environment of its own, without the .pth file by which an editable install would come first.
-    venv.create(folder / "environment", symlinks=True)
-    site = next((folder / "environment/lib").glob("python*/site-packages"))
-    (site / "copy.pth").write_text(f"{folder / 'site'}\n{sysconfig.get_path('purelib')}\n")
-    return folder / "environment/bin/python"
+    python = environment(folder / "environment")
+    pip = ["pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    build(*pip, "--target", folder / "site", copy, cwd=folder)
+    (site_of(python) / "a_copy.pth").write_text(f"{folder / 'site'}\n")  # named so that it comes first
+    return python
 
 
 def alloclab(python: Path, *arguments: str) -> str:

@@ -121,7 +121,9 @@ def test_memory_stays_bounded_on_a_large_file(tmp_path: Path) -> None:
         piece = "".join(f"a {i} 40\nf {i}\n" for i in range(10**6, 10**6 + 4096))
         with path.open("w") as file:
             file.writelines([piece] * ((size << 20) // len(piece)))
-        code = "import sys\nfrom alloclab.trace.importers import import_file\nimport_file(*sys.argv[1:])" + PRINT_PEAK_KIB
+        code = (
+            "import sys\nfrom alloclab.trace.importers import import_file\nimport_file(*sys.argv[1:])" + PRINT_PEAK_KIB
+        )
         command = [sys.executable, "-c", code, str(path), str(tmp_path / "out.parquet")]
         peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
     assert peaks[1] < peaks[0] + 24 * 1024, f"{peaks} KiB"

@@ -79,6 +79,8 @@ def test_huge_pages_are_as_found_unless_switched_off(thp: bool, tmp_path: Path) 
     subprocess.run(command, cwd=tmp_path, check=True)
     found = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     huge = thp and found.exists() and "[never]" not in found.read_text()
-    run = examine(compiled(tmp_path, [Row(Op.MALLOC, 0, 100)]), resolve(str(tmp_path / "advises.so")), Settings(thp=thp))
+    run = examine(
+        compiled(tmp_path, [Row(Op.MALLOC, 0, 100)]), resolve(str(tmp_path / "advises.so")), Settings(thp=thp)
+    )
     assert run.thp is thp
     assert (run.figure("peak_resident") >= 2 << 20) == huge
