@@ -77,7 +77,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
 def test_the_metadata_is_what_an_index_shows(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
-        facts = email.message_from_bytes(archive.read(name))
+        facts = email.message_from_string(archive.read(name).decode())
     assert (facts["Name"], facts["License-Expression"], facts["Requires-Python"]) == ("alloclab", "MIT", ">=3.10")
     assert facts["Description-Content-Type"] == "text/markdown"
     assert facts.get_payload().strip() == (ROOT / "README.md").read_text().strip()
@@ -96,9 +96,8 @@ def test_what_was_installed_records_and_replays(installed: Path, tmp_path: Path)
         return done.stdout
 
     assert Path(alloclab("path", "fit").strip()).is_relative_to(installed.parent)
-    assert {a["name"] for a in json.loads(alloclab("list", "--json"))["allocators"]} >= {
-        a.name for a in lab_allocators()
-    }
+    listed = {allocator["name"] for allocator in json.loads(alloclab("list", "--json"))["allocators"]}
+    assert listed >= {lab.name for lab in lab_allocators()}
     alloclab("record", "-o", "ls.parquet", "--", "ls", "/")
     for way in ([], ["--in-process"]):
         results = json.loads(alloclab("replay", "ls.parquet", "-a", "fit", "--no-time", "--json", "-", *way))["results"]
