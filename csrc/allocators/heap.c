@@ -128,6 +128,13 @@ size_t al_heap_chunks(al_heap *heap, al_chunk *out, size_t room) {
     return array.count;
 }
 
+al_ledger al_heap_ledger(al_heap *heap) {
+    bool locked = al_heap_enter(heap);
+    const al_ledger ledger = heap->ledger;
+    al_heap_leave(heap, locked);
+    return ledger;
+}
+
 size_t al_heap_stats(al_heap *heap, al_stat *out, size_t room) {
     if (heap->allocator->stats == NULL) return 0;
     bool locked = al_heap_enter(heap);

@@ -40,6 +40,7 @@ size_t al_heap_chunks(al_heap *heap, al_chunk *out, size_t room);
 /* The allocator's own check, then: the walk covers every mapped byte once, its sums are the ledger, the ledger is
  * mapped. */
 bool al_heap_validate(al_heap *heap, al_flaw *flaw);
+al_ledger al_heap_ledger(al_heap *heap); /* between two operations, whatever other threads do */
 size_t al_heap_stats(al_heap *heap, al_stat *out, size_t room);
 void al_heap_fork(al_heap *heap, al_fork_moment moment);
 

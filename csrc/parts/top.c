@@ -35,6 +35,10 @@ static void begin_segment(al_top *t, uintptr_t start, uintptr_t end) {
     t->ledger->free += al_tag_size(t->top);
 }
 
+static bool within_reach(const al_top *t, uintptr_t end) {
+    return t->first == NULL || end - (uintptr_t)t->first <= t->reach;
+}
+
 /* The first segment, or one above the bytes of a stranger. Where the break stands decides how much must be asked for,
  * so that the segment begins and ends at a page. */
 static int start_segment(al_top *t, size_t bytes, size_t least, al_tag **orphan) {
@@ -42,6 +46,7 @@ static int start_segment(al_top *t, size_t bytes, size_t least, al_tag **orphan)
     int error = al_regions_brk(t->regions, 0, &at);
     if (error != 0) return error;
     uintptr_t start = al_align_up((uintptr_t)at, al_regions_page_size(t->regions));
+    if (!within_reach(t, start + bytes)) return ENOMEM;
     error = al_regions_brk(t->regions, (intptr_t)(start + bytes - (uintptr_t)at), &old);
     if (error != 0) return error;
     al_check(old == at, "alloclab: the program break moved while the heap grew");
@@ -59,10 +64,11 @@ static void lengthen(al_top *t, size_t bytes) {
 
 static int try_grow(al_top *t, size_t size, size_t pad, size_t least, al_tag **orphan) {
     size_t page = al_regions_page_size(t->regions), wanted;
-    if (__builtin_add_overflow(size, pad, &wanted) || wanted > PTRDIFF_MAX / 2) return ENOMEM;
+    if (__builtin_add_overflow(size, pad, &wanted) || wanted > al_min(t->reach, PTRDIFF_MAX) / 2) return ENOMEM;
     size_t segment = al_align_up(sizeof(al_segment) + wanted + AL_TOP_LEAST, page);
     if (t->top == NULL) return start_segment(t, segment, least, orphan);
     size_t missing = al_align_up(wanted - al_min(wanted, al_top_room(t)), page);
+    if (!within_reach(t, t->last->end + missing)) return ENOMEM;
     void *old;
     int error = al_regions_brk(t->regions, (intptr_t)missing, &old);
     if (error != 0) return error;

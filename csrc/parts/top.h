@@ -25,14 +25,15 @@ typedef struct al_segment {
 typedef struct al_top {
     al_regions *regions;
     al_ledger *ledger;
+    size_t reach; /* no segment ends further than this from where the first begins */
     al_segment *first, *last; /* NULL before the first growth */
     al_tag *top;              /* NULL likewise */
 } al_top;
 
 enum { AL_TOP_LEAST = 24 };
 
-static inline void al_top_init(al_top *t, al_regions *regions, al_ledger *ledger) {
-    *t = (al_top){.regions = regions, .ledger = ledger};
+static inline void al_top_init(al_top *t, al_regions *regions, al_ledger *ledger, size_t reach) {
+    *t = (al_top){.regions = regions, .ledger = ledger, .reach = reach};
 }
 
 /* What the top can give and remain a top. */

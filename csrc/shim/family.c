@@ -133,11 +133,11 @@ EXPORT int mallopt(int parameter, int value) {
 }
 
 EXPORT struct mallinfo2 mallinfo2(void) {
-    const al_ledger *ledger = &al_shim_heap()->ledger;
+    const al_ledger ledger = al_heap_ledger(al_shim_heap());
     return (struct mallinfo2){
-        .arena = al_ledger_sum(ledger),
-        .uordblks = ledger->usable + ledger->metadata,
-        .fordblks = ledger->free + ledger->cached,
+        .arena = al_ledger_sum(&ledger),
+        .uordblks = ledger.usable + ledger.metadata,
+        .fordblks = ledger.free + ledger.cached,
     };
 }
 
@@ -155,7 +155,7 @@ enum { STATS_MAX = 64 };
 
 EXPORT void malloc_stats(void) {
     al_heap *heap = al_shim_heap();
-    const al_ledger ledger = heap->ledger;
+    const al_ledger ledger = al_heap_ledger(heap);
     al_stat stats[STATS_MAX];
     size_t count = al_min(al_heap_stats(heap, stats, STATS_MAX), STATS_MAX);
     fprintf(stderr, "alloclab %s\nusable %zu\nmetadata %zu\ncached %zu\nfree %zu\n", heap->allocator->name,
@@ -169,7 +169,7 @@ EXPORT int malloc_info(int options, FILE *out) {
         return -1;
     }
     al_heap *heap = al_shim_heap();
-    const al_ledger ledger = heap->ledger;
+    const al_ledger ledger = al_heap_ledger(heap);
     int written = fprintf(out,
                           "<malloc version=\"alloclab\"><heap allocator=\"%s\" usable=\"%zu\" metadata=\"%zu\" "
                           "cached=\"%zu\" free=\"%zu\"/></malloc>\n",

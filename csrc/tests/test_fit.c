@@ -12,17 +12,19 @@
 
 extern const al_allocator al_fit;
 
-static al_heap *make(const char *options, al_space space) {
+static al_heap *make_in(const char *options, al_space space, size_t window_bytes) {
     uint64_t values[AL_TUNABLES_MAX];
     char message[200];
     int error = 0;
     al_tunables_default(&al_fit, values);
     assert(al_tunables_parse(&al_fit, options, values, message, sizeof message) == 0);
-    const al_regions_config config = {.space = space, .window_bytes = (size_t)1 << 30};
+    const al_regions_config config = {.space = space, .window_bytes = window_bytes};
     al_heap *heap = al_heap_create(&al_fit, values, &config, &error);
     assert(heap != NULL);
     return heap;
 }
+
+static al_heap *make(const char *options, al_space space) { return make_in(options, space, (size_t)1 << 30); }
 
 static void check(al_heap *heap) {
     al_flaw flaw = {0};
@@ -63,6 +65,23 @@ static void live_with_a_stranger(const char *options, intptr_t stranger) {
         check(heap);
     }
     assert(heap->ledger.usable == 0);
+    al_heap_destroy(heap);
+}
+
+/* A segment above so many of a stranger's bytes would be out of the index's reach: blocks get mappings instead. */
+static void stay_within_reach(void) {
+    al_heap *heap = make_in("", AL_SPACE_WINDOW, (size_t)128 << 30);
+    al_thread *thread = al_thread_create(heap);
+    void *first = al_heap_malloc(thread, 1000);
+    assert(al_regions_foreign_brk(heap->regions, (intptr_t)70 << 30) == 0);
+    void *blocks[100];
+    for (int i = 0; i < 100; i++) assert((blocks[i] = al_heap_malloc(thread, 10000)) != NULL);
+    check(heap);
+    const al_top *top = &al_fit_of(heap)->top;
+    assert(top->first == top->last && al_fit_of(heap)->larges.count > 50);
+    for (int i = 0; i < 100; i++) al_heap_free(thread, blocks[i]);
+    al_heap_free(thread, first);
+    check(heap);
     al_heap_destroy(heap);
 }
 
@@ -178,6 +197,7 @@ int main(void) {
     live_with_a_stranger("", 100);
     live_with_a_stranger("policy=next,coalesce=deferred,top_pad=0", 4096);
     live_with_a_stranger("policy=worst,order=fifo,coalesce=never", 70000);
+    stay_within_reach();
     number_ranks_anew("policy=first,order=lifo");
     number_ranks_anew("policy=next,order=fifo");
     number_ranks_anew("policy=best,order=lifo,coalesce=deferred");

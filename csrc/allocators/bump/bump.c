@@ -29,7 +29,7 @@ static const al_tunable tunables[TUNABLES] = {
 };
 
 static int create(al_heap *heap) {
-    al_top_init(&of(heap)->top, heap->regions, &heap->ledger);
+    al_top_init(&of(heap)->top, heap->regions, &heap->ledger, SIZE_MAX);
     return 0;
 }
 

@@ -22,7 +22,7 @@ static const al_tunable tunables[FIT_TUNABLES] = {
 
 static int create(al_heap *heap) {
     fit_heap *f = al_fit_of(heap);
-    al_top_init(&f->top, heap->regions, &heap->ledger);
+    al_top_init(&f->top, heap->regions, &heap->ledger, AL_INDEX_REACH);
     al_larges_init(&f->larges, heap->regions, &heap->ledger);
     f->policy = (fit_policy)heap->tunables[FIT_POLICY];
     f->coalesce = (fit_coalesce)heap->tunables[FIT_COALESCE];

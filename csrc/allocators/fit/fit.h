@@ -16,7 +16,7 @@
  *              `top_pad`
  *   deferred   freed chunks stay as they are. When neither they nor the top serve a request, one pass over the heap
  *              merges all neighbours and the request is tried again, provided that at least one chunk in eight was
- *              freed since the last pass (so a pass costs each free O(1)); the condition falls where the system refuses
+ *              freed since the last pass (so a pass costs each free O(log n)); the condition falls where the system refuses
  *              memory. Trim makes a pass, too
  *   never      chunks never merge, nor with the top, so memory once cut small stays small (rule C22 does not hold). A
  *              realloc still grows into free neighbours
@@ -24,8 +24,9 @@
  * realloc: a shrink stays and frees its tail; a growth takes the free chunks above, then the top, and moves only where
  * these do not do. Mapped blocks are resized by mremap, whatever their size becomes.
  *
- * n free chunks: malloc, free, realloc in O(log n), every policy and order (parts/index.h). usable_size O(1); walk and
- * a pass O(chunks), validate O(chunks log n).
+ * n free chunks: malloc and free in O(log n), every policy and order (parts/index.h), and so is realloc, but for
+ * looking at the free chunks right above the block, several where they are not merged at once. usable_size O(1); walk
+ * O(chunks), a pass and validate O(chunks log n).
  *
  *   chunk, live                       chunk, free                              least size 32: usable is at least 24
  *   | head | block ...         |      | head | index node | ...      | foot |  overhead of a live block: 8 */

@@ -66,11 +66,8 @@ static void adopt_orphan(fit_heap *f, al_tag *orphan) {
 
 bool al_fit_ensure_top(fit_heap *f, size_t size) {
     if (al_top_room(&f->top) >= size) return true;
-    size_t pad = f->heap.tunables[FIT_TOP_PAD];
-    size_t used = f->top.last == NULL ? 0 : f->top.last->end - (uintptr_t)f->index.base;
-    if (size > AL_INDEX_REACH / 2 || used + size + pad > AL_INDEX_REACH) return false;
     al_tag *orphan;
-    if (al_top_grow(&f->top, size, pad, AL_FREE_LEAST, &orphan) != 0) return false;
+    if (al_top_grow(&f->top, size, f->heap.tunables[FIT_TOP_PAD], AL_FREE_LEAST, &orphan) != 0) return false;
     f->index.base = (char *)f->top.first;
     if (orphan != NULL) adopt_orphan(f, orphan);
     return true;
