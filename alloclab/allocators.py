@@ -190,12 +190,17 @@ def _defined_symbols(image: bytes) -> set[str]:
     return names
 
 
-def _check_library(path: Path) -> None:
-    """UsageError unless this is a shared library for this machine that defines malloc."""
+def _check_preloadable(path: Path) -> None:
+    """UsageError where the loader would pass over the library and leave the program on the system's malloc."""
     if not path.is_file():
         raise UsageError(f"{path}: no such library")
     if any(c in str(path) for c in ": "):
         raise UsageError(f"{path}: LD_PRELOAD takes no path with a space or a colon; copy or link it elsewhere")
+
+
+def _check_library(path: Path) -> None:
+    """UsageError unless this is a shared library for this machine that defines malloc."""
+    _check_preloadable(path)
     image = path.read_bytes()
     if image[:4] != b"\x7fELF":
         raise UsageError(f"{path}: not a shared library (no ELF header)")
@@ -215,7 +220,9 @@ def _check_library(path: Path) -> None:
 def _resolve_lab(name: str, options: str, env: Mapping[str, str]) -> Allocator:
     _, canonical = parse_tunables(name, options)
     spec = f"{name}:{canonical}" if canonical else name
-    return Allocator(spec, "lab", name, lab_allocator(name).library, canonical, env)
+    library = lab_allocator(name).library
+    _check_preloadable(library)
+    return Allocator(spec, "lab", name, library, canonical, env)
 
 
 def _resolve_library(spec: str, env: Mapping[str, str]) -> Allocator:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from alloclab.allocators import format_bytes, lab_allocator, parse_tunables
 from alloclab.errors import AlloclabError, UsageError
+from alloclab.handle import Handle, to_int, to_pointer
 from alloclab.native import ffi, lib
 from alloclab.region import Counters, Regions, config
 
@@ -96,24 +97,24 @@ class Thread:
         self._pointer = ffi.NULL
 
     def malloc(self, size: int) -> int:
-        return _as_int(lib.al_heap_malloc(self.pointer, _size(size)))
+        return to_int(lib.al_heap_malloc(self.pointer, _size(size)))
 
     def calloc(self, count: int, size: int) -> int:
-        return _as_int(lib.al_heap_calloc(self.pointer, _size(count), _size(size)))
+        return to_int(lib.al_heap_calloc(self.pointer, _size(count), _size(size)))
 
     def memalign(self, alignment: int, size: int) -> int:
         """0 also for an alignment that is not a power of two."""
-        return _as_int(lib.al_heap_memalign(self.pointer, _size(alignment), _size(size)))
+        return to_int(lib.al_heap_memalign(self.pointer, _size(alignment), _size(size)))
 
     def realloc(self, block: int, size: int) -> int:
         """Where the block is now; 0 leaves it as it was, but for size 0, which frees it."""
-        return _as_int(lib.al_heap_realloc(self.pointer, _as_pointer(block), _size(size)))
+        return to_int(lib.al_heap_realloc(self.pointer, to_pointer(block), _size(size)))
 
     def free(self, block: int) -> None:
-        lib.al_heap_free(self.pointer, _as_pointer(block))
+        lib.al_heap_free(self.pointer, to_pointer(block))
 
 
-class Heap:
+class Heap(Handle):
     """An instance of a lab allocator.
 
     ``tunables`` are the allocator's own (``alloclab list``): ints, bools or text such as ``"64KiB"``. ``limit`` refuses
@@ -131,45 +132,21 @@ class Heap:
         regions: dict[str, int | bool] | None = None,
         **tunables: int | bool | str,
     ) -> None:
-        self._pointer = ffi.NULL
         self.allocator = lab_allocator(allocator)
         values, self.options = parse_tunables(allocator, _settings_text(tunables))
         fields = {"limit_bytes": limit, "fail_call": fail_call, "log": log, **(regions or {})}
         settings = config("window", **fields)
         error = ffi.new("int *")
         self._pointer = lib.al_heap_create(lib.al_allocator_find(allocator.encode()), values, settings, error)
-        if self._pointer == ffi.NULL:
+        if self.closed:
             raise OSError(error[0], os.strerror(error[0]), f"heap of {allocator}")
         self.regions = Regions.of(self._pointer.regions)
         self._main = Thread(self)
 
-    def close(self) -> None:
-        """Unmaps everything; its blocks and threads are gone. Twice is once."""
-        if self._pointer != ffi.NULL:
-            lib.al_heap_destroy(self._pointer)
-            self.regions.close()
-        self._pointer = ffi.NULL
-
-    def __enter__(self) -> Heap:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_pointer"):
-            self.close()
-
-    @property
-    def closed(self) -> bool:
-        return bool(self._pointer == ffi.NULL)
-
-    @property
-    def pointer(self) -> Any:
-        """The ``al_heap *``."""
-        if self.closed:
-            raise UsageError("this heap is closed")
-        return self._pointer
+    def _give_back(self) -> None:
+        """Its blocks and threads are gone with it."""
+        lib.al_heap_destroy(self._pointer)
+        self.regions.close()
 
     def thread(self) -> Thread:
         """One more context. The heap's own methods use the first."""
@@ -193,7 +170,7 @@ class Heap:
         self._main.free(block)
 
     def usable_size(self, block: int) -> int:
-        return int(lib.al_heap_usable_size(self.pointer, _as_pointer(block)))
+        return int(lib.al_heap_usable_size(self.pointer, to_pointer(block)))
 
     def trim(self, pad: int = 0) -> bool:
         """Gives free memory back, but ``pad`` bytes; whether any was."""
@@ -264,11 +241,3 @@ def _size(value: int) -> int:
     if not 0 <= value < 1 << 64:
         raise UsageError(f"a size is from 0 to {format_bytes((1 << 64) - 1)}, not {value}")
     return value
-
-
-def _as_pointer(address: int) -> Any:
-    return ffi.cast("void *", address)
-
-
-def _as_int(pointer: Any) -> int:
-    return int(ffi.cast("uintptr_t", pointer))

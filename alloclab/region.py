@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alloclab.errors import UsageError
+from alloclab.handle import Handle, to_int, to_pointer
 from alloclab.native import ffi, lib
 
 CALLS = ("brk", "mmap", "munmap", "mremap", "madvise", "mprotect")
@@ -96,10 +97,10 @@ def _choice(what: str, table: Mapping[str, int], name: str) -> int:
 
 
 def config(space: str = "window", **settings: int | bool) -> Any:
-    """An ``al_regions_config``. The settings are its fields; whatever is left out is 0."""
+    """An ``al_regions_config``. The settings are its other fields; whatever is left out is 0."""
     made = ffi.new("al_regions_config *")
     made.space = _choice("space", SPACES, space)
-    known = [name for name, _ in ffi.typeof(made[0]).fields if name != "space"]
+    known = [name for name, _ in ffi.typeof(made[0]).fields if name not in ("os", "space")]
     for name, value in settings.items():
         if name not in known:
             raise UsageError(f"setting {name!r} of a region manager: there is {', '.join(known)}")
@@ -116,15 +117,16 @@ def probe_thp_align() -> int:
     return int(lib.al_regions_probe_thp_align(ffi.NULL))
 
 
-class Regions:
+class Regions(Handle):
     """A region manager. Its settings are those of ``al_regions_config`` in csrc/region/region.h: window_bytes,
     break_offset, break_room, limit_bytes, fail_call, overcommit, cpus, thp_align, real_clock, log."""
+
+    _borrowed = False
 
     def __init__(self, space: str = "window", **settings: int | bool) -> None:
         error = ffi.new("int *")
         self._pointer = lib.al_regions_create(config(space, **settings), error)
-        self._borrowed = False
-        if self._pointer == ffi.NULL:
+        if self.closed:
             raise OSError(error[0], os.strerror(error[0]), "region manager")
 
     @classmethod
@@ -135,28 +137,10 @@ class Regions:
         made._borrowed = True
         return made
 
-    def close(self) -> None:
-        """Gives everything back: a window; of a process, the mappings. Twice is once."""
-        if self._pointer != ffi.NULL and not self._borrowed:
+    def _give_back(self) -> None:
+        """A window; of a process, the mappings."""
+        if not self._borrowed:
             lib.al_regions_destroy(self._pointer)
-        self._pointer = ffi.NULL
-
-    def __enter__(self) -> Regions:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_pointer"):
-            self.close()
-
-    @property
-    def pointer(self) -> Any:
-        """The ``al_regions *``."""
-        if self._pointer == ffi.NULL:
-            raise UsageError("this region manager is closed")
-        return self._pointer
 
     # --- the calls: addresses are absolute, lengths in bytes ---
 
@@ -164,33 +148,33 @@ class Regions:
         """Moves the break by ``delta`` bytes; returns where it was."""
         out = ffi.new("void **")
         self._done("brk", lib.al_regions_brk(self.pointer, delta, out))
-        return _as_int(out[0])
+        return to_int(out[0])
 
     def mmap(self, length: int, *, at: int = 0, prot: str = "rw", placement: str = "") -> int:
         """Maps anonymous memory; returns its address. ``placement`` is "hint" if ``at`` is given, else "anywhere"."""
         rights = _choice("prot", RIGHTS, prot)
         place = _choice("placement", PLACEMENTS, placement or ("hint" if at else "anywhere"))
         out = ffi.new("void **")
-        self._done("mmap", lib.al_regions_mmap(self.pointer, _as_pointer(at), length, rights, place, out))
-        return _as_int(out[0])
+        self._done("mmap", lib.al_regions_mmap(self.pointer, to_pointer(at), length, rights, place, out))
+        return to_int(out[0])
 
     def munmap(self, address: int, length: int) -> None:
-        self._done("munmap", lib.al_regions_munmap(self.pointer, _as_pointer(address), length))
+        self._done("munmap", lib.al_regions_munmap(self.pointer, to_pointer(address), length))
 
     def mremap(self, address: int, old_length: int, new_length: int, *, may_move: bool = True) -> int:
         """Resizes a mapping, or part of one; returns where it is now."""
         out = ffi.new("void **")
-        args = (_as_pointer(address), old_length, new_length, may_move, out)
+        args = (to_pointer(address), old_length, new_length, may_move, out)
         self._done("mremap", lib.al_regions_mremap(self.pointer, *args))
-        return _as_int(out[0])
+        return to_int(out[0])
 
     def mprotect(self, address: int, length: int, prot: str) -> None:
         rights = _choice("prot", RIGHTS, prot)
-        self._done("mprotect", lib.al_regions_mprotect(self.pointer, _as_pointer(address), length, rights))
+        self._done("mprotect", lib.al_regions_mprotect(self.pointer, to_pointer(address), length, rights))
 
     def madvise(self, address: int, length: int, advice: str) -> None:
         value = _choice("advice", ADVICE, advice)
-        self._done("madvise", lib.al_regions_madvise(self.pointer, _as_pointer(address), length, value))
+        self._done("madvise", lib.al_regions_madvise(self.pointer, to_pointer(address), length, value))
 
     def _done(self, call: str, error: int) -> None:
         if error:
@@ -201,11 +185,11 @@ class Regions:
     def write(self, address: int, data: bytes) -> None:
         """Stores into memory the heap may write to, and so makes its pages resident."""
         self._check_committed(address, len(data))
-        ffi.memmove(_as_pointer(address), data, len(data))
+        ffi.memmove(to_pointer(address), data, len(data))
 
     def read(self, address: int, length: int) -> bytes:
         self._check_committed(address, length)
-        return bytes(ffi.buffer(_as_pointer(address), length))
+        return bytes(ffi.buffer(to_pointer(address), length))
 
     def _check_committed(self, address: int, length: int) -> None:
         first = address - address % self.page_size
@@ -222,7 +206,7 @@ class Regions:
     @property
     def base(self) -> int:
         """The window's first address, a multiple of 1 GiB; 0 in a process."""
-        return _as_int(lib.al_regions_base(self.pointer))
+        return to_int(lib.al_regions_base(self.pointer))
 
     @property
     def overcommit(self) -> int:
@@ -271,7 +255,7 @@ class Regions:
     def pages(self, address: int, pages: int) -> npt.NDArray[np.uint8]:
         """The Page flags of each of ``pages`` pages from ``address`` on."""
         flags = np.zeros(pages, np.uint8)
-        self._done("pages", lib.al_regions_pages(self.pointer, _as_pointer(address), pages, ffi.from_buffer(flags)))
+        self._done("pages", lib.al_regions_pages(self.pointer, to_pointer(address), pages, ffi.from_buffer(flags)))
         return flags
 
     # --- settings ---
@@ -298,11 +282,3 @@ class Regions:
     def fail_call(self, nth: int) -> None:
         """The n-th call from now, counting from 1, fails with ENOMEM; 0 is none."""
         lib.al_regions_set_fail_call(self.pointer, nth)
-
-
-def _as_pointer(address: int) -> Any:
-    return ffi.cast("void *", address)
-
-
-def _as_int(pointer: Any) -> int:
-    return int(ffi.cast("uintptr_t", pointer))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from alloclab import allocators
 from alloclab.allocators import format_bytes, lab_allocators, libraries_found, resolve
 from alloclab.commands import list as list_command
 from alloclab.commands import path as path_command
@@ -89,6 +90,14 @@ def test_a_library_without_malloc_is_refused(tmp_path: Path) -> None:
     spaced.write_bytes(b"")
     with pytest.raises(UsageError, match="no path with a space"):
         resolve(str(spaced))
+
+
+def test_an_install_that_the_loader_cannot_name_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spaced = tmp_path / "my lab.so"
+    spaced.write_bytes(b"")
+    monkeypatch.setattr(allocators, "built_file", lambda name: spaced)
+    with pytest.raises(UsageError, match="no path with a space"):
+        resolve("fit")
 
 
 def test_sizes_are_written_exactly() -> None:
