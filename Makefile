@@ -11,6 +11,9 @@ PIP = $(BIN)/pip install --quiet --disable-pip-version-check
 ASAN = build/asan
 TSAN = build/tsan
 
+# Two at a time; the tests of a file stay together, for they share what they build.
+PYTEST = $(BIN)/pytest -q -n 2 --dist loadfile
+
 # An editable install: it rebuilds what changed in csrc/ at the next import.
 $(VENV)/ready: pyproject.toml
 	python3 -m venv $(VENV)
@@ -51,10 +54,10 @@ sanitized: $(ASAN)/build.ninja $(TSAN)/build.ninja
 	$(BIN)/meson test -C $(TSAN) --quiet --print-errorlogs --suite threads
 
 check: lint c-tests
-	$(BIN)/pytest -q -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test: lint c-tests sanitized
-	$(BIN)/pytest -q --durations=10
+	$(PYTEST) --durations=10
 
 figures: $(VENV)/ready
 	$(BIN)/python notebooks/make_figures.py

@@ -150,6 +150,7 @@ def test_a_trace_without_operations_is_measured_but_not_timed(tmp_path: Path) ->
         time_once(trace, resolve("system"))
 
 
+@pytest.mark.slow  # as much memory is faulted in beforehand as would be for any trace
 def test_the_null_allocator_bears_blocks_larger_than_memory(tmp_path: Path) -> None:
     trace = compiled(tmp_path, [Row(Op.MALLOC, 0, 1 << 60), Row(Op.REALLOC, 0, 1 << 61), Row(Op.FREE, 0)])
     assert time_once(trace, resolve("null")) > 0
