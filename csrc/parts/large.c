@@ -98,12 +98,16 @@ static bool visit_large(const al_large *large, al_walk_fn *visit, void *context)
     return visit(context, &piece);
 }
 
-bool al_large_walk(al_larges *larges, uintptr_t from, uintptr_t to, al_walk_fn *visit, void *context) {
+const al_link *al_large_first(al_larges *larges) {
     al_list_sort(&larges->list, larges->count);
-    for (al_link *link = larges->list.next; link != &larges->list; link = link->next) {
-        const al_large *large = al_container(link, al_large, link);
-        uintptr_t at = (uintptr_t)mapping_of(large);
-        if (at >= from && at < to && !visit_large(large, visit, context)) return false;
+    return larges->list.next;
+}
+
+bool al_large_walk(const al_larges *larges, const al_link **at, uintptr_t to, al_walk_fn *visit, void *context) {
+    for (; *at != &larges->list; *at = (*at)->next) {
+        const al_large *large = al_container(*at, al_large, link);
+        if ((uintptr_t)large >= to) break;
+        if (!visit_large(large, visit, context)) return false;
     }
     return true;
 }

@@ -48,8 +48,10 @@ void *al_large_resize(al_larges *larges, void *block, size_t bytes, bool may_mov
 /* Tries the dead ones again; true if any memory went back. */
 bool al_large_sweep(al_larges *larges);
 
-/* Those whose mappings lie in [from, to), in address order; false if the visitor stopped it. Sorts the list. */
-bool al_large_walk(al_larges *larges, uintptr_t from, uintptr_t to, al_walk_fn *visit, void *context);
+/* Sorts the list by address, O(n log n), and returns where a walk begins. */
+const al_link *al_large_first(al_larges *larges);
+/* Goes on from *at over those that lie below `to`; false if the visitor stopped it. */
+bool al_large_walk(const al_larges *larges, const al_link **at, uintptr_t to, al_walk_fn *visit, void *context);
 /* Links symmetric, counts right, tags as drawn above. */
 bool al_large_validate(const al_larges *larges, al_flaw *flaw);
 

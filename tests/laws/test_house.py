@@ -20,6 +20,7 @@ ROW = ["record", "trace", "replay", "measure", "comparison", "report"]
 BESIDE = ["heap", "region"]
 TOP = ["commands", "cli", "__init__"]
 
+C_TEST_LISTS = ["c_tests", "c_tests_of_threads"]
 MEMORY_CALLS = r"(?<!->)(?<!\.)\b(brk|sbrk|mmap|mmap64|munmap|mremap|mprotect|madvise|mincore|clock_gettime)\s*\("
 
 
@@ -105,6 +106,15 @@ def test_rooms_import_leftwards(path: Path) -> None:
     else:
         assert here in GROUND, f"{here}: no place in the house"
     assert imported_rooms(path) <= allowed
+
+
+def test_c_tests_that_start_threads_run_under_the_thread_sanitizer() -> None:
+    tests = {p.stem.removeprefix("test_"): p.read_text() for p in (ROOT / "csrc/tests").glob("test_*.c")}
+    build = (ROOT / "csrc/meson.build").read_text()
+    listed = {name: re.search(rf"^{name} = \[(.*?)\]", build, re.MULTILINE | re.DOTALL) for name in C_TEST_LISTS}
+    every, threaded = (set(re.findall(r"'(\w+)'", found[1])) for found in listed.values() if found)
+    assert every == set(tests)
+    assert threaded == {name for name, text in tests.items() if "pthread_create" in text}
 
 
 def test_only_native_imports_the_extension() -> None:

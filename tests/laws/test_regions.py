@@ -292,6 +292,42 @@ def test_a_process_space_follows_the_kernel() -> None:
     assert maps_within(moved, 4096) == {}
 
 
+def smaps(address: int) -> dict[str, str]:
+    """The kernel's account of the mapping at ``address``."""
+    found: dict[str, str] = {}
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if header := re.match(r"^(\w+)-(\w+) ", line):
+            inside = int(header[1], 16) <= address < int(header[2], 16)
+        elif inside:
+            key, _, value = line.partition(":")
+            found[key] = value
+    return found
+
+
+@pytest.mark.parametrize("space", ["window", "process"])
+def test_advice_reaches_the_kernel(space: str) -> None:
+    with Regions(space) as regions:
+        block = regions.mmap(8 * PAGE)
+        for advice, flag in (("hugepage", "hg"), ("nohugepage", "nh")):
+            regions.madvise(block + 2 * PAGE, 3 * PAGE, advice)
+            assert flag in smaps(block + 4 * PAGE)["VmFlags"].split()
+            assert flag not in smaps(block)["VmFlags"].split()
+        assert len(regions.vmas()) == 1
+        assert regions.counters().bytes["madvise"] == 6 * PAGE
+
+
+def test_what_may_be_freed_is_as_it_was_or_zero_until_written() -> None:
+    with Regions() as regions:
+        block = regions.mmap(8 * PAGE)
+        regions.write(block, b"x" * 8 * PAGE)
+        regions.madvise(block, 8 * PAGE, "free")
+        for page in range(8):
+            assert regions.read(block + page * PAGE, PAGE) in (b"x" * PAGE, bytes(PAGE))
+        regions.write(block, b"y" * PAGE)
+        assert regions.read(block, PAGE) == b"y" * PAGE
+
+
 def test_the_clock_is_moved_by_hand() -> None:
     with Regions(cpus=5, overcommit=2) as regions:
         regions.advance(10**9)

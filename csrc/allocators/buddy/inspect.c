@@ -29,15 +29,14 @@ static bool walk_arena(const buddy_heap *b, buddy_arena *arena, al_walk_fn *visi
 
 void al_buddy_walk(al_heap *heap, al_walk_fn *visit, void *context) {
     buddy_heap *b = al_buddy_of(heap);
-    uintptr_t at = 0;
+    const al_link *large = al_large_first(&b->larges);
     al_list_sort(&b->arenas, b->arena_count);
     for (al_link *link = b->arenas.next; link != &b->arenas; link = link->next) {
         buddy_arena *arena = al_container(link, buddy_arena, link);
-        if (!al_large_walk(&b->larges, at, (uintptr_t)arena, visit, context)) return;
+        if (!al_large_walk(&b->larges, &large, (uintptr_t)arena, visit, context)) return;
         if (!walk_arena(b, arena, visit, context)) return;
-        at = (uintptr_t)arena->end;
     }
-    al_large_walk(&b->larges, at, UINTPTR_MAX, visit, context);
+    al_large_walk(&b->larges, &large, UINTPTR_MAX, visit, context);
 }
 
 typedef struct census {

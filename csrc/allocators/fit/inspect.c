@@ -5,10 +5,10 @@
 
 void al_fit_walk(al_heap *heap, al_walk_fn *visit, void *context) {
     fit_heap *f = al_fit_of(heap);
-    uintptr_t base = (uintptr_t)f->top.first;
-    if (!al_large_walk(&f->larges, 0, base, visit, context)) return;
+    const al_link *large = al_large_first(&f->larges);
+    if (!al_large_walk(&f->larges, &large, (uintptr_t)f->top.first, visit, context)) return;
     if (!al_top_walk(&f->top, visit, context)) return;
-    al_large_walk(&f->larges, base, UINTPTR_MAX, visit, context);
+    al_large_walk(&f->larges, &large, UINTPTR_MAX, visit, context);
 }
 
 typedef struct census {
