@@ -24,7 +24,7 @@
  * realloc: a shrink stays and frees its tail; a growth takes the free chunks above, then the top, and moves only where
  * these do not do. Mapped blocks are resized by mremap, whatever their size becomes.
  *
- * n free chunks: malloc and free in O(log n), every policy and order (parts/index.h), and so is realloc, but for
+ * n free chunks: malloc and free in O(log n), every policy and order (index.h), and so is realloc, but for
  * looking at the free chunks right above the block, several where they are not merged at once. usable_size O(1); walk
  * O(chunks), a pass and validate O(chunks log n).
  *
@@ -34,7 +34,7 @@
 #define AL_ALLOCATORS_FIT_FIT_H
 
 #include "allocators/allocator.h"
-#include "parts/index.h"
+#include "allocators/fit/index.h"
 #include "parts/large.h"
 #include "parts/top.h"
 

@@ -1,4 +1,4 @@
-#include "parts/index.h"
+#include "allocators/fit/index.h"
 
 /* --- nodes --- */
 

@@ -15,8 +15,8 @@
  * Rank is the order within the index: by address (the chunk's own link), or by the time of entering it, newest first
  * (lifo) or oldest first (fifo). All operations take O(log n) expected time for n free chunks; when ranks have run out,
  * after four thousand million insertions, one insertion takes O(n) to number them anew. */
-#ifndef AL_PARTS_INDEX_H
-#define AL_PARTS_INDEX_H
+#ifndef AL_ALLOCATORS_FIT_INDEX_H
+#define AL_ALLOCATORS_FIT_INDEX_H
 
 #include "parts/tag.h"
 #include "parts/walk.h"
