@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+import signal
 import sys
 
 import click
@@ -57,7 +58,9 @@ def alloclab_command(ctx: click.Context, debug: bool) -> None:
 
 
 def main() -> None:
-    """Entry point."""
+    """Entry point. SIGTERM ends the command as Ctrl-C does: children end, unfinished and temporary files go."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     sys.exit(run(sys.argv[1:]))
 
 
@@ -68,7 +71,8 @@ def run(arguments: list[str]) -> int:
         with alloclab_command.make_context("alloclab", arguments) as context:
             debug = context.params["debug"]
             status = alloclab_command.invoke(context)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # None where it was closed before we began
+                sys.stdout.flush()
             return status if isinstance(status, int) else 0
     except click.exceptions.Exit as stop:
         return stop.exit_code

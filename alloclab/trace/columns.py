@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -76,8 +77,6 @@ _COLUMNS = {
 NAMES = tuple(_COLUMNS)
 """The columns that the core reads."""
 
-_kept: WeakKeyDictionary[Any, list[Any]] = WeakKeyDictionary()  # the arrays behind each borrowed block
-
 
 def check_fault(fault: int, path: Path, events: Events, row: int, first: int) -> None:
     """Raises what the core found at row ``row`` of a block that begins at row ``first`` of the trace."""
@@ -87,8 +86,12 @@ def check_fault(fault: int, path: Path, events: Events, row: int, first: int) ->
         raise TraceError(f"{path}: row {first + row}: {Fault(fault).describe(events, row)}")
 
 
-def borrow(events: Events) -> Any:
-    """An ``al_events *`` over the arrays of a block. It keeps them alive; it must not outlive a change of them."""
+@contextlib.contextmanager
+def borrowed(events: Events) -> Iterator[Any]:
+    """An ``al_events *`` over the arrays of a block, which are alive until the context ends.
+
+    Not bound to the block's own life: a weak reference's callback would swallow the Ctrl-C that came in a long call.
+    """
     block = ffi.new("al_events *")
     block.rows = len(events)
     kept = []
@@ -97,5 +100,4 @@ def borrow(events: Events) -> Any:
         pointer = ffi.from_buffer(ffi.typeof(getattr(block, name)), column)
         setattr(block, name, pointer)
         kept.append(pointer)
-    _kept[block] = kept
-    return block
+    yield block

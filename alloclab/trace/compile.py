@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from alloclab.files import whole_file
 from alloclab.native import ffi, lib
-from alloclab.trace.columns import NAMES, borrow, check_fault
+from alloclab.trace.columns import NAMES, borrowed, check_fault
 from alloclab.trace.parquet import Trace
 
 OP_DTYPE = np.dtype(
@@ -89,7 +89,8 @@ def compile_trace(trace: Trace) -> CompiledTrace:
     first = 0
     row = ffi.new("size_t *")
     for events in trace.blocks(NAMES):
-        fault = lib.al_compiler_add(compiler, borrow(events), row)
+        with borrowed(events) as block:
+            fault = lib.al_compiler_add(compiler, block, row)
         check_fault(fault, trace.path, events, row[0], first)
         first += len(events)
     return CompiledTrace(

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from alloclab.errors import TraceError, UsageError
 from alloclab.native import ffi, lib
-from alloclab.trace.columns import borrow, check_fault
+from alloclab.trace.columns import borrowed, check_fault
 from alloclab.trace.model import Events, Metadata, Op
 from alloclab.trace.parquet import Trace, TraceWriter
 from alloclab.trace.stats import survivors_of
@@ -67,7 +67,9 @@ def _rows(trace: Trace, start: int, stop: int, history: Any) -> Iterator[Events]
         before = min(max(start - first, 0), len(events))
         if before:
             head = slice_events(events, 0, before)
-            check_fault(lib.al_history_add_rows(history, borrow(head), row), trace.path, head, row[0], first)
+            with borrowed(head) as block:
+                fault = lib.al_history_add_rows(history, block, row)
+            check_fault(fault, trace.path, head, row[0], first)
         wanted = slice_events(events, before, min(stop - first, len(events)))
         if len(wanted):
             yield wanted

@@ -56,8 +56,12 @@ class TraceWriter:
         self._beside = beside(self.path)
 
     def __enter__(self) -> TraceWriter:
-        with self._naming_the_file():
-            self._writer = self._create()
+        try:
+            with self._naming_the_file():
+                self._writer = self._create()
+        except BaseException:  # made, but not begun
+            self._beside.unlink(missing_ok=True)
+            raise
         return self
 
     def _create(self) -> pq.ParquetWriter:

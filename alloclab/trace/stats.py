@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alloclab.native import ffi, lib
-from alloclab.trace.columns import NAMES, borrow, check_fault
+from alloclab.trace.columns import NAMES, borrowed, check_fault
 from alloclab.trace.model import Op
 from alloclab.trace.parquet import Trace
 
@@ -195,7 +195,8 @@ def summarize(trace: Trace) -> Stats:
     row = ffi.new("size_t *")
     first = 0
     for events in trace.blocks(NAMES):
-        fault = lib.al_stats_add(stats, borrow(events), row)
+        with borrowed(events) as block:
+            fault = lib.al_stats_add(stats, block, row)
         check_fault(fault, trace.path, events, row[0], first)
         first += len(events)
     lib.al_stats_finish(stats)

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from alloclab.native import ffi, lib
-from alloclab.trace.columns import NAMES, Fault, borrow
+from alloclab.trace.columns import NAMES, Fault, borrowed
 from alloclab.trace.parquet import Trace
 
 LIMIT = 20
@@ -59,8 +59,9 @@ def validate(trace: Trace, limit: int = LIMIT) -> Problems:
     buffer = ffi.new("al_finding[]", limit)
     first = 0
     for events in trace.blocks(NAMES):
-        if not lib.al_checker_add(checker, borrow(events), buffer, limit - len(found)):
-            raise MemoryError(f"{trace.path}: no memory to validate rows from {first}")
+        with borrowed(events) as block:
+            if not lib.al_checker_add(checker, block, buffer, limit - len(found)):
+                raise MemoryError(f"{trace.path}: no memory to validate rows from {first}")
         for problem in buffer[0 : checker.found]:
             fault = Fault(problem.fault)
             found.append(Problem(first + problem.row, fault.label, fault.describe(events, problem.row)))

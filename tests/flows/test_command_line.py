@@ -92,6 +92,12 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert done.stderr == b""
 
 
+def test_a_closed_stdout_is_no_error() -> None:
+    run = [sys.executable, "-c", "from alloclab.cli import main; main()", "path", "fit"]
+    done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "_", *run], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_importing_the_command_line_is_light() -> None:
     heavy = "numpy pyarrow matplotlib rich alloclab._core"
     code = f"import sys, alloclab.cli; print([m for m in '{heavy}'.split() if m in sys.modules])"

@@ -245,15 +245,20 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["t.parquet"]
 
 
-def test_ctrl_c_in_the_middle_is_one_line_and_leaves_nothing(traces: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "said"), [(signal.SIGINT, 130, b"alloclab: interrupted\n"), (signal.SIGTERM, 143, b"")]
+)
+def test_a_signal_in_the_middle_is_one_line_at_most_and_leaves_nothing(
+    traces: list[str], tmp_path: Path, number: int, code: int, said: bytes
+) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     command = [*ALLOCLAB, "compare", traces[0], "-a", "fit", "--rounds", "100000", "--json", str(tmp_path / "r.json")]
     environment = os.environ | {"TMPDIR": str(temporary)}
     with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as running:
         wait_for(lambda: "alloclab-replay" in children_of(running.pid).values(), "the first replay")
-        os.killpg(running.pid, signal.SIGINT)
+        running.send_signal(number)
         out, err = running.communicate(timeout=60)
-        assert (running.returncode, out, err) == (130, b"", b"alloclab: interrupted\n")
+        assert (running.returncode, out, err) == (code, b"", said)
     assert [p.name for p in tmp_path.iterdir()] == ["tmp"]
     assert list(temporary.iterdir()) == []

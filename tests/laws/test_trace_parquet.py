@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import subprocess
@@ -300,6 +301,20 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
         fail_while_writing()
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["t.parquet"]
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, *arguments: object, **options: object) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, "Detail: [errno 28]")
+
+    monkeypatch.setattr("pyarrow.parquet.ParquetWriter", full)
+    with (
+        pytest.raises(OSError, match="No space left on device"),
+        TraceWriter(tmp_path / "t.parquet", Metadata()),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_devices_and_folders_are_never_replaced(tmp_path: Path) -> None:
