@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 120
 """Characters a line may have where the output is no terminal and COLUMNS is not set."""
 
+json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
+"""Of commands whose words go to stdout; those that have a report to keep take a file (:func:`output_option`)."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 

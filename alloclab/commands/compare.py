@@ -85,7 +85,7 @@ def command(traces: tuple[str, ...], specs: tuple[str, ...], **options: Any) -> 
 def _refuse_contradictions(options: dict[str, Any]) -> None:
     if options["json"] == STDOUT and options["markdown"] == STDOUT:
         raise click.UsageError("--json and --markdown cannot both go to stdout: name a file for one")
-    if options["columns"] and options["every"]:
+    if options["columns"] is not None and options["every"]:
         raise click.UsageError("--columns and --all exclude each other")
 
 
@@ -95,7 +95,7 @@ def _columns(options: dict[str, Any]) -> tuple[Column, ...]:
 
     if options["every"]:
         return every_column()
-    if options["columns"]:
+    if options["columns"] is not None:
         return columns_named([name.strip() for name in options["columns"].split(",")])
     usual = [column for column in DEFAULT_COLUMNS if not (column.timed and options["no_time"])]
     return (*usual, INSTRUCTIONS) if options["instructions"] else tuple(usual)

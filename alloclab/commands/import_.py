@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from alloclab.commands._options import progress_bar
+from alloclab.commands._options import json_flag, progress_bar
 from alloclab.files import check_output
 
 
@@ -17,7 +17,7 @@ from alloclab.files import check_output
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: FILE's name with .parquet, here.")
 @click.option("--format", "format_name", metavar="NAME", help="What FILE is, where its content does not tell.")
 @click.option("--lenient", is_flag=True, help="Drop what cannot be replayed, and say how much.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was read as JSON.")
+@json_flag
 def command(file: Path, output: Path | None, format_name: str | None, lenient: bool, as_json: bool) -> None:
     """Turn FILE, a trace of another tool, into a Parquet trace.
 
@@ -33,6 +33,7 @@ def command(file: Path, output: Path | None, format_name: str | None, lenient: b
     kinds = {kind: n for kind, n in report.by_kind.items() if n}
     if as_json:
         figures = {
+            "schema": 1,
             "output": str(out),
             "format": report.format,
             "events": report.events,
@@ -55,7 +56,7 @@ def command(file: Path, output: Path | None, format_name: str | None, lenient: b
         click.echo(f"  live at the end {report.live_bytes:,} bytes in {report.live_blocks:,} blocks")
     for reason, n in report.dropped.items():
         click.echo(f"  dropped: {n:,} {reason}")
-    click.echo(f"next: alloclab compare {shlex.quote(str(out))} -a fit -a system")
+    click.echo(f"Next: alloclab compare {shlex.quote(str(out))} -a fit -a system")
 
 
 def _stem(file: Path) -> str:

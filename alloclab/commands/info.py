@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from alloclab.commands._options import output_console
+from alloclab.commands._options import json_flag, output_console
 from alloclab.errors import TraceError
 from alloclab.report.columns import say_bytes
 from alloclab.trace import load
@@ -25,7 +25,7 @@ LONGEST_COMMAND = 200
 
 @click.command()
 @click.argument("trace", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
+@json_flag
 def command(trace: Path, as_json: bool) -> None:
     """Say what is in TRACE: operations, sizes, lifetimes, survivors, peak, threads, reallocs.
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from alloclab.allocators import lab_allocators, libraries_found, resolve
+from alloclab.commands._options import json_flag
 from alloclab.measure import METRICS
 from alloclab.trace.importers import importers
 
@@ -63,9 +64,12 @@ def _tables(found: dict[str, Any]) -> Iterator[Table]:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+@json_flag
 def command(as_json: bool) -> None:
-    """List allocators with their tunables, reference libraries found here, metrics and importers."""
+    """List allocators, metrics and importers.
+
+    Allocators with their tunables and the reference libraries found here.
+    """
     found = inventory()
     if as_json:
         click.echo(json.dumps(found, indent=2))

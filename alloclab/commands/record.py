@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sys
 import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
+from json import dumps
 from pathlib import Path
 
 import click
@@ -16,8 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from alloclab import machine
+from alloclab.commands._options import output_option
 from alloclab.errors import RecordError
-from alloclab.files import check_output
+from alloclab.files import STDOUT, check_output, write_whole
 from alloclab.record import Capture, Recording, record
 from alloclab.report.columns import say_bytes
 from alloclab.trace.importers.capture import CaptureReader, Counts
@@ -39,7 +42,7 @@ class Saved:
     counts: Counts
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(context_settings={"allow_interspersed_args": False})
 @click.option(
     "-o",
     "--output",
@@ -50,13 +53,15 @@ class Saved:
 @click.option(
     "--addresses", is_flag=True, help="Keep the address of every block too; a trace gets about twice as large."
 )
+@output_option("--json", ".json", "Write what was recorded as JSON; to stdout after all that the program writes there.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(output: str | None, no_children: bool, addresses: bool, command: tuple[str, ...]) -> int:
-    """Run COMMAND and record its heap traffic: threads, children, and what happens before and after main.
+def command(output: str | None, no_children: bool, addresses: bool, json: str | None, command: tuple[str, ...]) -> int:
+    """Run COMMAND and record its heap traffic.
 
-    Its exit code is passed on; 128 + n where signal n ended it. Ctrl-C goes to the program, and what was recorded until
-    then is kept. Recording ends with the last descendant. A child that is static or setuid, or that clears LD_PRELOAD,
-    is not seen; nor are allocators that a program brings along under names of their own.
+    Threads, children, and what happens before and after main are in it. The exit code is COMMAND's; 128 + n where
+    signal n ended it. Ctrl-C goes to the program, and what was recorded until then is kept. Recording ends with the
+    last descendant. A child that is static or setuid, or that clears LD_PRELOAD, is not seen; nor are allocators that
+    a program brings along under names of their own.
     """
     path = Path(output or f"{Path(command[0]).name}.parquet")
     check_output(str(path), [".parquet"])
@@ -68,9 +73,34 @@ def command(output: str | None, no_children: bool, addresses: bool, command: tup
                 saved = save(recording, path, addresses=addresses)
         except OSError as error:
             raise RecordError(f"{path}: cannot be written: {error.strerror}; nothing was kept") from error
+    if json is not None:
+        _write_json(json, recording, saved)
     show(console, saved)
     sys.stderr.flush()
     return recording.status if recording.status >= 0 else 128 - recording.status
+
+
+def _write_json(path: str, recording: Recording, saved: list[Saved]) -> None:
+    traces = [
+        {
+            "trace": str(s.path),
+            "pid": s.capture.pid,
+            "command": s.capture.command,
+            "events": s.counts.events,
+            "peak_live_bytes": s.counts.peak_live_bytes,
+            "live_bytes": s.counts.live_bytes,
+            "ended": s.capture.ended,
+            "stopped": s.capture.stopped,
+            "lost": s.capture.lost,
+            "dropped": s.counts.dropped(),
+        }
+        for s in saved
+    ]
+    text = dumps({"schema": 1, "status": recording.status, "traces": traces}, indent=2)
+    if path == STDOUT:
+        click.echo(text)
+    else:
+        write_whole(path, f"{text}\n".encode())
 
 
 def save(recording: Recording, path: Path, *, addresses: bool = False) -> list[Saved]:
@@ -165,4 +195,4 @@ def show(console: Console, saved: list[Saved]) -> None:
             console.print(f"{s.path}: recording stopped early: {s.capture.stopped}{full}; the program ran on")
         if s.capture.lost:
             console.print(f"{s.path}: {s.capture.lost} events could not be recorded")
-    console.print(f"next: alloclab compare {saved[0].path} -a fit -a buddy -a system", soft_wrap=True)
+    console.print(f"Next: alloclab compare {shlex.quote(str(saved[0].path))} -a fit -a buddy -a system", soft_wrap=True)

@@ -60,7 +60,7 @@ def parse(text: str, metrics: Iterable[str]) -> Condition:
         raise UsageError(f"condition {text!r} is not understood, expected {_GRAMMAR}")
     name, comparison, sign, digits, suffix = match.groups()
     if name not in (known := list(metrics)):
-        raise UsageError(f"condition {text!r}: unknown metric {name}; there are {' '.join(known)}")
+        raise UsageError(f"condition {text!r}: unknown metric {name!r}; there are {' '.join(known)}")
     number = float(digits) * _SIZES.get(suffix, 1) * (-1 if sign == "-" else 1)
     if suffix == "x":
         if sign or number == 0:

@@ -10,7 +10,7 @@ from typing import Any
 from alloclab import machine
 from alloclab.allocators import Allocator, resolve
 from alloclab.comparison.statistics import timed_value
-from alloclab.errors import ReplayError, UsageError
+from alloclab.errors import ReplayError, TraceError, UsageError
 from alloclab.measure import METRICS
 from alloclab.replay import Settings, examine, time_once
 from alloclab.result import FLOOR, Comparison, Result, Value
@@ -44,7 +44,8 @@ def compare(
     The floor (allocator ``null``) is added last to every trace. An allocator that fails on a trace gets no figures
     there, and the comparison goes on: see ``Comparison.failed``. Everything but time repeats exactly.
 
-    Raises UsageError for unknown allocators, twins, or nothing to compare; TraceError for a trace that cannot be read.
+    Raises UsageError for unknown allocators, twins, or nothing to compare; TraceError for a trace that cannot be read
+    or holds no operation.
     """
     allocators = resolve_all(specs, env or {})
     opened = open_traces([traces] if isinstance(traces, (str, Path, Trace)) else traces)
@@ -135,6 +136,8 @@ class _Steps:
 def _compare_one(trace: Trace, plan: _Plan, steps: _Steps) -> list[Result]:
     steps.begin(f"{trace.name}: compiling")
     job = _Job(trace, compile_trace(trace), plan)
+    if job.compiled.operations == 0:
+        raise TraceError(f"{trace.path}: no operations to replay")
     steps.advance()
     field = [*plan.allocators, resolve(FLOOR)]
     results = {}
@@ -142,7 +145,8 @@ def _compare_one(trace: Trace, plan: _Plan, steps: _Steps) -> list[Result]:
         steps.begin(f"{trace.name} on {allocator.spec}: verifying and measuring")
         results[allocator.spec] = job.examine(allocator)
         steps.advance(plan.weight)
-    _time(job, field, results, steps)
+    if any(results[a.spec].failure is None for a in plan.allocators):  # the floor alone tells nothing
+        _time(job, field, results, steps)
     return list(results.values())
 
 

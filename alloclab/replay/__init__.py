@@ -59,7 +59,7 @@ def examine(compiled: CompiledTrace, allocator: Allocator, settings: Settings = 
         calls = memory if settings.in_process else run_pass("calls", compiled, allocator, settings)
     except process.CrashError as crash:
         return _run(compiled, allocator, settings, failure=str(crash))
-    figures, missing = _gather(memory, calls)
+    figures, missing = _gather(memory, calls, glass=allocator.kind == "lab")
     _add_instructions(compiled, allocator, settings, figures, missing)
     timeline = timeline_of([memory, calls])
     return _run(compiled, allocator, settings, verified=True, figures=figures, missing=missing, timeline=timeline)
@@ -140,7 +140,7 @@ def _run(
     )
 
 
-def _gather(memory: Lines, calls: Lines) -> tuple[dict[str, float], dict[str, str]]:
+def _gather(memory: Lines, calls: Lines, *, glass: bool) -> tuple[dict[str, float], dict[str, str]]:
     """Figures of both passes, and why some are missing.
 
     Where both know one, calls repeats exactly and has the say, but its signals cause page faults. The kernel's
@@ -150,6 +150,10 @@ def _gather(memory: Lines, calls: Lines) -> tuple[dict[str, float], dict[str, st
     sampled = figures["peak_sampled_resident"]
     figures["peak_resident"] = max(figures.get("peak_resident", 0), sampled)
     missing = {"time": "not timed", "instructions": "not counted", "ledger": "not a glass box: it keeps no ledger"}
+    if glass:  # out of process its heap is made by the first block asked for
+        missing["calls"] = missing["ledger"] = "it made no heap: the trace asks for no block"
+    if figures["at_peak_live"] == 0:
+        missing |= dict.fromkeys(("mean_mapped_per_live", "mean_resident_per_live"), "the trace has no live bytes")
     uncounted = calls.words.get("uncounted")
     if uncounted is not None:
         missing["calls"] = uncounted

@@ -61,7 +61,7 @@ class RawRun:
     ``allocator``: the full spec. ``way``: "process" or "in process". ``verified``: False with a ``failure`` where the
     allocator is no correct malloc for this trace (then there are no figures); False without one for the null
     allocator, which is not tried. ``figures``: by the names in csrc/replay/observe.h, and ``ns_per_op`` and
-    ``instructions_per_op`` where asked for. ``missing``: why there are none, by group (see :meth:`figure`).
+    ``instructions_per_op`` where asked for. ``missing``: why there are none, by name or group (:func:`group_of`).
     """
 
     trace: str
@@ -78,12 +78,13 @@ class RawRun:
     timeline: Timeline | None = field(default=None, compare=False, repr=False)
 
     def figure(self, name: str) -> float:
-        """A figure by name. Raises UnmeasuredError with the reason that ``missing`` gives for its group."""
+        """A figure by name. Raises UnmeasuredError with the reason that ``missing`` gives for it or its group."""
         if name in self.figures:
             return self.figures[name]
         if self.failure is not None:
             raise UnmeasuredError("not verified")
-        raise UnmeasuredError(self.missing.get(group_of(name)) or self.missing.get("all") or "not measured")
+        why = (self.missing.get(kind) for kind in (name, group_of(name), "all"))
+        raise UnmeasuredError(next(filter(None, why), "not measured"))
 
 
 _REALLOCS = ("reallocs", "reallocs_in_place", "grows", "grows_in_place", "shrinks", "shrinks_in_place")

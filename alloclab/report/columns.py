@@ -57,9 +57,10 @@ INSTRUCTIONS = Column("instructions_per_op", "instr/op", metric("instructions_pe
 
 def columns_named(names: Sequence[str]) -> tuple[Column, ...]:
     """Columns for metrics by name, and ``calls`` for the sum of all calls. Raises UsageError that lists what exists."""
+    names = list(dict.fromkeys(names))
     unknown = [name for name in names if name not in METRICS and name != "calls"]
     if unknown:
-        raise UsageError(f"unknown metric {', '.join(unknown)}; there are calls {' '.join(METRICS)}")
+        raise UsageError(f"unknown metric {', '.join(map(repr, unknown))}; there are calls {' '.join(METRICS)}")
     return tuple(_column(name, len(names) - i) for i, name in enumerate(names))
 
 

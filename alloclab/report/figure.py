@@ -28,11 +28,16 @@ MOST_PANELS = 6
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _DASHES = ("-", "--", "-.", ":")
 _LIVE = "#BBBBBB"
-_OFF_SCALE = 4
-"""An allocator that needs so many times the least is cut off and named, so that the others can be told apart."""
+_OFF_SCALE = 6
+_CLEAR = 1.25
+"""An allocator is cut off and named where it needs more than ``_OFF_SCALE`` times the least, and ``_CLEAR`` times what
+the next one below it needs: so the others can be told apart, and no line is lost that a little more height would show.
+"""
 
 _NOTE = "#555555"
 _NOTE_WIDTH = 64
+_FOOT_WIDTH = 200
+_LEGEND_WIDTH = 24
 _MIB = 2**20
 _KINDS = ("resident", "mapped")
 
@@ -67,15 +72,14 @@ def draw(comparison: Comparison, traces: Sequence[str] | None = None) -> Figure:
 def write(comparison: Comparison, path: str | Path) -> list[Path]:
     """Draw to a PNG or SVG file, by its ending; returns the files written.
 
-    More than six traces make a file each, named FILE-TRACE.png.
+    More than six traces make a file each, named FILE-TRACE.png. Where nothing can be drawn, nothing is written.
     """
     path = Path(path)
+    drawable = [trace for trace in comparison.traces if _with_timeline(comparison, trace)]
     if len(comparison.traces) <= MOST_PANELS:
-        return [_write(draw(comparison), path)]
+        return [_write(draw(comparison, drawable), path)] if drawable else []
     return [
-        _write(draw(comparison, [trace]), path.with_name(f"{path.stem}-{trace}{path.suffix}"))
-        for trace in comparison.traces
-        if _with_timeline(comparison, trace)
+        _write(draw(comparison, [trace]), path.with_name(f"{path.stem}-{trace}{path.suffix}")) for trace in drawable
     ]
 
 
@@ -96,10 +100,13 @@ def _with_timeline(comparison: Comparison, trace: str) -> list[Result]:
 
 
 def _looks(comparison: Comparison) -> dict[str, tuple[str, str, str]]:
-    """Colour, dashes and label of every allocator; the dashes change with each, for those who see no colour."""
+    """Colour, dashes and label of every allocator; the dashes change with each, for those who see no colour.
+
+    7 colours and 4 dashes make 28 looks.
+    """
     names = labels(comparison.allocators)
     return {
-        spec: (_COLOURS[i % len(_COLOURS)], _DASHES[(i + i // len(_COLOURS)) % len(_DASHES)], names[spec])
+        spec: (_COLOURS[i % len(_COLOURS)], _DASHES[i % len(_DASHES)], names[spec])
         for i, spec in enumerate(comparison.allocators)
     }
 
@@ -115,12 +122,14 @@ def _draw_panel(axes: Axes, results: Sequence[Result], kind: str, looks: dict[st
         colour, dashes, label = looks[result.allocator]
         where, held = np.asarray(result.timeline.operation) / scale, np.asarray(getattr(result.timeline, kind)) / _MIB
         axes.plot(where, held, color=colour, linestyle=dashes, linewidth=1.4, label=label)
-    beyond = [f"{looks[r.allocator][2]} {say_bytes(_peak(r, kind))}" for r in known if _off_scale(r, known, kind)]
+    within = _highest_within([_peak(r, kind) for r in known])
+    beyond = [f"{looks[r.allocator][2]} {say_bytes(_peak(r, kind))}" for r in known if _peak(r, kind) > within]
     if beyond:
         said = textwrap.fill(f"off the scale: {', '.join(beyond)}", _NOTE_WIDTH)
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
         axes.text(0.99, 0.99, said, transform=axes.transAxes, ha="right", va="top", fontsize=7, bbox=box)
-    axes.set_ylim(0, _top(known, kind, lines_of_notes=len(beyond)))
+    # room for the notes above the lines; never 0
+    axes.set_ylim(0, within / _MIB * (1.05 + 0.06 * len(beyond)) or 1)
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -135,15 +144,14 @@ def _peak(result: Result, kind: str) -> float:
     return float(np.max(getattr(result.timeline, kind), initial=0))
 
 
-def _off_scale(result: Result, rivals: Sequence[Result], kind: str) -> bool:
-    least = min(_peak(r, kind) for r in rivals)
-    return _peak(result, kind) > _OFF_SCALE * least > 0
-
-
-def _top(results: Sequence[Result], kind: str, lines_of_notes: int) -> float:
-    """MiB at the upper end of the scale, never 0, with room for notes above the lines."""
-    peaks = [_peak(r, kind) for r in results if not _off_scale(r, results, kind)]
-    return max(peaks, default=0) / _MIB * (1.05 + 0.06 * lines_of_notes) or 1
+def _highest_within(peaks: Sequence[float]) -> float:
+    """The largest of ``peaks`` that the scale reaches, 0 where there are none."""
+    least, highest = min(peaks, default=0), 0.0
+    for peak in sorted(peaks):
+        if peak > _OFF_SCALE * least > 0 and peak > _CLEAR * highest:
+            break
+        highest = peak
+    return highest
 
 
 def _millions(results: Sequence[Result]) -> bool:
@@ -157,6 +165,11 @@ def _title(result: Result) -> str:
 def _label(figure: Figure, panel: Axes, comparison: Comparison) -> None:
     handles, names = panel.get_legend_handles_labels()
     figure.suptitle("Memory over time, same operations on every allocator", x=0.01, ha="left", fontsize=12)
-    figure.legend(handles, names, loc="outside right upper", frameon=False, fontsize=9)
+    figure.legend(handles, [_folded(name) for name in names], loc="outside right upper", frameon=False, fontsize=9)
     notes = f"{sentences.conditions(comparison)}. {sentences.machine_line(comparison)}"
-    figure.supxlabel(textwrap.fill(notes, 150), fontsize=7, color=_NOTE, x=0.01, ha="left")
+    figure.supxlabel(textwrap.fill(notes, _FOOT_WIDTH), fontsize=7, color=_NOTE, x=0.01, ha="left")
+
+
+def _folded(label: str) -> str:
+    """A long spec breaks at its commas, so that the panels keep their width."""
+    return label if len(label) <= _LEGEND_WIDTH else label.replace(",", ",\n  ")

@@ -121,10 +121,10 @@ def _facts(comparison: Comparison, result: Result, columns: Sequence[Column]) ->
 
 def _figure(result: Result, reference: Result | None, column: Column, winner: bool) -> Cell:
     tone = _tone(result)
-    detail = ""
-    if column.with_ratio and reference is not None and tone == Tone.PLAIN:
+    said, detail = say(column.measure(result)), ""
+    if column.with_ratio and reference is not None and tone == Tone.PLAIN and said != ABSENT:
         detail = _times(ratio(result, reference, column.measure))
-    return Cell(say(column.measure(result)), Tone.BEST if winner else tone, detail)
+    return Cell(said, Tone.BEST if winner else tone, detail)
 
 
 def _words(result: Result, first: Result | None) -> Cell:

@@ -100,8 +100,13 @@ def verdict(comparison: Comparison) -> str:
     if unranked:
         names = labels(comparison.allocators)
         said.append(f"{_and([names[s] for s in unranked])} failed and {_are(unranked)} not ranked")
-    over = f"Over {len(comparison.traces)} traces: " if len(comparison.traces) > 1 and said else ""
-    return f"{over}{'; '.join(said)}." if said else ""
+    if not said:
+        return ""
+    text = "; ".join(said)
+    if len(comparison.traces) > 1:
+        return f"Over {len(comparison.traces)} traces: {text}."
+    begins_with_a_name = text.startswith(tuple(labels(comparison.allocators).values()))
+    return f"{text}." if begins_with_a_name else f"{text[0].upper()}{text[1:]}."
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from alloclab.report.columns import DEFAULT_COLUMNS, Column, best, labels, say
 from alloclab.report.grid import Block, Cell, Kind, Tone, lay_out
 from alloclab.result import FLOOR, Comparison
 
-_NAME_WIDTH = 22
+_NAME_WIDTH = 25
 _WORDS_WIDTH = 14
 _UNLIMITED = 10_000
 _STYLE = {

@@ -183,6 +183,9 @@ def test_an_allocator_that_fails_gets_no_figures_and_the_command_says_so(run, br
     code, out, err = run(
         "compare", str(tmp_path / "t.parquet"), "-a", "system", "-a", broken, *QUICK, "--json", str(tmp_path / "r.json")
     )
+    picture = str(tmp_path / "p.png")
+    none, alone, _ = run("compare", str(tmp_path / "t.parquet"), "-a", broken, *QUICK, "--figure", picture)
+    assert none == 5 and "FAILED" in alone and "Picture" not in alone and not (tmp_path / "p.png").exists()
     assert code == 5
     assert "libbroken.so" in out and "FAILED" in out
     assert err.count("\n") == 1 and "1 of 3 replays failed" in err
@@ -203,8 +206,9 @@ def test_an_allocator_that_fails_gets_no_figures_and_the_command_says_so(run, br
         (["-a", "system", "--in-process"], 2, "only lab allocators"),
         (["-a", "fit", "--env", "bump", "A=1"], 2, "bump"),
         (["-a", "fit", "--env", "fit", "A"], 2, "NAME=VALUE"),
-        (["-a", "fit", "--columns", "rss"], 2, "unknown metric rss; there are calls peak_live_bytes"),
-        (["-a", "fit", "--fail-if", "rss>1"], 2, "unknown metric rss"),
+        (["-a", "fit", "--columns", "rss"], 2, "unknown metric 'rss'; there are calls peak_live_bytes"),
+        (["-a", "fit", "--columns", ""], 2, "unknown metric ''; there are calls"),
+        (["-a", "fit", "--fail-if", "rss>1"], 2, "unknown metric 'rss'"),
         (["-a", "fit", "--fail-if", "calls_brk>1.1x"], 2, "--baseline"),
         (["-a", "fit", "--baseline", "/nonexistent.json", "--fail-if", "calls_brk>1x"], 1, "No such file"),
         (["-a", "fit", "--json", "trace.parquet"], 2, "must end in .json"),

@@ -95,9 +95,13 @@ def test_info_shows_the_metadata(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"no trace at all\n", b"PAR1 cut off"])
 def test_what_is_no_trace_gets_one_line(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "bad.parquet"
+    path, out = tmp_path / "bad.parquet", tmp_path / "out.parquet"
     path.write_bytes(content)
-    for command in (["info", path], ["info", "--json", path], ["cut", path, "--first", "3", "-o", tmp_path / "out"]):
+    for command in (
+        ["info", path],
+        ["info", "--json", path],
+        ["cut", path, "--first", 3, "-o", out],
+    ):
         found = alloclab(*command)
         assert (found.returncode, found.stdout, found.stderr.count("\n")) == (3, "", 1), command
         assert str(path) in found.stderr
@@ -115,6 +119,20 @@ def test_cut_makes_a_prefix_and_a_part(trace: Trace, tmp_path: Path) -> None:
     assert "cut          rows 1,000 to 2,000 of made" in alloclab("info", part.path).stdout
     found = alloclab("cut", trace.path, "--from", 4000, "-o", tmp_path / "rest.parquet")
     assert "rows 4,000 to 5,000" in found.stdout
+
+
+def test_cuts_json_has_the_same_figures(trace: Trace, tmp_path: Path) -> None:
+    out = tmp_path / "part.parquet"
+    found = json.loads(alloclab("cut", trace.path, "--from", 1000, "--to", 2000, "-o", out, "--json").stdout)
+    assert (found["output"], found["start"], found["stop"]) == (str(out), 1000, 2000)
+    assert found["rows"] == 1000 + found["born_before"] == len(Trace.open(out))
+
+
+def test_cut_refuses_to_overwrite_what_is_no_trace(trace: Trace, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    found = alloclab("cut", trace.path, "--first", 3, "-o", tmp_path / "notes.txt")
+    assert found.returncode == 2 and "must end in .parquet" in found.stderr
+    assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("options", [[], ["--first", "3", "--to", "4"], ["--from", "9999"], ["--first", "0"]])

@@ -40,6 +40,8 @@ def test_the_tables_name_everything() -> None:
 def test_path_prints_the_library() -> None:
     done = CliRunner().invoke(path_command.command, ["fit"], catch_exceptions=False)
     assert done.stdout.strip() == str(resolve("fit").preload)
+    done = CliRunner().invoke(path_command.command, ["fit", "--json"], catch_exceptions=False)
+    assert json.loads(done.stdout) == {"schema": 1, "allocator": "fit", "library": str(resolve("fit").preload)}
     with pytest.raises(UsageError, match="there is bump, fit, buddy"):
         CliRunner().invoke(path_command.command, ["none"], catch_exceptions=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -70,6 +71,26 @@ def test_the_trace_is_named_after_the_program_and_says_what_it_is(tmp_path: Path
     [rows] = trace.blocks()
     assert (rows.op == Op.MALLOC).sum() >= 50 and rows.time_ns[-1] > rows.time_ns[0]
     assert "target.parquet" in done.stderr and "alloclab compare target.parquet -a " in done.stderr
+
+
+def test_the_json_says_what_was_recorded(tmp_path: Path) -> None:
+    build(tmp_path, BUSY)
+    done = alloclab(tmp_path, "record", "-o", "t.parquet", "--json", "r.json", "./target", "7")
+    assert (done.returncode, done.stdout) == (7, "")
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert (found["schema"], found["status"]) == (1, 7)
+    [image] = found["traces"]
+    assert image["trace"] == "t.parquet" and image["command"] == ["./target", "7"] and image["ended"] == "exit 7"
+    assert image["events"] == len(Trace.open(tmp_path / "t.parquet"))
+    assert image["lost"] == 0 and image["dropped"] == {} and image["peak_live_bytes"] > 0
+    done = alloclab(tmp_path, "record", "-o", "t.parquet", "--json", "--", "./target")
+    assert json.loads(done.stdout)["traces"][0]["trace"] == "t.parquet"
+
+
+def test_an_option_that_does_not_exist_is_no_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "No such option '--frobnicate'" in refused(tmp_path, monkeypatch, capsys, "--frobnicate", "ls", code=2)
 
 
 def test_the_exit_code_and_the_streams_are_the_programs(tmp_path: Path) -> None:

@@ -55,6 +55,17 @@ def test_an_outlier_is_cut_off_and_named() -> None:
         assert [text.get_text().split(" MiB")[0][:20] for text in axes.texts] == ["off the scale: bump "]
 
 
+def test_what_a_little_more_height_would_show_is_shown() -> None:
+    rivals = {"system": (1.0, 16.0), "fit": (5.9, 30.0), "buddy": (7.0, 16.0), "bump": (12.0, 5.0)}
+    for axes in draw(made_up(["t"], rivals)).axes:
+        assert [text.get_text().split(" MiB")[0][:20] for text in axes.texts] == ["off the scale: bump "]
+
+
+def test_many_allocators_have_looks_of_their_own() -> None:
+    axes = draw(made_up(["t"], {f"mine{i}": (1.0, 10.0) for i in range(28)})).axes[0]
+    assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == 28
+
+
 def test_the_footnote_names_touch_policy_and_machine() -> None:
     notes = draw(made_up(["t"], RIVALS)).get_supxlabel()
     assert "touch policy page" in notes and "Test CPU" in notes

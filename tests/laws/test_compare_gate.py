@@ -42,7 +42,7 @@ def test_conditions_are_read(text: str, above: bool, factor: float, offset: floa
         ("peak_resident_bytes=1", "is not understood"),
         ("peak_resident_bytes>1.05xx", "is not understood"),
         ("peak_resident_bytes>1kB", "is not understood"),
-        ("peak_rss>1.05x", "unknown metric peak_rss; there are peak_live_bytes"),
+        ("peak_rss>1.05x", "unknown metric 'peak_rss'; there are peak_live_bytes"),
         ("calls_mmap>+2x", "written without a sign"),
         ("calls_mmap>0x", "above 0"),
         ("calls_mmap>5%", "written with its sign"),

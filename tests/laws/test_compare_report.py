@@ -146,14 +146,14 @@ def test_the_verdict_in_plain_words() -> None:
         "fit is fastest (2.00x faster than system) and needs least memory (0.50x of system's peak resident)."
     )
     alike = {"system": (1.0, 16.0), "fit": (1.0, 16.0)}
-    assert verdict(made_up(["t"], alike)) == "no significant difference in time; all need the same memory."
+    assert verdict(made_up(["t"], alike)) == "No significant difference in time; all need the same memory."
     assert verdict(made_up(["t"], {"system": (1.0, 16.0)})) == ""
 
 
 def test_chosen_columns() -> None:
     text = printed(made_up(["t"], RIVALS), 120, columns=columns_named(["minor_faults", "calls", "ns_per_op"]))
     assert re.search(r"minor faults +calls +ns per op", text.splitlines()[0])
-    with pytest.raises(UsageError, match=r"unknown metric peak_rss; there are calls peak_live_bytes"):
+    with pytest.raises(UsageError, match=r"unknown metric 'peak_rss'; there are calls peak_live_bytes"):
         columns_named(["peak_rss"])
 
 

@@ -12,7 +12,7 @@ import pytest
 from comparisons import timeline
 
 from alloclab.comparison import run
-from alloclab.errors import ReplayError, UsageError
+from alloclab.errors import ReplayError, TraceError, UsageError
 from alloclab.measure import METRICS
 from alloclab.replay import Settings
 from alloclab.result import FLOOR
@@ -132,6 +132,16 @@ def test_an_allocator_that_fails_gets_null_figures_and_the_rest_goes_on(laborato
     assert laboratory.rounds("bad") == laboratory.rounds("raises") == 0
     assert good.verified and len(good.rounds) == len(floor.rounds) == 2
     assert comparison.failed == [bad, raises]
+
+
+def test_where_all_fail_the_floor_is_not_timed(laboratory: Laboratory, tmp_path: Path) -> None:
+    laboratory.failures["bad"] = "operation 2: block 1 overlaps block 0"
+    assert [r.rounds for r in run.compare(small_trace(tmp_path), ["bad"], rounds=2).results] == [(), ()]
+
+
+def test_a_trace_without_operations_is_refused(laboratory: Laboratory, tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match=r"t\.parquet: no operations to replay"):
+        run.compare(small_trace(tmp_path, "t", 0), ["a"])
 
 
 def test_a_crash_while_timing_takes_all_figures_back(laboratory: Laboratory, tmp_path: Path) -> None:

@@ -132,6 +132,10 @@ def test_what_is_not_measured_says_why(tmp_path: Path) -> None:
     found = measure(examine(trace, resolve("fit"), Settings(in_process=True)))
     assert found["ns_per_op"].value is None and found["ns_per_op"].reason == "not timed"
     assert found["realloc_in_place_share"].value is None and found["realloc_in_place_share"].reason
+    empty = measure(examine(compiled(tmp_path, [Row(Op.FREE)]), resolve("fit")))
+    assert empty["peak_mapped_bytes"].reason == empty["ledger_free"].reason
+    assert empty["peak_mapped_bytes"].reason == "it made no heap: the trace asks for no block"
+    assert empty["fragmentation_resident_1"].reason == empty["fragmentation_1"].reason == "the trace has no live bytes"
     floor = measure(examine(trace, resolve("null")))
     assert floor["peak_live_bytes"].value == 100
     assert floor["peak_mapped_bytes"].reason == "the null allocator only counts"
