@@ -6,6 +6,10 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+
 enum { PAGE = 4096, RW = PROT_READ | PROT_WRITE };
 
 static const uint64_t HEAP = 0x5000000, MAPS = 0x7000000;
@@ -74,6 +78,19 @@ static void mremap_moves_pages_with_their_rights(void) {
     al_check(account.counters.bytes[AL_CALL_MREMAP] == 9 * PAGE, "new lengths");
 }
 
+/* Address space that was reserved stays reserved wherever it moves; with MREMAP_DONTUNMAP the old place stays, too. */
+static void mremap_keeps_rights_and_may_keep_the_old_place(void) {
+    al_account_init(&account, HEAP);
+    call(SYS_mmap, 0, 4 * PAGE, PROT_NONE, (int64_t)MAPS);
+    uint64_t move[6] = {MAPS, 4 * PAGE, 6 * PAGE, MREMAP_MAYMOVE};
+    al_account_call(&account, SYS_mremap, move, (int64_t)MAPS + 100 * PAGE);
+    holds(0, 6, 1);
+    call(SYS_mmap, 0, 3 * PAGE, RW, (int64_t)MAPS);
+    uint64_t twin[6] = {MAPS, 3 * PAGE, 3 * PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP};
+    al_account_call(&account, SYS_mremap, twin, (int64_t)MAPS + 50 * PAGE);
+    holds(6, 12, 3);
+}
+
 static void what_was_there_before_is_held_but_not_counted(void) {
     al_account_init(&account, HEAP);
     al_account_had(&account, MAPS, MAPS + 5 * PAGE, AL_PROT_READ_WRITE, false);
@@ -88,6 +105,7 @@ int main(void) {
     the_break_moves();
     mappings_come_and_go();
     mremap_moves_pages_with_their_rights();
+    mremap_keeps_rights_and_may_keep_the_old_place();
     what_was_there_before_is_held_but_not_counted();
     return 0;
 }

@@ -66,9 +66,8 @@ static void write_example(void) {
     at = wide(at, AL_WIDE_MALLOC, true, 2, 0, 1u << 30, 1);     /* 12 */
     *at++ = death(AL_KIND_FREE, 4, 0x3000);                     /* 16: after recording stopped */
 
-    begin_unit(3, *(al_capture_unit *)file[2]); /* the live unit of ordinal 0, whose copy is complete */
+    begin_unit(3, *(al_capture_unit *)file[2]); /* the live unit of ordinal 0: its copy is complete, its words cleared */
     ((al_capture_unit *)file[3])->live = 1;
-    memcpy(file[3] + sizeof(al_capture_unit), first, 64);
 
     at = begin_unit(4, (al_capture_unit){.stream = 3, .live = 1});
     at = wide(at, AL_WIDE_THREAD_START, false, 4, 3, 0, 0);     /* 4 */
@@ -77,6 +76,14 @@ static void write_example(void) {
     at = wide(at, AL_WIDE_THREAD_EXIT, false, 4, 3, 0, 0);      /* 11 */
     *at++ = death(AL_KIND_FREE, 2, 0x1000);                     /* 13: late, still of this thread */
     at = wide(at, AL_WIDE_ALIGNED, false, 2, 0x4000, 100, 64);  /* 15 */
+}
+
+/* The same, killed a moment earlier: the copy is there but not yet declared complete, and the live unit holds all. */
+static void write_example_with_an_unfinished_copy(void) {
+    write_example();
+    memcpy(file[3], file[2], AL_CAPTURE_UNIT);
+    ((al_capture_unit *)file[3])->live = 1;
+    ((al_capture_unit *)file[3])->copied = 0;
 }
 
 static void store(void) {
@@ -174,6 +181,9 @@ int main(void) {
     store();
     check_example();
     check_small_blocks();
+    write_example_with_an_unfinished_copy();
+    store();
+    check_example();
     check_damage();
     unlink(path);
     return 0;
