@@ -106,9 +106,10 @@ class Section:
         self.rows.append(cells)
 
     def print(self, console: Console) -> None:
-        table = Table(box=None, pad_edge=False, header_style="dim")
+        table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="dim")
         for i, column in enumerate(self.columns):
-            table.add_column(column, justify="right" if i else "left", no_wrap=True)
+            # on a narrow terminal cells fold: no digit is ever cut off
+            table.add_column(column, justify="right" if i else "left", no_wrap=i == 0, overflow="fold")
         for row in self.rows:
             table.add_row(*row)
         console.print()

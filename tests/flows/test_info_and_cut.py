@@ -61,6 +61,13 @@ def test_info_says_what_is_in_a_trace(trace: Trace) -> None:
     assert {line.split()[0] for line in found.stdout.splitlines() if line} >= {"malloc", "calloc", "realloc", "free"}
 
 
+def test_infos_tables_cut_no_figure_off(trace: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = alloclab("info", trace.path).stdout
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = alloclab("info", trace.path).stdout
+    assert "…" not in wide + narrow and sum(map(str.isdigit, wide)) == sum(map(str.isdigit, narrow))
+
+
 def test_infos_json_has_the_same_figures(trace: Trace) -> None:
     found = json.loads(alloclab("info", trace.path, "--json").stdout)
     assert (found["schema"], found["valid"], found["problems"], found["events"]) == (1, True, [], 5000)
