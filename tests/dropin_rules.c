@@ -53,9 +53,12 @@ static void free_after_fork(void) {
     free(malloc(10));
 }
 
-/* C19: handlers that allocate, registered before any library's constructor ran. */
-static void register_fork_handlers(void) { pthread_atfork(allocate_before_fork, free_after_fork, free_after_fork); }
-__attribute__((section(".preinit_array"), used)) static void (*const before_all)(void) = register_fork_handlers;
+/* C19: handlers that allocate, registered before any library's constructor ran. C30: before libc's own, too. */
+static void before_libc(void) {
+    pthread_atfork(allocate_before_fork, free_after_fork, free_after_fork);
+    free(malloc(1));
+}
+__attribute__((section(".preinit_array"), used)) static void (*const before_all)(void) = before_libc;
 
 static void sizes_and_contents(void) {
     void *one = malloc(0), *two = malloc(0);

@@ -102,7 +102,11 @@ static void before_fork(void) { al_heap_fork(al_shim_heap(), AL_FORK_PREPARE); }
 static void after_fork_in_parent(void) { al_heap_fork(the_heap, AL_FORK_PARENT); }
 static void after_fork_in_child(void) { al_heap_fork(the_heap, AL_FORK_CHILD); }
 
-__attribute__((constructor)) static void register_fork_handlers(void) {
+/* libc comes next, and would leave a malloc before it without an environment, hence without settings. */
+__attribute__((constructor)) static void before_all_others(int argc, char **argv, char **environment) {
+    (void)argc;
+    (void)argv;
+    if (environ == NULL) environ = environment;
     al_check(pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0, "alloclab: pthread_atfork");
 }
 

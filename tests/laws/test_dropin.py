@@ -145,8 +145,9 @@ def test_sort(spec: str, tmp_path: Path) -> None:
 
 
 @every_library
-def test_wrong_options_end_the_program_with_one_line(lab: LabAllocator) -> None:
-    done = run(lab.name, "ls", ALLOCLAB_OPTIONS="size=3")
+def test_wrong_options_end_the_program_with_one_line(lab: LabAllocator, rules: Path) -> None:
+    """Even one that allocates before libc has read its environment."""
+    done = run(lab.name, rules, ALLOCLAB_OPTIONS="size=3")
     names = ", ".join(t.name for t in lab.tunables)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"alloclab: ALLOCLAB_OPTIONS: {lab.name} has no tunable 'size'; it has: {names}\n"
