@@ -180,24 +180,30 @@ static void explain_wrong_options(void) {
     assert(al_allocator_find("none") == NULL);
 }
 
-static void run_all(const char *name, const char *const *settings) {
-    const al_allocator *allocator = al_allocator_find(name);
-    for (; *settings != NULL; settings++) {
-        run_randomly(allocator, *settings, 0);
-        run_randomly(allocator, *settings, 3 << 20);
-        fail_each_call(allocator, *settings);
-    }
-    refuse_what_malloc_refuses(allocator);
+static void run_with(const al_allocator *allocator, const char *options) {
+    run_randomly(allocator, options, 0);
+    run_randomly(allocator, options, 3 << 20);
+    fail_each_call(allocator, options);
 }
 
 int main(void) {
-    run_all("bump", (const char *const[]){"", "top_pad=0", NULL});
-    run_all("fit", (const char *const[]){"", "policy=first,order=lifo", "policy=next,order=address,top_pad=0",
-                                         "policy=worst,order=fifo,trim_threshold=0,top_pad=0",
-                                         "policy=first,order=fifo,coalesce=deferred,mmap_threshold=4KiB",
-                                         "policy=best,order=lifo,coalesce=never,mmap_threshold=1GiB",
-                                         "policy=next,order=lifo,coalesce=deferred,mmap_threshold=0", NULL});
-    run_all("buddy", (const char *const[]){"", "min_order=4,max_order=16", "min_order=12,max_order=17", NULL});
+    static const char *const settings[][2] = {
+        {"bump", "top_pad=0"},
+        {"fit", "policy=first,order=lifo"},
+        {"fit", "policy=next,order=address,top_pad=0"},
+        {"fit", "policy=worst,order=fifo,trim_threshold=0,top_pad=0"},
+        {"fit", "policy=first,order=fifo,coalesce=deferred,mmap_threshold=4KiB"},
+        {"fit", "policy=best,order=lifo,coalesce=never,mmap_threshold=1GiB"},
+        {"fit", "policy=next,order=lifo,coalesce=deferred,mmap_threshold=0"},
+        {"buddy", "min_order=4,max_order=16"},
+        {"buddy", "min_order=12,max_order=17"},
+    };
+    for (const al_allocator *const *allocator = al_allocators; *allocator != NULL; allocator++) {
+        run_with(*allocator, "");
+        refuse_what_malloc_refuses(*allocator);
+    }
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+        run_with(al_allocator_find(settings[i][0]), settings[i][1]);
     explain_wrong_options();
     return 0;
 }

@@ -39,7 +39,7 @@ static void *take(buddy_heap *b, unsigned order) {
     buddy_arena *arena = al_buddy_arena_of(b, block);
     size_t offset = offset_in(arena, block);
     al_buddy_unlink(b, arena, offset);
-    while (from > order) al_buddy_put(b, arena, offset + ((size_t)1 << (from - 1)), from - 1), from--;
+    for (; from > order; from--) al_buddy_put(b, arena, offset + ((size_t)1 << (from - 1)), from - 1);
     *al_buddy_mark(b, arena, offset) = (uint8_t)(order | BUDDY_LIVE);
     b->idle -= arena->live++ == 0;
     book_live(b, (size_t)1 << order);
