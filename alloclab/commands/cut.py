@@ -24,11 +24,11 @@ from alloclab.trace.cut import cut
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The new trace, a Parquet file.")
 @json_flag
 def command(trace: Path, first: int | None, start: int | None, stop: int | None, output: Path, as_json: bool) -> None:
-    """Write a prefix (--first N) or a part (--from A --to B) of TRACE as a trace of its own.
+    """Write a part of TRACE as a trace of its own.
 
-    What is live at the end of the part stays live. A part that does not begin at row 0 opens with one birth for every
-    block that is live at A, with the size it has then, so that the heap starts in the same state. The new trace's
-    metadata says what it was cut from.
+    --first N takes a prefix, --from A --to B a part. What is live at the end of the part stays live. A part that does
+    not begin at row 0 opens with one birth for every block that is live at A, with the size it has then, so that the
+    heap starts in the same state. The new trace's metadata says what it was cut from.
     """
     if (first is None) == (start is None and stop is None):
         raise UsageError("cut: give either --first N or --from A and/or --to B")

@@ -27,10 +27,10 @@ LONGEST_COMMAND = 200
 @click.argument("trace", type=click.Path(path_type=Path))
 @json_flag
 def command(trace: Path, as_json: bool) -> None:
-    """Say what is in TRACE: operations, sizes, lifetimes, survivors, peak, threads, reallocs.
+    """Say what is in TRACE.
 
-    TRACE is Parquet or any format that `alloclab import` knows. A trace that contradicts itself gets its problems
-    listed, with their rows, and exit code 3.
+    Operations, sizes, lifetimes, survivors, peak, threads, reallocs. TRACE is Parquet or any format that `alloclab
+    import` knows. A trace that contradicts itself gets its problems listed, with their rows, and exit code 3.
 
     \b
     Words:

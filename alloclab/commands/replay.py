@@ -19,17 +19,22 @@ from alloclab.files import STDOUT
 
 @click.command()
 @click.argument("trace")
-@click.option("-a", "--allocator", "spec", required=True, metavar="SPEC", help="As in `alloclab compare`.")
+@click.option(X)
 @running_options
 @output_option("--json", ".json", "Write all figures as JSON.")
-def command(trace: str, spec: str, **options: Any) -> None:
-    """Replay a trace on one allocator, and print every measure with what it means."""
+def command(trace: str, specs: tuple[str, ...], **options: Any) -> None:
+    """Print every measure of a trace on one allocator.
+
+    Each with what it means. Allocator and trace are named as in `alloclab compare`.
+    """
+    if len(specs) > 1:
+        raise click.UsageError("replay takes one allocator; `alloclab compare` takes several")
     from alloclab import result
     from alloclab.comparison.run import compare
     from alloclab.report.measures import print_measures
 
     with progress_bar() as progress:
-        comparison = compare(trace, [spec], progress=progress, **running_settings(options))
+        comparison = compare(trace, specs, progress=progress, **running_settings(options))
     if options["json"] == STDOUT:
         click.echo(result.to_json(comparison), nl=False)
     else:

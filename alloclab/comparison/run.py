@@ -28,7 +28,7 @@ TIMED = "ns_per_op"
 
 def compare(
     traces: str | Path | Trace | Iterable[str | Path | Trace],
-    specs: Iterable[str | Allocator],
+    specs: str | Allocator | Iterable[str | Allocator],
     *,
     settings: Settings | None = None,
     rounds: int = ROUNDS,
@@ -47,7 +47,7 @@ def compare(
     Raises UsageError for unknown allocators, twins, or nothing to compare; TraceError for a trace that cannot be read
     or holds no operation.
     """
-    allocators = resolve_all(specs, env or {})
+    allocators = resolve_all([specs] if isinstance(specs, (str, Allocator)) else specs, env or {})
     opened = open_traces([traces] if isinstance(traces, (str, Path, Trace)) else traces)
     plan = _Plan(allocators, settings or Settings(), rounds)
     plan.check()

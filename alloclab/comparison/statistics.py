@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from alloclab.measure.calls import KINDS
 from alloclab.result import Comparison, Result, Value
 
 RESAMPLES = 2000
@@ -48,7 +49,7 @@ def metric(name: str) -> Measure:
 
 def calls(result: Result) -> Value | None:
     """System calls for memory: the sum over all kinds, null where one is null."""
-    parts = [value for name, value in result.metrics.items() if name.startswith("calls_")]
+    parts = [value for kind in KINDS if (value := result.metrics.get(f"calls_{kind}")) is not None]
     missing = [part for part in parts if part.value is None]
     if not parts or missing:
         return Value(None, "calls", reason=missing[0].reason) if missing else None

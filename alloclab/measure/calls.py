@@ -5,6 +5,8 @@ from __future__ import annotations
 from alloclab.measure import metric, register
 from alloclab.replay import RawRun
 
+KINDS = ("brk", "mmap", "munmap", "mremap", "madvise", "mprotect")
+
 _ASKED = {
     "brk": "bytes by which they moved the break, up or down",
     "mmap": "bytes mapped",
@@ -25,7 +27,7 @@ def _register_bytes(call: str, what: str) -> None:
     register(name, "bytes", f"What the successful {call} calls add up to: {what}.", lambda r: r.figure(name))
 
 
-for _call in ("brk", "mmap", "munmap", "mremap", "madvise", "mprotect"):
+for _call in KINDS:
     _register_count(_call)
 
 

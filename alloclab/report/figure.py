@@ -166,7 +166,10 @@ def _label(figure: Figure, panel: Axes, comparison: Comparison) -> None:
     handles, names = panel.get_legend_handles_labels()
     figure.suptitle("Memory over time, same operations on every allocator", x=0.01, ha="left", fontsize=12)
     figure.legend(handles, [_folded(name) for name in names], loc="outside right upper", frameon=False, fontsize=9)
-    notes = f"{sentences.conditions(comparison)}. {sentences.machine_line(comparison)}"
+    notes = (
+        f"{sentences.conditions(comparison)}. Lines join samples: a peak between two is in the figures alone. "
+        f"{sentences.machine_line(comparison)}"
+    )
     figure.supxlabel(textwrap.fill(notes, _FOOT_WIDTH), fontsize=7, color=_NOTE, x=0.01, ha="left")
 
 

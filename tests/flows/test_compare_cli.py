@@ -131,6 +131,11 @@ def test_replay_prints_every_measure_with_its_meaning(run, traces: list[str]) ->
     assert code == 0 and json.loads(out)["schema"] == 1
 
 
+def test_replay_takes_one_allocator(run, traces: list[str]) -> None:
+    code, out, err = run("replay", traces[0], "-a", "fit", "-a", "bump")
+    assert (code, out) == (2, "") and "replay takes one allocator" in err
+
+
 def test_both_ways_count_the_same(run, traces: list[str], tmp_path: Path) -> None:
     for name, options in (("out", ["--no-time"]), ("in", ["--in-process", *QUICK])):
         code, _, _ = run("compare", traces[0], "-a", "fit", "--json", str(tmp_path / f"{name}.json"), *options)

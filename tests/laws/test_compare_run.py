@@ -167,6 +167,10 @@ def test_progress_counts_to_its_end(laboratory: Laboratory, tmp_path: Path) -> N
     assert steps[-1][0] == steps[-1][1] == steps[0][1]
 
 
+def test_one_allocator_needs_no_list(laboratory: Laboratory, tmp_path: Path) -> None:
+    assert run.compare(small_trace(tmp_path), "fit", rounds=0).allocators == ["fit"]
+
+
 def test_a_spec_given_twice_gets_its_variables_the_second_time(laboratory: Laboratory) -> None:
     allocators = run.resolve_all(["a", "b", "a"], {"a": {"X": "1"}})
     assert [a.spec for a in allocators] == ["a", "b", "a X=1"]

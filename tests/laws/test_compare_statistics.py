@@ -108,6 +108,8 @@ def test_calls_are_the_sum_over_kinds_or_null() -> None:
     kinds = [v.value for name, v in result.metrics.items() if name.startswith("calls_")]
     total = calls(result)
     assert total is not None and total.value == sum(k for k in kinds if k is not None)
+    more = replace(result, metrics=result.metrics | {"calls_per_thousand": Value(99, "calls")})
+    assert calls(more) == total, "a measure that somebody adds is no kind of call"
     unknown = replace(result, metrics=result.metrics | {"calls_brk": Value(None, "calls", reason="no counter")})
     assert calls(unknown) == Value(None, "calls", reason="no counter")
 

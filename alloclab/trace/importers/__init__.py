@@ -66,7 +66,9 @@ def import_file(
     importer = find(format) if format else sniff(path)
     if importer is None:
         titles = ", ".join(importer.title for importer in importers().values())
-        raise TraceError(f"{path}: not a trace in any format known here: {titles}; if you know better, say --format")
+        raise TraceError(
+            f"{path}: not a trace in any format known here: {titles}; if you know better, `alloclab import --format NAME`"
+        )
     if out.exists() and out.samefile(path):
         raise UsageError(f"{out}: is the file to import; name another output")
     report = ImportReport(importer.name, progress=progress)
