@@ -19,7 +19,7 @@ from alloclab.files import STDOUT
 
 @click.command()
 @click.argument("trace")
-@click.option(X)
+@click.option("-a", "--allocator", "specs", required=True, multiple=True, metavar="SPEC", help="As in `compare`.")
 @running_options
 @output_option("--json", ".json", "Write all figures as JSON.")
 def command(trace: str, specs: tuple[str, ...], **options: Any) -> None:

@@ -67,7 +67,8 @@ def import_file(
     if importer is None:
         titles = ", ".join(importer.title for importer in importers().values())
         raise TraceError(
-            f"{path}: not a trace in any format known here: {titles}; if you know better, `alloclab import --format NAME`"
+            f"{path}: not a trace in any format known here: {titles}; "
+            "if you know better, `alloclab import --format NAME`"
         )
     if out.exists() and out.samefile(path):
         raise UsageError(f"{out}: is the file to import; name another output")
