@@ -15,7 +15,7 @@ from replays import CALLS, PAGE, churn, compiled
 from rows import Row
 from support import ROOT
 
-from alloclab.allocators import resolve
+from alloclab.allocators import Allocator, resolve
 from alloclab.native import built_file
 from alloclab.replay import Settings, examine
 from alloclab.trace import load
@@ -42,15 +42,15 @@ def queue() -> list[Row]:
     return rows + [Row(Op.MALLOC, 200 + i, 3000, align=0) for i in range(100)]
 
 
-STEADY = ("libtcmalloc_minimal", "libmimalloc")
-"""Libraries whose calls repeat; jemalloc gives memory back by the clock."""
+STEADY: dict[str, dict[str, str]] = {"libtcmalloc_minimal": {}, "libmimalloc": {"MIMALLOC_DECOMMIT_DELAY": "0"}}
+"""Libraries whose calls repeat, and what makes them: mimalloc and jemalloc give memory back by the clock."""
 
 RECORDINGS = ("git", "perl", "sqlite", "node")
 
 TRACES = {"churn": churn(8000, 3, most=1 << 18), "large blocks": large_blocks(), "queue": queue()}
 
 
-def strace(trace: CompiledTrace, folder: Path, preload: Path | None = None) -> list[tuple[str, list[str], int]]:
+def strace(trace: CompiledTrace, folder: Path, allocator: Allocator) -> list[tuple[str, list[str], int]]:
     """Calls with arguments and result of a replay that only runs the loop.
 
     The replayer starts itself again for fixed addresses; what it did before is dropped, for it varies.
@@ -58,8 +58,8 @@ def strace(trace: CompiledTrace, folder: Path, preload: Path | None = None) -> l
     ops, log = folder / "t.ops", folder / "strace.log"
     trace.write(ops)
     replayer = [str(built_file("alloclab-replay")), "--pass", "time", "--no-aslr", str(ops)]
-    preloaded = ["-E", f"LD_PRELOAD={preload}"] if preload else []
-    command = ["strace", "-f", "-e", f"trace=execve,{','.join(CALLS)}", "-o", str(log), *preloaded, *replayer]
+    variables = [word for name, value in allocator.environment().items() for word in ("-E", f"{name}={value}")]
+    command = ["strace", "-f", "-e", f"trace=execve,{','.join(CALLS)}", "-o", str(log), *variables, *replayer]
     subprocess.run(command, check=True, env={"PATH": os.environ["PATH"]}, stdout=subprocess.DEVNULL)
     matches = (LINE.match(line) for line in log.read_text().splitlines())
     found = [(m[1], m[2].split(", "), int(m[3], 0)) for m in matches if m]
@@ -103,13 +103,14 @@ def mapped_after(calls: list[tuple[str, list[str], int]], first_break: int) -> l
 def test_calls_and_mapped_bytes_equal_strace(name: str, tmp_path: Path) -> None:
     recorded = name in RECORDINGS
     trace = compile_trace(load(ROOT / "traces" / f"{name}.parquet")) if recorded else compiled(tmp_path, TRACES[name])
-    before = strace(without_operations(trace), tmp_path)
-    calls = strace(trace, tmp_path)
+    system = resolve("system")
+    before = strace(without_operations(trace), tmp_path, system)
+    calls = strace(trace, tmp_path, system)
     assert [c[0] for c in calls[: len(before)]] == [c[0] for c in before]
     first_break = [result for call, _, result in before if call == "brk"][-1]
     calls = calls[len(before) :]
 
-    run = examine(trace, resolve("system"), Settings())
+    run = examine(trace, system, Settings())
     assert {c: run.figure(f"calls_{c}") for c in CALLS} == {c: Counter(c for c, _, _ in calls)[c] for c in CALLS}
     mapped = mapped_after(calls, first_break)
     assert run.figure("peak_mapped") == max(mapped)
@@ -119,8 +120,8 @@ def test_calls_and_mapped_bytes_equal_strace(name: str, tmp_path: Path) -> None:
 @pytest.mark.needs("strace")
 @pytest.mark.parametrize("library", [pytest.param(n, marks=pytest.mark.needs(n)) for n in STEADY])
 def test_calls_of_libraries_equal_strace(library: str, tmp_path: Path) -> None:
-    trace, allocator = compiled(tmp_path, TRACES["churn"]), resolve(library)
-    before, calls = (strace(t, tmp_path, allocator.preload) for t in (without_operations(trace), trace))
+    trace, allocator = compiled(tmp_path, TRACES["churn"]), resolve(library, STEADY[library])
+    before, calls = (strace(t, tmp_path, allocator) for t in (without_operations(trace), trace))
     counts = Counter(name for name, _, _ in calls[len(before) :])
     run = examine(trace, allocator)
     assert {c: run.figure(f"calls_{c}") for c in CALLS} == {c: counts[c] for c in CALLS}
