@@ -55,7 +55,7 @@ typedef enum al_wide {
     AL_WIDE_REALLOC_IN,
     AL_WIDE_ALIGNED,      /* extra = alignment */
     AL_WIDE_THREAD_START, /* address = number of the thread, whose words follow */
-    AL_WIDE_THREAD_EXIT,  /* address = number of the thread; a few late frees of it may follow */
+    AL_WIDE_THREAD_EXIT,  /* address = number of the thread; what ends with it may still call */
     AL_WIDE_BELONGS       /* address = number of the thread, whose words follow; makes no event */
 } al_wide;
 

@@ -25,8 +25,7 @@ typedef struct al_stream {
     uint32_t number;       /* of the stream, from 1 */
     uint32_t thread;
     pid_t tid;
-    uint8_t leaving; /* its thread ran the last destructor; the stream is free once the thread is gone */
-    uint8_t rounds;
+    uint8_t leaving; /* its thread runs its destructors; the stream is free once the thread is gone */
 } __attribute__((aligned(64))) al_stream;
 
 enum { AL_STREAMS_MAX = 1 << 16, AL_NESTED_STREAM = 0 };

@@ -104,7 +104,7 @@ static al_stream *bear(al_image *image) {
     al_lock_take(&image->streams_lock);
     al_stream *stream = take_stream(image);
     if (stream != NULL) {
-        stream->leaving = stream->rounds = 0;
+        stream->leaving = 0;
         stream->tid = thread_id();
         stream->limit = NULL;
     }
@@ -121,14 +121,10 @@ static al_stream *bear(al_image *image) {
     return stream;
 }
 
-/* Runs among the thread's other destructors; by asking for every further round it comes as late as can be. */
+/* Runs among the thread's other destructors. What they call after it is recorded, too: the reader puts the exit last. */
 static void thread_exits(void *value) {
     al_stream *stream = value;
     if (stream != al_my_stream || stream->unit == NULL || al_image_now->state != AL_IMAGE_OPEN) return;
-    if (++stream->rounds < PTHREAD_DESTRUCTOR_ITERATIONS) {
-        pthread_setspecific(exit_key, stream);
-        return;
-    }
     uint64_t *limit = stream->limit;
     stream->limit = NULL;
     al_event_slow(stream, limit, AL_WIDE_THREAD_EXIT, false, stream->thread, 0, 0);

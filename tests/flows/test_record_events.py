@@ -265,6 +265,34 @@ def test_each_thread_starts_before_its_rows_and_exits_after_them(tmp_path: Path)
         assert np.sum(mine == Op.THREAD_EXIT) == (thread != 0)
 
 
+def test_what_destructors_of_a_thread_call_comes_before_its_exit(tmp_path: Path) -> None:
+    source = """
+    static pthread_key_t key;
+    static void destroy(void *round) {
+        free(malloc(7000 + (uintptr_t)round));
+        if ((uintptr_t)round < 3) pthread_setspecific(key, (char *)round + 1); /* once more */
+    }
+    static void *work(void *argument) { pthread_setspecific(key, (void *)1); return argument; }
+    int main(void) {
+        pthread_key_create(&key, destroy);
+        for (int i = 0; i < 5; i++) {
+            pthread_t thread;
+            pthread_create(&thread, NULL, work, NULL);
+            pthread_join(thread, NULL);
+        }
+        return 0;
+    }
+    """
+    status, [image] = run(tmp_path, [build(tmp_path, MARKS + source)])
+    assert status == 0 and image.whole
+    assert [image.count(Op.MALLOC, 7000 + round) for round in (1, 2, 3)] == [5, 5, 5]
+    assert image.count(Op.THREAD_START) == 6 and image.count(Op.THREAD_EXIT) == 5
+    for thread in range(1, 6):
+        mine = image.rows.thread == thread
+        assert image.rows.op[mine & (image.rows.object >= 0)].tolist() == [Op.MALLOC, Op.FREE] * 3
+        assert image.rows.op[mine][-1] == Op.THREAD_EXIT
+
+
 def test_times_follow_the_clock(tmp_path: Path) -> None:
     source = """
     int main(void) {
