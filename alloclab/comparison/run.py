@@ -9,7 +9,7 @@ from typing import Any
 
 from alloclab import machine
 from alloclab.allocators import Allocator, resolve
-from alloclab.comparison.statistics import timed_value
+from alloclab.comparison.statistics import TIMED, timed_value
 from alloclab.errors import ReplayError, TraceError, UsageError
 from alloclab.measure import METRICS
 from alloclab.replay import Settings, examine, time_once
@@ -22,8 +22,6 @@ ROUNDS = 10
 
 Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and what comes next in a few words."""
-
-TIMED = "ns_per_op"
 
 
 def compare(

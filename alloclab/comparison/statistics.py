@@ -12,6 +12,9 @@ import numpy.typing as npt
 from alloclab.measure.calls import KINDS
 from alloclab.result import Comparison, Result, Value
 
+TIMED = "ns_per_op"
+"""The metric that is taken in interleaved rounds."""
+
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 ENOUGH_ROUNDS = 6

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from alloclab.comparison.statistics import Measure, calls, metric, time_ratio
+from alloclab.comparison.statistics import TIMED, Measure, calls, metric, time_ratio
 from alloclab.errors import UsageError
 from alloclab.measure import METRICS, Better
 from alloclab.result import Comparison, Result, Value
 
-TIMED = "ns_per_op"
 ABSENT = "-"
 _CALLS = "brk, mmap, munmap, mremap, madvise and mprotect together"
 
