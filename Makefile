@@ -64,5 +64,6 @@ figures: $(VENV)/ready
 
 clean:
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find alloclab tests traces notebooks -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: demo lint c-tests sanitized check test figures clean
