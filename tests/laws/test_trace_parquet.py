@@ -116,13 +116,13 @@ assert not validate(trace) and summarize(trace).events == len(trace)
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_trace(tmp_path: Path) -> None:
-    """Writing, validating and summarizing 12 row groups needs hardly more than 3: rows in memory would be 47 B each."""
+    """Writing, validating and summarizing 24 row groups needs hardly more than 3: rows in memory would be 47 B each."""
 
     def peak_kib(rows: int) -> int:
         command = [sys.executable, "-c", MEMORY_OF, str(tmp_path / "t.parquet"), str(rows)]
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
-    more_rows = 9 * ROW_GROUP
+    more_rows = 21 * ROW_GROUP
     growth = 1024 * (peak_kib(3 * ROW_GROUP + more_rows) - peak_kib(3 * ROW_GROUP))
     assert growth < more_rows * 47 / 3
 
