@@ -95,7 +95,7 @@ def count_instructions(compiled: CompiledTrace, allocator: Allocator, settings: 
 
 def _examine_null(compiled: CompiledTrace, allocator: Allocator, settings: Settings) -> RawRun:
     figures: dict[str, float] = {"at_peak_live": compiled.peak_live_bytes, "at_end_live": compiled.end_live_bytes}
-    missing = {"all": "the null allocator only counts", "time": "not timed", "instructions": "not counted"}
+    missing = {"all": "the null allocator only counts", "time": "not timed", "instructions": "not asked for"}
     _add_instructions(compiled, allocator, settings, figures, missing)
     return _run(compiled, allocator, settings, figures=figures, missing=missing)
 
@@ -149,7 +149,7 @@ def _gather(memory: Lines, calls: Lines, *, glass: bool) -> tuple[dict[str, floa
     figures = memory.numbers | calls.numbers | {"minor_faults": memory.numbers["minor_faults"]}
     sampled = figures["peak_sampled_resident"]
     figures["peak_resident"] = max(figures.get("peak_resident", 0), sampled)
-    missing = {"time": "not timed", "instructions": "not counted", "ledger": "not a glass box: it keeps no ledger"}
+    missing = {"time": "not timed", "instructions": "not asked for", "ledger": "not a glass box: it keeps no ledger"}
     if glass:  # out of process its heap is made by the first block asked for
         missing["calls"] = missing["ledger"] = "it made no heap: the trace asks for no block"
     if figures["at_peak_live"] == 0:

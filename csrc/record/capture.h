@@ -5,11 +5,12 @@
  *     unit 0        al_capture_header
  *     unit 1, 2 ..  a hole (all zero), or  | al_capture_unit | word | word | ... |
  *
- * A *stream* is a sequence of words in order of their sequence numbers; one thread at a time writes to it, and when that
- * thread has gone another may follow, so there are as many streams as threads lived at once. The unit that a stream
- * writes to is mapped into the target (`live`), so what it holds outlives the process. When it is full its words are
- * copied to a unit of their own, and the live one begins again with the next ordinal. Hence, to read a stream: its units
- * in order of ordinals; a live unit that is `copied` counts for nothing, else it counts before a copy of its ordinal.
+ * A *stream* is a sequence of words in order of their sequence numbers; one thread at a time writes to it, and when
+ * that thread has gone another may follow, so there are as many streams as threads lived at once. The unit that a
+ * stream writes to is mapped into the target (`live`), so what it holds outlives the process. When it is full its words
+ * are copied to a unit of their own, and the live one begins again with the next ordinal. Hence, to read a stream: its
+ * units in order of ordinals; a live unit that is `copied` counts for nothing, else it counts before a copy of its
+ * ordinal.
  *
  * Every event has a number of its own from one counter of the process: free takes it before the real free, malloc after
  * the real malloc, realloc one before and one after. So the numbers order all events as the heap saw them. A word holds

@@ -11,8 +11,8 @@
 extern __thread al_stream *al_my_stream; /* initially one whose limit is NULL for ever */
 extern _Atomic uint64_t al_sequence;     /* the number of the last event of this process */
 
-/* The two ways of an event that is not one short word. Both keep errno and return the address, so that the fast way keeps
- * nothing in registers that they must save. limit is what the caller found in the stream, which it has made busy.
+/* The two ways of an event that is not one short word. Both keep errno and return the address, so that the fast way
+ * keeps nothing in registers that they must save. limit is what the caller found in the stream, which it has made busy.
  *
  * slow: first does what the stream needs: its birth, a stamp, a flush, a new image after a fork.
  * wide: writes a wide record of this number at the cursor, and makes the stream ready again. */

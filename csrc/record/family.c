@@ -1,5 +1,5 @@
-/* The malloc family as the target sees it: the real call, and one event. A free's event comes before the real free and a
- * malloc's after the real malloc, so no other thread can be seen to use an address that is not free. */
+/* The malloc family as the target sees it: the real call, and one event. A free's event comes before the real free and
+ * a malloc's after the real malloc, so no other thread can be seen to use an address that is not free. */
 #include "base/align.h"
 #include "os/os.h"
 #include "record/events.h"

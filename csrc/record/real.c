@@ -52,7 +52,8 @@ static void *boot_memalign(size_t alignment, size_t size) {
 }
 
 static void *boot_aligned_alloc(size_t alignment, size_t size) {
-    return al_real_find() ? al_real_malloc.aligned_alloc(alignment, size) : boot_take(alignment < 16 ? 16 : alignment, size);
+    if (al_real_find()) return al_real_malloc.aligned_alloc(alignment, size);
+    return boot_take(alignment < 16 ? 16 : alignment, size);
 }
 
 static int boot_posix_memalign(void **out, size_t alignment, size_t size) {

@@ -1,6 +1,6 @@
 /* The recorder's parts. family.c (the malloc family) calls events.h; that calls stream.c when a short word does not do;
- * streams belong to threads and take their units from the image (image.c), the capture file of this process. real.c finds
- * the malloc that answers. Nothing here allocates or prints, and errno is kept. */
+ * streams belong to threads and take their units from the image (image.c), the capture file of this process. real.c
+ * finds the malloc that answers. Nothing here allocates or prints, and errno is kept. */
 #ifndef AL_RECORD_RECORD_H
 #define AL_RECORD_RECORD_H
 
@@ -13,9 +13,9 @@
 
 #pragma GCC visibility push(hidden)
 
-/* A thread's end of a stream. It lies in memory that a fork wipes, so in a child all of it is zero: limit = NULL sends the
- * child's first event to the slow way. While its owner is at work limit is NULL too, and a signal handler's calls, or those
- * of an allocator that calls malloc, go another way.
+/* A thread's end of a stream. It lies in memory that a fork wipes, so in a child all of it is zero: limit = NULL sends
+ * the child's first event to the slow way. While its owner is at work limit is NULL too, and a signal handler's calls,
+ * or those of an allocator that calls malloc, go another way.
  *     unit's words <= cursor;  limit <= end - AL_WIDE_WORDS - 1;  cursor < limit: a word or a wide record fits */
 typedef struct al_stream {
     uint64_t *cursor, *limit;

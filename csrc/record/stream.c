@@ -121,7 +121,8 @@ static al_stream *bear(al_image *image) {
     return stream;
 }
 
-/* Runs among the thread's other destructors. What they call after it is recorded, too: the reader puts the exit last. */
+/* Runs among the thread's other destructors. What they call after it is recorded, too: the reader puts the exit
+ * last. */
 static void thread_exits(void *value) {
     al_stream *stream = value;
     if (stream != al_my_stream || stream->unit == NULL || al_image_now->state != AL_IMAGE_OPEN) return;
@@ -135,8 +136,8 @@ void al_streams_prepare(void) {
     if (!have_exit_key) have_exit_key = pthread_key_create(&exit_key, thread_exits) == 0;
 }
 
-/* An event inside another of the same thread: of a signal handler, or of an allocator that calls malloc. All such events
- * share one stream, and say whose they are. */
+/* An event inside another of the same thread: of a signal handler, or of an allocator that calls malloc. All such
+ * events share one stream, and say whose they are. */
 static bool nested_event(al_image *image, uint32_t thread, al_wide op, bool failed, uint64_t address, uint64_t size,
                          uint64_t extra) {
     if (!al_lock_try(&image->nested_lock)) return false;

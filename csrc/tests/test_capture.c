@@ -47,7 +47,8 @@ static uint64_t *wide(uint64_t *at, al_wide op, bool failed, uint64_t distance, 
 static void write_example(void) {
     memset(file, 0, sizeof file);
     al_capture_header header = {
-        .magic = AL_CAPTURE_MAGIC, .unit_bytes = AL_CAPTURE_UNIT, .header_bytes = AL_CAPTURE_HEADER, .last = 15, .end_ns = 600};
+        .magic = AL_CAPTURE_MAGIC, .unit_bytes = AL_CAPTURE_UNIT, .header_bytes = AL_CAPTURE_HEADER,
+        .last = 15, .end_ns = 600};
     memcpy(file[0], &header, sizeof header);
 
     uint64_t *at = begin_unit(2, (al_capture_unit){.stream = 2, .ordinal = 0}), *first = at;
@@ -66,7 +67,8 @@ static void write_example(void) {
     at = wide(at, AL_WIDE_MALLOC, true, 2, 0, 1u << 30, 1);     /* 12 */
     *at++ = death(AL_KIND_FREE, 4, 0x3000);                     /* 16: after recording stopped */
 
-    begin_unit(3, *(al_capture_unit *)file[2]); /* the live unit of ordinal 0: its copy is complete, its words cleared */
+    /* the live unit of ordinal 0: its copy is complete, its words cleared */
+    begin_unit(3, *(al_capture_unit *)file[2]);
     ((al_capture_unit *)file[3])->live = 1;
 
     at = begin_unit(4, (al_capture_unit){.stream = 3, .live = 1});

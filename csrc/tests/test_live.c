@@ -1,5 +1,5 @@
-/* Live blocks, their history, the compiler and the checker against plain arrays, through many random rows: sound ones mixed
- * with every contradiction, of which each must be told from the others. */
+/* Live blocks, their history, the compiler and the checker against plain arrays, through many random rows: sound ones
+ * mixed with every contradiction, of which each must be told from the others. */
 #undef NDEBUG
 #include "base/rng.h"
 #include "trace/check.h"

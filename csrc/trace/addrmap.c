@@ -16,7 +16,9 @@ static size_t find(const al_addrmap *map, uint64_t key) {
 }
 
 static bool reserve(al_addrmap *map, size_t capacity) {
-    al_addrmap larger = {calloc(capacity, sizeof *map->keys), malloc(capacity * sizeof *map->values), capacity, map->count};
+    al_addrmap larger = {.capacity = capacity, .count = map->count};
+    larger.keys = calloc(capacity, sizeof *map->keys);
+    larger.values = malloc(capacity * sizeof *map->values);
     if (larger.keys == NULL || larger.values == NULL) {
         al_addrmap_destroy(&larger);
         return false;

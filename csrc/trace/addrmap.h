@@ -1,6 +1,6 @@
-/* From addresses to what lives there: a hash map from nonzero 64-bit keys to 64-bit values, open addressing with backward
- * shift deletion, so it never degrades however long the trace. For importers and the capture decoder, which meet
- * addresses that are used again after a free. */
+/* From addresses to what lives there: a hash map from nonzero 64-bit keys to 64-bit values, open addressing with
+ * backward shift deletion, so it never degrades however long the trace. For importers and the capture decoder, which
+ * meet addresses that are used again after a free. */
 #ifndef AL_TRACE_ADDRMAP_H
 #define AL_TRACE_ADDRMAP_H
 

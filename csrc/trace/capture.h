@@ -1,5 +1,5 @@
-/* Reads captures (record/capture.h): merges the streams by sequence number, finds the object that each address was at the
- * time, numbers threads densely and interpolates the clock, in memory bounded by streams and live blocks. */
+/* Reads captures (record/capture.h): merges the streams by sequence number, finds the object that each address was at
+ * the time, numbers threads densely and interpolates the clock, in memory bounded by streams and live blocks. */
 #ifndef AL_TRACE_CAPTURE_H
 #define AL_TRACE_CAPTURE_H
 

@@ -61,7 +61,8 @@ static int compare_units(const void *left, const void *right) {
 static const char *find_units(al_merge *merge) {
     al_capture_header header;
     struct stat file;
-    if (!al_capture_read_header(merge->fd, &header)) return "it is not a capture, or of another version of the recorder";
+    if (!al_capture_read_header(merge->fd, &header))
+        return "it is not a capture, or of another version of the recorder";
     if (fstat(merge->fd, &file) != 0) return "it cannot be read";
     merge->last = header.last;
     merge->end_ns = header.end_ns;
@@ -84,7 +85,8 @@ static const char *find_units(al_merge *merge) {
     size_t kept = 0;
     for (size_t i = 0; i < merge->count; i++) {
         const unit *u = &merge->units[i];
-        bool again = kept > 0 && merge->units[kept - 1].stream == u->stream && merge->units[kept - 1].ordinal == u->ordinal;
+        const unit *before = kept > 0 ? &merge->units[kept - 1] : NULL;
+        bool again = before != NULL && before->stream == u->stream && before->ordinal == u->ordinal;
         if (!again) merge->units[kept++] = *u;
     }
     merge->count = kept;

@@ -1,5 +1,5 @@
-/* The records of a capture in the order of their numbers: finds the streams' units in the file, reads them through small
- * windows, and merges. */
+/* The records of a capture in the order of their numbers: finds the streams' units in the file, reads them through
+ * small windows, and merges. */
 #ifndef AL_TRACE_CAPTURE_MERGE_H
 #define AL_TRACE_CAPTURE_MERGE_H
 

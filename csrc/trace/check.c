@@ -39,7 +39,8 @@ static void check_values(al_checker *checker, const al_events *events, size_t i)
     if (op == AL_EVENT_ALIGNED && !al_is_power_of_two(events->align[i])) report(checker, i, AL_FAULT_BAD_ALIGNMENT);
 }
 
-/* What a row says against the blocks that live. A birth of impossible size counts as one, so that its free is no news. */
+/* What a row says against the blocks that live. A birth of impossible size counts as one, so that its free is no
+ * news. */
 static bool check_block(al_checker *checker, const al_events *events, size_t i) {
     uint32_t slot;
     uint64_t bytes;

@@ -22,7 +22,8 @@ typedef struct al_checker {
 bool al_checker_init(al_checker *checker); /* false: no memory */
 void al_checker_destroy(al_checker *checker);
 
-/* Checks a block. Problems go to `problems`, in order of their rows; found <= capacity counts them. False: no memory. */
+/* Checks a block. Problems go to `problems`, in order of their rows; found <= capacity counts them. False: no
+ * memory. */
 bool al_checker_add(al_checker *checker, const al_events *events, al_finding *problems, size_t capacity);
 
 #endif

@@ -1,8 +1,8 @@
 /* From a trace's rows to the flat array that the replay loop walks (ops.h says what it holds).
  *
- * Alignments: a replay can only ask for powers of two, so others are rounded up to the next one, as glibc's memalign does;
- * 0 becomes 1. Ticks: one before the first operation that comes at least a millisecond after the last tick; the clock
- * starts at the first row that has a time and never runs backwards. */
+ * Alignments: a replay can only ask for powers of two, so others are rounded up to the next one, as glibc's memalign
+ * does; 0 becomes 1. Ticks: one before the first operation that comes at least a millisecond after the last tick; the
+ * clock starts at the first row that has a time and never runs backwards. */
 #ifndef AL_TRACE_COMPILE_H
 #define AL_TRACE_COMPILE_H
 

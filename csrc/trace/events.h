@@ -1,4 +1,5 @@
-/* A block of a trace's rows as columns, as Python's numpy arrays hold them (alloclab/trace/model.py), and what a row says. */
+/* A block of a trace's rows as columns, as Python's numpy arrays hold them (alloclab/trace/model.py), and what a row
+ * says. */
 #ifndef AL_TRACE_EVENTS_H
 #define AL_TRACE_EVENTS_H
 

@@ -1,5 +1,5 @@
-/* The blocks that live at one moment of a trace: object -> slot -> bytes. Memory follows the live blocks, not the trace's
- * length. Slots count from 1 (0 is NULL) and are used again, latest first.
+/* The blocks that live at one moment of a trace: object -> slot -> bytes. Memory follows the live blocks, not the
+ * trace's length. Slots count from 1 (0 is NULL) and are used again, latest first.
  *
  * Objects are numbered in order of birth, so a number tells what became of it:
  *     object >= next               not born yet

@@ -10,13 +10,14 @@
  *     REALLOC        read and written  -            new bytes; the next entry is an OPERAND with the old bytes
  *     REALLOC_ZERO   read, then NULL   -            old bytes; what realloc(p, 0) returns is freed
  *     FREE           read, then NULL   -            bytes that the block had
- *     FAILED         read              log2 or 0    bytes; `original` is the kind. The recorded call failed. Where it succeeds
- *                                                   now, its block is freed at once (a realloc's stays, under its slot)
+ *     FAILED         read              log2 or 0    bytes; `original` is the kind. The recorded call failed.
+ *                                                   Where it succeeds now, its block is freed at once (a realloc's
+ *                                                   stays, under its slot)
  *     TICK           -                 -            nanoseconds by which the clock advances
  *     OPERAND        of the entry before
  *
- * A failed REALLOC is followed by an OPERAND as well. The array ends with AL_OPS_PAD entries of kind END, so that the loop
- * may look ahead for prefetching. Operations that count are all but TICK, OPERAND and END. */
+ * A failed REALLOC is followed by an OPERAND as well. The array ends with AL_OPS_PAD entries of kind END, so that the
+ * loop may look ahead for prefetching. Operations that count are all but TICK, OPERAND and END. */
 #ifndef AL_TRACE_OPS_H
 #define AL_TRACE_OPS_H
 
@@ -46,7 +47,8 @@ typedef struct al_op {
     uint64_t size;
 } al_op;
 
-/* The head of a compiled trace's file; entries (with the padding) follow it. Also what the compiler knows of the trace. */
+/* The head of a compiled trace's file; entries (with the padding) follow it. Also what the compiler knows of the
+ * trace. */
 typedef struct al_ops_head {
     uint64_t magic;            /* AL_OPS_MAGIC */
     uint64_t entries;          /* without the padding */

@@ -54,7 +54,8 @@ static al_thread_stats *thread_of(al_stats *stats, uint32_t thread) {
     int64_t index = al_addrmap_get(&stats->thread_index, (uint64_t)thread + 1), previous;
     if (index >= 0) return &stats->threads[index];
     if (!grow(&stats->threads, stats->thread_count, &stats->thread_capacity, sizeof *stats->threads)) return NULL;
-    if (!al_addrmap_put(&stats->thread_index, (uint64_t)thread + 1, (int64_t)stats->thread_count, &previous)) return NULL;
+    if (!al_addrmap_put(&stats->thread_index, (uint64_t)thread + 1, (int64_t)stats->thread_count, &previous))
+        return NULL;
     al_thread_stats *fresh = &stats->threads[stats->thread_count++];
     *fresh = (al_thread_stats){.thread = thread};
     return fresh;
@@ -70,7 +71,8 @@ static bool count_size(al_stats *stats, uint64_t bytes) {
         stats->large_sizes[index].births++;
         return true;
     }
-    if (!grow(&stats->large_sizes, stats->large_count, &stats->large_capacity, sizeof *stats->large_sizes)) return false;
+    if (!grow(&stats->large_sizes, stats->large_count, &stats->large_capacity, sizeof *stats->large_sizes))
+        return false;
     if (!al_addrmap_put(&stats->size_index, bytes + 1, (int64_t)stats->large_count, &previous)) return false;
     stats->large_sizes[stats->large_count++] = (al_size_count){.bytes = bytes, .births = 1};
     return true;

@@ -130,7 +130,7 @@ def main() -> None:
                 f"{size / events:.2f}",
                 f"{events / took / 1e6:.1f}",
             )
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
     console.print(machine.one_line(machine.describe()), soft_wrap=True)
 

@@ -127,3 +127,11 @@ def test_no_file_grows_past_six_hundred_lines() -> None:
     paths = [ROOT / f for f in listed.stdout.split()] or [*python_files(), *c_files(*C_ORDER, "tests")]
     long = [p.name for p in paths if p.exists() and len(p.read_text().splitlines()) > 600]
     assert long == []
+
+
+def test_c_lines_fit_in_120_columns() -> None:
+    """Ruff holds the Python to the same."""
+    paths = [*c_files(*C_ORDER, "api", "tests"), *(ROOT / "csrc").rglob("meson.build")]
+    assert [
+        f"{p.name}:{i}" for p in paths for i, line in enumerate(p.read_text().splitlines(), 1) if len(line) > 120
+    ] == []

@@ -5,9 +5,9 @@
  *     calloc    O(1): memory that the break has just passed is zero, and only heads were ever written above the top
  *     realloc   O(1) for the last block, which grows in place; others move when they grow, and stay when they shrink
  *
- * Everything comes from the break, however large. A freed block becomes a dead chunk, free in the ledger for ever. So of
- * the rules of malloc it breaks, on purpose, those that ask for reuse: C20 (memory freed elsewhere is used again), C22
- * (what fitted once fits again). */
+ * Everything comes from the break, however large. A freed block becomes a dead chunk, free in the ledger for ever. So
+ * of the rules of malloc it breaks, on purpose, those that ask for reuse: C20 (memory freed elsewhere is used again),
+ * C22 (what fitted once fits again). */
 #include "allocators/allocator.h"
 #include "parts/top.h"
 

@@ -16,8 +16,8 @@
  *              `top_pad`
  *   deferred   freed chunks stay as they are. When neither they nor the top serve a request, one pass over the heap
  *              merges all neighbours and the request is tried again, provided that at least one chunk in eight was
- *              freed since the last pass (so a pass costs each free O(log n)); the condition falls where the system refuses
- *              memory. Trim makes a pass, too
+ *              freed since the last pass (so a pass costs each free O(log n)); the condition falls where the system
+ *              refuses memory. Trim makes a pass, too
  *   never      chunks never merge, nor with the top, so memory once cut small stays small (rule C22 does not hold). A
  *              realloc still grows into free neighbours
  *
