@@ -100,7 +100,8 @@ def test_instructions_repeat(tmp_path: Path) -> None:
 def test_an_interrupted_replay_leaves_no_process(how: signal.Signals, tmp_path: Path) -> None:
     compiled(tmp_path, churn(20000, 2))
     command = [sys.executable, "-c", REPLAY_FOREVER, str(tmp_path / "t.parquet")]
-    with started(command, stderr=subprocess.DEVNULL) as parent:
+    environment = os.environ | {"TMPDIR": str(tmp_path)}  # what a killed one cannot clean up goes with the test
+    with started(command, stderr=subprocess.DEVNULL, env=environment) as parent:
         wait_for(lambda: "alloclab-replay" in children_of(parent.pid).values(), "the replay to begin")
         replayers = [pid for pid, name in children_of(parent.pid).items() if name == "alloclab-replay"]
         parent.send_signal(how)
