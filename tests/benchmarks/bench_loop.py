@@ -9,11 +9,11 @@ of interleaved rounds; and the loop's share of each. Without a trace: the record
 
 from __future__ import annotations
 
-import platform
 import sys
 from pathlib import Path
 
 from alloclab.allocators import libraries_found, resolve
+from alloclab.machine import describe, one_line
 from alloclab.replay import Settings, time_once
 from alloclab.trace import load
 from alloclab.trace.compile import CompiledTrace, compile_trace
@@ -49,7 +49,7 @@ def main() -> None:
     paths = [Path(p) for p in sys.argv[1:]] or sorted(RECORDINGS.glob("python*.parquet"))
     if not paths:
         sys.exit("no recording of Python in traces/: name a trace")
-    print(f"{platform.platform()}, ns per operation, smallest of {ROUNDS} rounds")
+    print(f"{one_line(describe())}\nns per operation, smallest of {ROUNDS} rounds")
     for path in paths:
         report(path)
 

@@ -8,7 +8,6 @@ pyarrow read of the same file, and what pyarrow's default encoding makes of the 
 
 from __future__ import annotations
 
-import platform
 import sys
 import tempfile
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from alloclab.machine import describe, one_line
 from alloclab.trace import load
 from alloclab.trace.compile import compile_trace
 from alloclab.trace.parquet import Trace
@@ -60,7 +60,7 @@ def report(trace: Trace, folder: Path) -> None:
 
 def main() -> None:
     events = int(sys.argv[1]) if len(sys.argv) > 1 else 3_000_000
-    print(f"{platform.machine()}, {platform.release()}, Python {platform.python_version()}; M events/s, B/event")
+    print(f"{one_line(describe())}\nM events/s, B/event")
     print("trace             events      load   pyarrow   compile  validate      info   B/event   default")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
