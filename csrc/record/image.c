@@ -1,5 +1,6 @@
 /* The process image: its capture file, and what it takes to keep hold of it through forks, closed descriptors and full
- * disks. Every system call is made directly: none may be a cancellation point. */
+ * disks. No call here may be a cancellation point: system calls that the C library makes one are made directly. */
+#include "base/align.h"
 #include "os/os.h"
 #include "record/events.h"
 
@@ -113,8 +114,13 @@ static bool reserve(int fd, uint64_t offset, size_t bytes) {
     while (failed != 0 && errno == EINTR);
     if (failed == 0 || errno != EOPNOTSUPP) return failed == 0;
     static const char zeros[4096];
-    for (size_t done = 0; done < bytes; done += sizeof zeros)
-        if (syscall(SYS_pwrite64, fd, zeros, sizeof zeros, offset + done) != (long)sizeof zeros) return false;
+    for (size_t done = 0; done < bytes;) {
+        long wrote = syscall(SYS_pwrite64, fd, zeros, al_min(bytes - done, sizeof zeros), offset + done);
+        if (wrote < 0 && errno == EINTR) continue;
+        if (wrote == 0) errno = ENOSPC;
+        if (wrote <= 0) return false;
+        done += (size_t)wrote;
+    }
     return true;
 }
 

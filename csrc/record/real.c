@@ -2,6 +2,7 @@
 #include "record/record.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <string.h>
 
 char al_boot[AL_BOOT_BYTES] __attribute__((aligned(16)));
@@ -58,7 +59,9 @@ static void *boot_aligned_alloc(size_t alignment, size_t size) {
 
 static int boot_posix_memalign(void **out, size_t alignment, size_t size) {
     if (al_real_find()) return al_real_malloc.posix_memalign(out, alignment, size);
-    *out = boot_take(alignment < 16 ? 16 : alignment, size);
+    void *block = boot_take(alignment < 16 ? 16 : alignment, size);
+    if (block == NULL) return ENOMEM;
+    *out = block;
     return 0;
 }
 

@@ -15,7 +15,7 @@
 
 /* A thread's end of a stream. It lies in memory that a fork wipes, so in a child all of it is zero: limit = NULL sends
  * the child's first event to the slow way. While its owner is at work limit is NULL too, and a signal handler's calls,
- * or those of an allocator that calls malloc, go another way.
+ * or those of the C library inside the slow way, go another way.
  *     unit's words <= cursor;  limit <= end - AL_WIDE_WORDS - 1;  cursor < limit: a word or a wide record fits */
 typedef struct al_stream {
     uint64_t *cursor, *limit;
@@ -25,7 +25,7 @@ typedef struct al_stream {
     uint32_t number;       /* of the stream, from 1 */
     uint32_t thread;
     pid_t tid;
-    uint8_t leaving; /* its thread runs its destructors; the stream is free once the thread is gone */
+    _Atomic uint8_t leaving; /* its thread runs its destructors; the stream is free once the thread is gone */
 } __attribute__((aligned(64))) al_stream;
 
 enum { AL_STREAMS_MAX = 1 << 16, AL_NESTED_STREAM = 0 };

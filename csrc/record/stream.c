@@ -40,6 +40,7 @@ static bool flush(al_stream *stream) {
     al_capture_unit copy = {unit->stream, 0, unit->ordinal, unit->sequence, unit->thread, (uint32_t)(bytes / 8)};
     if (!al_image_copy_unit(&copy, words_of(unit), bytes)) return false;
     atomic_store_explicit(&unit->copied, 1, memory_order_release);
+    atomic_signal_fence(memory_order_seq_cst); /* the words go after that, not before */
     memset(words_of(unit), 0, bytes);
     begin_unit(stream, copy.ordinal + 1);
     return true;
@@ -136,8 +137,8 @@ void al_streams_prepare(void) {
     if (!have_exit_key) have_exit_key = pthread_key_create(&exit_key, thread_exits) == 0;
 }
 
-/* An event inside another of the same thread: of a signal handler, or of an allocator that calls malloc. All such
- * events share one stream, and say whose they are. */
+/* An event inside another of the same thread: of a signal handler, or of the C library where the slow way calls it. All
+ * such events share one stream, and say whose they are. */
 static bool nested_event(al_image *image, uint32_t thread, al_wide op, bool failed, uint64_t address, uint64_t size,
                          uint64_t extra) {
     if (!al_lock_try(&image->nested_lock)) return false;

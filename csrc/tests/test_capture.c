@@ -7,6 +7,7 @@
 #include "trace/events.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,6 +159,31 @@ static void check_small_blocks(void) {
     }
 }
 
+static bool header_is_read(void) {
+    al_capture_header header;
+    int fd = open(path, O_RDONLY);
+    bool read = al_capture_read_header(fd, &header);
+    assert(fd >= 0 && close(fd) == 0);
+    return read;
+}
+
+/* Lengths that lead out of the header are no header's. */
+static void check_damaged_header(void) {
+    write_example();
+    al_capture_header *header = (al_capture_header *)file[0];
+    const al_capture_header good = *header;
+    header->command_bytes = sizeof header->command + 1;
+    store();
+    assert(!header_is_read());
+    *header = good;
+    header->header_bytes = AL_CAPTURE_HEADER + 1;
+    store();
+    assert(!header_is_read());
+    *header = good;
+    store();
+    assert(header_is_read());
+}
+
 static void check_damage(void) {
     al_rng rng = {7};
     for (int round = 0; round < 300; round++) {
@@ -186,6 +212,7 @@ int main(void) {
     write_example_with_an_unfinished_copy();
     store();
     check_example();
+    check_damaged_header();
     check_damage();
     unlink(path);
     return 0;

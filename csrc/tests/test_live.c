@@ -82,7 +82,19 @@ static void assert_refused(al_compiler *compiler, al_checker *checker, al_stats 
     assert(checker->found == 1 && finding.fault == fault && finding.row == 0);
 }
 
+/* The greatest number has none above it: a birth of it is refused, and later ones are told as before. */
+static void check_greatest_object(void) {
+    al_live live;
+    uint32_t slot;
+    assert(al_live_init(&live));
+    assert(al_live_birth(&live, 3, 8, &slot) == AL_FAULT_NONE);
+    assert(al_live_birth(&live, INT64_MAX, 8, &slot) == AL_FAULT_BORN_TWICE);
+    assert(al_live_birth(&live, 3, 8, &slot) == AL_FAULT_BORN_TWICE);
+    al_live_destroy(&live);
+}
+
 int main(void) {
+    check_greatest_object();
     al_compiler compiler;
     al_checker checker;
     al_stats stats;

@@ -121,7 +121,10 @@ static void add_row(al_capture *c, al_rows *rows, const al_record *r, al_event_o
 /* Something now lives at the address. Whatever lived there before was freed without our seeing it. */
 static void settle(al_capture *c, al_rows *rows, const al_record *r, int64_t place) {
     int64_t before;
-    if (!al_addrmap_put(&c->map, r->address, place, &before)) c->out_of_memory = true;
+    if (!al_addrmap_put(&c->map, r->address, place, &before)) {
+        c->out_of_memory = true;
+        return;
+    }
     if (before < 0) return;
     c->counts.frees_lost++;
     add_row(c, rows, r, AL_EVENT_FREE, drop_place(c, before), false, r->address);
@@ -175,7 +178,8 @@ static void realloc_out(al_capture *c, al_rows *rows, caller *by, const al_recor
         return;
     }
     int64_t object = c->blocks[was.place].object;
-    if (r->failed) {
+    bool failed = r->failed || (r->address == 0 && r->size != 0); /* the latter in damaged files only */
+    if (failed) {
         al_record old = *r;
         old.address = was.address;
         settle(c, rows, &old, was.place);
@@ -186,7 +190,7 @@ static void realloc_out(al_capture *c, al_rows *rows, caller *by, const al_recor
         settle(c, rows, r, was.place);
         resize(c, was.place, r->size);
     }
-    add_row(c, rows, r, AL_EVENT_REALLOC, object, r->failed, r->failed ? was.address : r->address);
+    add_row(c, rows, r, AL_EVENT_REALLOC, object, failed, failed ? was.address : r->address);
 }
 
 static void row_of(al_capture *c, al_rows *rows, const al_record *r) {
@@ -246,6 +250,7 @@ al_capture *al_capture_open(const char *path, const char **error) {
     c->merge = al_merge_open(path, error);
     if (c->merge != NULL) c->callers = calloc(al_merge_streams(c->merge) + 1, sizeof *c->callers);
     if (c->merge != NULL && c->callers != NULL && al_addrmap_init(&c->map)) return c;
+    if (c->merge != NULL) *error = "";
     al_capture_close(c);
     return NULL;
 }

@@ -26,8 +26,11 @@ typedef struct stream {
     uint64_t window[WINDOW_WORDS];
 } stream;
 
+static const char UNREADABLE[] = "it cannot be read";
+
 struct al_merge {
     int fd;
+    bool unreadable; /* a part of it could not be read: what came before does not count either */
     uint64_t last; /* records of greater numbers do not count */
     uint64_t end_ns;
     unit *units;
@@ -63,7 +66,7 @@ static const char *find_units(al_merge *merge) {
     struct stat file;
     if (!al_capture_read_header(merge->fd, &header))
         return "it is not a capture, or of another version of the recorder";
-    if (fstat(merge->fd, &file) != 0) return "it cannot be read";
+    if (fstat(merge->fd, &file) != 0) return UNREADABLE;
     merge->last = header.last;
     merge->end_ns = header.end_ns;
     size_t room = (size_t)file.st_size / AL_CAPTURE_UNIT + 1;
@@ -72,7 +75,7 @@ static const char *find_units(al_merge *merge) {
     for (uint64_t offset = AL_CAPTURE_UNIT; offset + sizeof(al_capture_unit) <= (uint64_t)file.st_size;
          offset += AL_CAPTURE_UNIT) {
         al_capture_unit head;
-        if (!read_at(merge->fd, &head, sizeof head, offset)) return "it cannot be read";
+        if (!read_at(merge->fd, &head, sizeof head, offset)) return UNREADABLE;
         if (head.stream == 0 || (head.live && head.copied)) continue;
         uint32_t words = head.live ? UNIT_WORDS : head.copied;
         uint64_t end = offset + sizeof head + words * sizeof(uint64_t);
@@ -103,14 +106,18 @@ static void enter_unit(stream *s) {
 }
 
 /* The words at the stream's place, at least `want` of them in this unit; NULL: the unit has no more. */
-static const uint64_t *look(int fd, stream *s, uint32_t want) {
+static const uint64_t *look(al_merge *merge, stream *s, uint32_t want) {
     if (s->filled - s->used < want) {
         const unit *u = &s->units[s->at];
         uint32_t rest = s->filled - s->used, more = u->words - s->read;
         memmove(s->window, s->window + s->used, rest * sizeof *s->window);
         if (more > WINDOW_WORDS - rest) more = WINDOW_WORDS - rest;
         uint64_t offset = u->offset + sizeof(al_capture_unit) + s->read * sizeof *s->window;
-        if (rest + more < want || !read_at(fd, s->window + rest, more * sizeof *s->window, offset)) return NULL;
+        if (rest + more < want) return NULL;
+        if (!read_at(merge->fd, s->window + rest, more * sizeof *s->window, offset)) {
+            merge->unreadable = true;
+            return NULL;
+        }
         s->used = 0;
         s->filled = rest + more;
         s->read += more;
@@ -151,7 +158,7 @@ static void parse_wide(const uint64_t *words, al_record *r, uint64_t *distance) 
 static bool advance(al_merge *merge, stream *s) {
     al_record r = {.stream = s->head.stream, .stamp_ns = -1};
     while (s->at < s->count) {
-        const uint64_t *words = look(merge->fd, s, 1);
+        const uint64_t *words = look(merge, s, 1);
         if (words == NULL || (words[0] == 0 && s->units[s->at].live)) {
             s->at++;
             enter_unit(s);
@@ -160,16 +167,17 @@ static bool advance(al_merge *merge, stream *s) {
         al_kind kind = (al_kind)bits(words[0], 0, AL_DISTANCE_SHIFT);
         uint64_t distance;
         s->used++;
-        if (kind == AL_KIND_NONE) continue; /* a claim that a signal interrupted and nobody came back to */
+        if (kind == AL_KIND_NONE) continue; /* no recorder writes it: the file is damaged */
         if (kind == AL_KIND_STAMP) {
             r.stamp_ns = (int64_t)bits(words[0], AL_DISTANCE_SHIFT, 64);
             continue;
         }
         if (kind == AL_KIND_WIDE) {
             s->used--;
-            words = look(merge->fd, s, AL_WIDE_WORDS);
+            words = look(merge, s, AL_WIDE_WORDS);
             if (words == NULL) {
                 s->used = s->filled;
+                s->read = s->units[s->at].words; /* what is left of the record is no head */
                 continue;
             }
             s->used += AL_WIDE_WORDS;
@@ -216,7 +224,7 @@ static const char *make_streams(al_merge *merge) {
         if (advance(merge, s)) merge->heap[merge->heap_count++] = s;
     }
     for (size_t i = merge->heap_count / 2; i-- > 0;) sift_down(merge, i);
-    return NULL;
+    return merge->unreadable ? UNREADABLE : NULL;
 }
 
 al_merge *al_merge_open(const char *path, const char **error) {
@@ -249,6 +257,10 @@ bool al_merge_next(al_merge *merge, al_record *record, const char **error) {
     stream *s = merge->heap[0];
     *record = s->head;
     bool more = advance(merge, s);
+    if (merge->unreadable) {
+        *error = UNREADABLE;
+        return false;
+    }
     record->thread_ends = !more || s->head.op == AL_WIDE_THREAD_START || s->head.op == AL_WIDE_BELONGS;
     if (!more) merge->heap[0] = merge->heap[--merge->heap_count];
     if (more && s->head.sequence <= record->sequence) {

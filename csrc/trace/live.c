@@ -40,7 +40,8 @@ static void give_slot(al_live *live, uint32_t slot) {
 }
 
 al_fault al_live_birth(al_live *live, int64_t object, uint64_t bytes, uint32_t *slot) {
-    if (object >= 0 && object < live->next) return AL_FAULT_BORN_TWICE;
+    /* the greatest number has none above it for `next` */
+    if (object == INT64_MAX || (object >= 0 && object < live->next)) return AL_FAULT_BORN_TWICE;
     *slot = take_slot(live);
     if (*slot == 0) return AL_FAULT_NO_MEMORY;
     if (object >= 0) {

@@ -16,13 +16,13 @@ typedef struct al_synth_block {
 typedef struct al_synth {
     uint64_t live_target;                         /* blocks, at the top of a phase */
     uint64_t phase_events;                        /* one swelling and shrinking; 0: none */
-    double reallocs, callocs, aligned, young;     /* shares, 0..1; young: deaths that take the latest block */
+    double reallocs, callocs, aligned, young;     /* shares, 0..1; young: deaths that take the last block */
     uint32_t threads;
     al_rng rng;
     uint64_t done;      /* events so far */
     int64_t next;       /* object */
     uint32_t thread;    /* at work */
-    al_synth_block *live; /* in no order, but the latest birth stands last */
+    al_synth_block *live; /* in no order; the latest birth stands last until another block dies */
     size_t count, capacity;
 } al_synth;
 
