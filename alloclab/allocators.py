@@ -120,21 +120,19 @@ def lab_allocators() -> tuple[LabAllocator, ...]:
 
 
 def parse_tunables(name: str, text: str) -> tuple[Any, str]:
-    """The ``uint64_t[32]`` of values that ``text`` sets on lab allocator ``name``, and the canonical text.
+    """The ``al_settings *`` that ``text`` gives lab allocator ``name``, and the canonical text.
 
     UsageError: an unknown tunable, or a value out of its range; the message lists what exists.
     """
     allocator = lib.al_allocator_find(name.encode())
-    values, message = ffi.new("uint64_t[]", lib.AL_TUNABLES_MAX), ffi.new("char[512]")
-    lib.al_tunables_default(allocator, values)
-    if lib.al_tunables_parse(allocator, text.encode(), values, message, len(message)) != 0:
+    settings, message = ffi.new("al_settings *"), ffi.new("char[512]")
+    lib.al_tunables_default(allocator, settings)
+    if lib.al_tunables_parse(allocator, text.encode(), settings, message, len(message)) != 0:
         raise UsageError(_text(message))
-    given = {setting.partition("=")[0] for setting in text.split(",")}
-    tunables = [allocator.tunables[i] for i in range(allocator.tunable_count)]
-    canonical = [
-        f"{_text(t.name)}={_format_value(t, values[i])}" for i, t in enumerate(tunables) if _text(t.name) in given
-    ]
-    return values, ",".join(canonical)
+    given = [i for i in range(allocator.tunable_count) if settings.given >> i & 1]
+    tunables = allocator.tunables
+    canonical = [f"{_text(tunables[i].name)}={_format_value(tunables[i], settings.values[i])}" for i in given]
+    return settings, ",".join(canonical)
 
 
 def lab_allocator(name: str) -> LabAllocator:

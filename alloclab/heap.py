@@ -133,11 +133,11 @@ class Heap(Handle):
         **tunables: int | bool | str,
     ) -> None:
         self.allocator = lab_allocator(allocator)
-        values, self.options = parse_tunables(allocator, _settings_text(tunables))
+        settings, self.options = parse_tunables(allocator, _settings_text(tunables))
         fields = {"limit_bytes": limit, "fail_call": fail_call, "log": log, **(regions or {})}
-        settings = config("window", **fields)
+        space = config("window", **fields)
         error = ffi.new("int *")
-        self._pointer = lib.al_heap_create(lib.al_allocator_find(allocator.encode()), values, settings, error)
+        self._pointer = lib.al_heap_create(lib.al_allocator_find(allocator.encode()), settings, space, error)
         if self.closed:
             raise OSError(error[0], os.strerror(error[0]), f"heap of {allocator}")
         self.regions = Regions.of(self._pointer.regions)
@@ -200,7 +200,7 @@ class Heap(Handle):
         ]
 
     def ledger(self) -> Ledger:
-        held = self.pointer.ledger
+        held = lib.al_heap_ledger(self.pointer)
         return Ledger(held.usable, held.metadata, held.cached, held.free)
 
     def counters(self) -> Counters:

@@ -74,10 +74,10 @@ class PlainReplay:
 def heap_of(name: str, options: str = "") -> Iterator[Any]:
     """A heap and a thread of it."""
     allocator = lib.al_allocator_find(name.encode())
-    values = ffi.new("uint64_t[32]")
-    lib.al_tunables_default(allocator, values)
-    assert lib.al_tunables_parse(allocator, options.encode(), values, ffi.new("char[256]"), 256) == 0
-    heap = lib.al_heap_create(allocator, values, ffi.new("al_regions_config *"), ffi.new("int *"))
+    settings = ffi.new("al_settings *")
+    lib.al_tunables_default(allocator, settings)
+    assert lib.al_tunables_parse(allocator, options.encode(), settings, ffi.new("char[256]"), 256) == 0
+    heap = lib.al_heap_create(allocator, settings, ffi.new("al_regions_config *"), ffi.new("int *"))
     assert heap != ffi.NULL
     try:
         yield heap, lib.al_thread_create(heap)
@@ -166,7 +166,7 @@ def _state(heap: Any, live: int) -> State:
     counters = lib.al_regions_counters(heap.regions)
     resident = ffi.new("size_t *")
     assert lib.al_regions_resident(heap.regions, resident) == 0
-    ledger = heap.ledger
+    ledger = lib.al_heap_ledger(heap)
     return State(
         live=live,
         mapped=counters.mapped,

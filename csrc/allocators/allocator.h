@@ -4,9 +4,10 @@
  * An allocator is policy only. It does not know that it is malloc: heap.c has already turned away what malloc must
  * refuse (sizes over PTRDIFF_MAX, overflow, bad alignments) and handled NULL and zero, holds the lock unless
  * `locks_itself`, and the shim owns errno and symbols. It gets memory from heap->regions and nowhere else, and keeps
- * heap->ledger exact.
+ * heap->ledger exact or computes it when asked.
  *
- * One that locks for itself takes heap->lock around its calls of the region manager, as heap.c does for its own. */
+ * One that locks for itself takes heap->lock around its calls of the region manager, as heap.c does for its own; its
+ * hooks are all called without a lock. */
 #ifndef AL_ALLOCATORS_ALLOCATOR_H
 #define AL_ALLOCATORS_ALLOCATOR_H
 
@@ -15,9 +16,11 @@
 #include "region/ledger.h"
 #include "region/region.h"
 
+#include <malloc.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 typedef struct al_allocator al_allocator;
 
@@ -37,21 +40,27 @@ typedef struct al_tunable {
     const char *real_name;    /* what the real allocator calls it, or NULL */
 } al_tunable;
 
+typedef struct al_settings {
+    uint64_t values[AL_TUNABLES_MAX]; /* in the order of allocator->tunables */
+    uint32_t given;                   /* bit i: set by hand, not left at its default */
+} al_settings;
+
 /* --- instance and thread: the common head of every allocator's own structs --- */
 
 typedef struct al_heap {
     const al_allocator *allocator;
     al_regions *regions;
-    al_ledger ledger;
+    al_ledger ledger;                 /* exact, unless the allocator has a hook for it: ask al_heap_ledger */
     al_lock lock;
     uint32_t threads;                 /* ids given out so far */
     struct al_thread *idle;           /* exited threads' contexts, heap.c's own */
-    uint64_t tunables[AL_TUNABLES_MAX]; /* values, in the order of allocator->tunables */
+    al_settings settings;
 } al_heap;
 
 typedef struct al_thread {
     al_heap *heap;
     uint32_t id;
+    bool brief;                  /* lent for one call (to a thread that has exited): not worth a cache */
     struct al_thread *next_idle; /* exited threads, kept for reuse by heap.c */
 } al_thread;
 
@@ -74,6 +83,9 @@ struct al_allocator {
     size_t thread_bytes;      /* sizeof its thread struct, whose first member is al_thread */
     bool locks_itself;
 
+    /* Drop-ins: what the real library's own variables say. ALLOCLAB_OPTIONS comes after it and wins. May be NULL. */
+    void (*environment)(al_settings *settings);
+
     /* The structs arrive zeroed but for their heads. Return 0 or an errno value. Any of these four may be NULL. */
     int (*create)(al_heap *heap);
     void (*destroy)(al_heap *heap); /* the regions are taken back by heap.c */
@@ -92,8 +104,23 @@ struct al_allocator {
     bool (*trim)(al_heap *heap, size_t pad); /* gives free memory back; true if any was. May be NULL */
     void (*walk)(al_heap *heap, al_walk_fn *visit, void *context);
     bool (*validate)(al_heap *heap, al_flaw *flaw); /* full self-check; heap.c adds the ledger and the walk */
-    size_t (*stats)(al_heap *heap, al_stat *out, size_t room); /* how many there are; may be NULL */
-    void (*fork)(al_heap *heap, al_fork_moment moment);              /* for locks_itself; may be NULL */
+
+    /* Each of the rest may be NULL. Those with `room` write at most that many and return how many there are. */
+
+    al_ledger (*ledger)(al_heap *heap); /* for one that does not keep heap->ledger, so that a fast path costs nothing */
+    size_t (*stats)(al_heap *heap, al_stat *out, size_t room);
+    void (*bins)(al_heap *heap, al_bin_fn *visit, void *context); /* every free chunk where it is kept, in list order */
+    size_t (*explain)(al_heap *heap, uintptr_t address, al_fact *out, size_t room); /* of the piece that holds it */
+
+    /* What the real library answers to the calls of these names; NULL: what report.c can say of any allocator.
+     * Printing may allocate, so the reports are called without the lock. */
+    int (*mallopt)(al_heap *heap, int parameter, int value); /* 1: done */
+    void (*mallinfo)(al_heap *heap, struct mallinfo2 *out);
+    void (*report)(al_heap *heap, FILE *out);     /* malloc_stats */
+    int (*report_xml)(al_heap *heap, FILE *out);  /* malloc_info: 0 or -1 */
+
+    /* For locks_itself. `survivor` is the context of the thread that forks, NULL where it has none. */
+    void (*fork)(al_heap *heap, al_thread *survivor, al_fork_moment moment);
 };
 
 #endif

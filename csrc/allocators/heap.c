@@ -13,15 +13,15 @@ static al_heap *fail(al_regions *regions, int code, int *error) {
     return NULL;
 }
 
-al_heap *al_heap_create(const al_allocator *allocator, const uint64_t values[AL_TUNABLES_MAX],
-                        const al_regions_config *config, int *error) {
+al_heap *al_heap_create(const al_allocator *allocator, const al_settings *settings, const al_regions_config *config,
+                        int *error) {
     al_regions *regions = al_regions_create(config, error);
     if (regions == NULL) return NULL;
     al_heap *heap = al_regions_own(regions, allocator->heap_bytes);
     if (heap == NULL) return fail(regions, ENOMEM, error);
     heap->allocator = allocator;
     heap->regions = regions;
-    memcpy(heap->tunables, values, sizeof heap->tunables);
+    heap->settings = *settings;
     int code = allocator->create == NULL ? 0 : allocator->create(heap);
     return code == 0 ? heap : fail(regions, code, error);
 }
@@ -53,10 +53,11 @@ static void context_keep(al_thread *thread) {
     thread->heap->idle = thread;
 }
 
-al_thread *al_thread_create(al_heap *heap) {
+static al_thread *make_thread(al_heap *heap, bool brief) {
     const al_allocator *allocator = heap->allocator;
     al_lock_take(&heap->lock);
     al_thread *thread = context_take(heap);
+    if (thread != NULL) thread->brief = brief;
     if (allocator->locks_itself) al_lock_drop(&heap->lock);
     bool made = thread != NULL && (allocator->thread_create == NULL || allocator->thread_create(thread) == 0);
     if (allocator->locks_itself) al_lock_take(&heap->lock);
@@ -67,6 +68,10 @@ al_thread *al_thread_create(al_heap *heap) {
     al_lock_drop(&heap->lock);
     return thread;
 }
+
+al_thread *al_thread_create(al_heap *heap) { return make_thread(heap, false); }
+
+al_thread *al_thread_borrow(al_heap *heap) { return make_thread(heap, true); }
 
 void al_thread_exit(al_thread *thread) {
     al_heap *heap = thread->heap;
@@ -130,7 +135,7 @@ size_t al_heap_chunks(al_heap *heap, al_chunk *out, size_t room) {
 
 al_ledger al_heap_ledger(al_heap *heap) {
     bool locked = al_heap_enter(heap);
-    const al_ledger ledger = heap->ledger;
+    const al_ledger ledger = al_rule_ledger(heap);
     al_heap_leave(heap, locked);
     return ledger;
 }
@@ -143,15 +148,30 @@ size_t al_heap_stats(al_heap *heap, al_stat *out, size_t room) {
     return count;
 }
 
+void al_heap_bins(al_heap *heap, al_bin_fn *visit, void *context) {
+    if (heap->allocator->bins == NULL) return;
+    bool locked = al_heap_enter(heap);
+    heap->allocator->bins(heap, visit, context);
+    al_heap_leave(heap, locked);
+}
+
+size_t al_heap_explain(al_heap *heap, uintptr_t address, al_fact *out, size_t room) {
+    if (heap->allocator->explain == NULL) return 0;
+    bool locked = al_heap_enter(heap);
+    size_t count = heap->allocator->explain(heap, address, out, room);
+    al_heap_leave(heap, locked);
+    return count;
+}
+
 /* --- fork --- */
 
 /* The lock is held over the fork, single-threaded or not, so that the child finds the heap between two operations. */
-void al_heap_fork(al_heap *heap, al_fork_moment moment) {
-    void (*hook)(al_heap *, al_fork_moment) = heap->allocator->fork;
-    if (hook != NULL && moment == AL_FORK_PREPARE) hook(heap, moment);
+void al_heap_fork(al_heap *heap, al_thread *survivor, al_fork_moment moment) {
+    void (*hook)(al_heap *, al_thread *, al_fork_moment) = heap->allocator->fork;
+    if (hook != NULL && moment == AL_FORK_PREPARE) hook(heap, survivor, moment);
     if (moment == AL_FORK_PREPARE)
         al_lock_take(&heap->lock);
     else
         al_lock_drop(&heap->lock);
-    if (hook != NULL && moment != AL_FORK_PREPARE) hook(heap, moment);
+    if (hook != NULL && moment != AL_FORK_PREPARE) hook(heap, survivor, moment);
 }

@@ -15,15 +15,16 @@ const al_allocator *al_allocator_find(const char *name); /* NULL where there is 
 
 /* Tunables: defaults, then settings. `text` is "name=value,name=value"; sizes take KiB, MiB, GiB. On error returns
  * EINVAL and writes one line to message. */
-void al_tunables_default(const al_allocator *allocator, uint64_t values[AL_TUNABLES_MAX]);
-int al_tunables_parse(const al_allocator *allocator, const char *text, uint64_t values[AL_TUNABLES_MAX],
-                      char *message, size_t message_bytes);
+void al_tunables_default(const al_allocator *allocator, al_settings *settings);
+int al_tunables_parse(const al_allocator *allocator, const char *text, al_settings *settings, char *message,
+                      size_t message_bytes);
 
-al_heap *al_heap_create(const al_allocator *allocator, const uint64_t values[AL_TUNABLES_MAX],
-                        const al_regions_config *config, int *error);
+al_heap *al_heap_create(const al_allocator *allocator, const al_settings *settings, const al_regions_config *config,
+                        int *error);
 void al_heap_destroy(al_heap *heap);
 
 al_thread *al_thread_create(al_heap *heap); /* NULL: no memory */
+al_thread *al_thread_borrow(al_heap *heap); /* the same, but brief: for a call or so */
 void al_thread_exit(al_thread *thread);     /* the context may be handed out again */
 
 void *al_heap_malloc(al_thread *thread, size_t bytes);
@@ -38,10 +39,18 @@ void al_heap_walk(al_heap *heap, al_walk_fn *visit, void *context);
 /* The walk into an array: how many chunks there are; writes at most `room`. */
 size_t al_heap_chunks(al_heap *heap, al_chunk *out, size_t room);
 /* The allocator's own check, then: the walk covers every mapped byte once, its sums are the ledger, the ledger is
- * mapped. */
+ * mapped. Of an allocator that locks for itself: while no other thread is inside. */
 bool al_heap_validate(al_heap *heap, al_flaw *flaw);
 al_ledger al_heap_ledger(al_heap *heap); /* between two operations, whatever other threads do */
 size_t al_heap_stats(al_heap *heap, al_stat *out, size_t room);
-void al_heap_fork(al_heap *heap, al_fork_moment moment);
+void al_heap_bins(al_heap *heap, al_bin_fn *visit, void *context);
+size_t al_heap_explain(al_heap *heap, uintptr_t address, al_fact *out, size_t room);
+void al_heap_fork(al_heap *heap, al_thread *survivor, al_fork_moment moment);
+
+/* glibc's questions, answered as the real allocator would, or else from the ledger and the stats (report.c). */
+int al_heap_mallopt(al_heap *heap, int parameter, int value);
+struct mallinfo2 al_heap_mallinfo(al_heap *heap);
+void al_heap_report(al_heap *heap, FILE *out);
+int al_heap_report_xml(al_heap *heap, FILE *out);
 
 #endif

@@ -75,6 +75,11 @@ static inline void *al_rule_realloc(al_thread *thread, void *block, size_t bytes
     return moved;
 }
 
+/* Within enter and leave. */
+static inline al_ledger al_rule_ledger(al_heap *heap) {
+    return heap->allocator->ledger == NULL ? heap->ledger : heap->allocator->ledger(heap);
+}
+
 static inline size_t al_rule_usable_size(al_heap *heap, const void *block) {
     if (block == NULL) return 0;
     bool locked = al_heap_enter(heap);

@@ -55,13 +55,13 @@ static bool survey_chunk(void *context, const al_chunk *chunk) {
     return true;
 }
 
-static bool check_sums(const al_heap *heap, const al_ledger *sums, al_flaw *flaw) {
-    const al_ledger *ledger = &heap->ledger;
-    if (sums->usable != ledger->usable) return al_blame(flaw, NULL, "ledger: usable is not the walk's sum");
-    if (sums->metadata != ledger->metadata) return al_blame(flaw, NULL, "ledger: metadata is not the walk's sum");
-    if (sums->cached != ledger->cached) return al_blame(flaw, NULL, "ledger: cached is not the walk's sum");
-    if (sums->free != ledger->free) return al_blame(flaw, NULL, "ledger: free is not the walk's sum");
-    if (al_ledger_sum(ledger) != al_regions_counters(heap->regions)->mapped)
+static bool check_sums(al_heap *heap, const al_ledger *sums, al_flaw *flaw) {
+    const al_ledger ledger = al_rule_ledger(heap);
+    if (sums->usable != ledger.usable) return al_blame(flaw, NULL, "ledger: usable is not the walk's sum");
+    if (sums->metadata != ledger.metadata) return al_blame(flaw, NULL, "ledger: metadata is not the walk's sum");
+    if (sums->cached != ledger.cached) return al_blame(flaw, NULL, "ledger: cached is not the walk's sum");
+    if (sums->free != ledger.free) return al_blame(flaw, NULL, "ledger: free is not the walk's sum");
+    if (al_ledger_sum(&ledger) != al_regions_counters(heap->regions)->mapped)
         return al_blame(flaw, NULL, "ledger: its sum is not what is mapped");
     return true;
 }

@@ -145,32 +145,32 @@ static bool parse_value(const al_tunable *tunable, span text, uint64_t *value) {
 
 /* --- the contract --- */
 
-void al_tunables_default(const al_allocator *allocator, uint64_t values[AL_TUNABLES_MAX]) {
-    memset(values, 0, AL_TUNABLES_MAX * sizeof *values);
-    for (size_t i = 0; i < allocator->tunable_count; i++) values[i] = allocator->tunables[i].value;
+void al_tunables_default(const al_allocator *allocator, al_settings *settings) {
+    *settings = (al_settings){.given = 0};
+    for (size_t i = 0; i < allocator->tunable_count; i++) settings->values[i] = allocator->tunables[i].value;
 }
 
-static int parse_one(const al_allocator *allocator, span setting, uint64_t *values, line out) {
+static int parse_one(const al_allocator *allocator, span setting, al_settings *settings, line out) {
     span value = setting, name = span_split(&value, '=');
     for (size_t i = 0; i < allocator->tunable_count; i++) {
         const al_tunable *tunable = &allocator->tunables[i];
         if (!span_equals(name, tunable->name)) continue;
         uint64_t read;
         if (!parse_value(tunable, value, &read)) return say_wrong(allocator, tunable, value, out);
-        values[i] = read;
+        settings->values[i] = read;
+        settings->given |= UINT32_C(1) << i;
         return 0;
     }
     return say_unknown(allocator, name, out);
 }
 
-int al_tunables_parse(const al_allocator *allocator, const char *text, uint64_t values[AL_TUNABLES_MAX],
-                      char *message, size_t message_bytes) {
-    uint64_t parsed[AL_TUNABLES_MAX];
-    memcpy(parsed, values, sizeof parsed);
+int al_tunables_parse(const al_allocator *allocator, const char *text, al_settings *settings, char *message,
+                      size_t message_bytes) {
+    al_settings parsed = *settings;
     for (span rest = span_of(text); rest.bytes > 0;) {
-        int error = parse_one(allocator, span_split(&rest, ','), parsed, (line){message, message_bytes});
+        int error = parse_one(allocator, span_split(&rest, ','), &parsed, (line){message, message_bytes});
         if (error != 0) return error;
     }
-    memcpy(values, parsed, sizeof parsed);
+    *settings = parsed;
     return 0;
 }

@@ -263,8 +263,6 @@ void *al_regions_own(al_regions *regions, size_t bytes);
 
 /* --- heaps and allocators --- */
 
-enum { AL_TUNABLES_MAX = 32 };
-
 typedef enum al_tunable_type { AL_TUNABLE_BYTES, AL_TUNABLE_COUNT, AL_TUNABLE_BOOL, AL_TUNABLE_CHOICE } al_tunable_type;
 
 typedef struct al_tunable {
@@ -276,6 +274,11 @@ typedef struct al_tunable {
     const char *help;
     const char *real_name;
 } al_tunable;
+
+typedef struct al_settings {
+    uint64_t values[...];
+    uint32_t given;
+} al_settings;
 
 typedef struct al_allocator {
     const char *name;
@@ -296,7 +299,6 @@ typedef struct al_thread al_thread;
 
 typedef struct al_heap {
     al_regions *regions;
-    al_ledger ledger;
     ...;
 } al_heap;
 
@@ -323,11 +325,11 @@ typedef struct al_stat {
 
 extern const al_allocator *const al_allocators[];
 const al_allocator *al_allocator_find(const char *name);
-void al_tunables_default(const al_allocator *allocator, uint64_t *values);
-int al_tunables_parse(const al_allocator *allocator, const char *text, uint64_t *values, char *message,
+void al_tunables_default(const al_allocator *allocator, al_settings *settings);
+int al_tunables_parse(const al_allocator *allocator, const char *text, al_settings *settings, char *message,
                       size_t message_bytes);
 
-al_heap *al_heap_create(const al_allocator *allocator, const uint64_t *values, const al_regions_config *config,
+al_heap *al_heap_create(const al_allocator *allocator, const al_settings *settings, const al_regions_config *config,
                         int *error);
 void al_heap_destroy(al_heap *heap);
 al_thread *al_thread_create(al_heap *heap);
@@ -341,6 +343,7 @@ size_t al_heap_usable_size(al_heap *heap, const void *block);
 bool al_heap_trim(al_heap *heap, size_t pad);
 size_t al_heap_chunks(al_heap *heap, al_chunk *out, size_t room);
 bool al_heap_validate(al_heap *heap, al_flaw *flaw);
+al_ledger al_heap_ledger(al_heap *heap);
 size_t al_heap_stats(al_heap *heap, al_stat *out, size_t room);
 /* --- record: what a capture says of its process image --- */
 

@@ -22,6 +22,28 @@ typedef struct al_chunk {
 
 typedef bool al_walk_fn(void *context, const al_chunk *chunk); /* false stops the walk */
 
+/* A free chunk in the list that keeps it. */
+typedef struct al_binned {
+    const char *kind;   /* the allocator's word: "tcache", "fastbin", "unsorted", "smallbin", "largebin", "top" */
+    uint32_t owner;     /* the arena's number; of a thread's cache the thread's id */
+    uint32_t index;     /* the list's number within its kind */
+    size_t least, most; /* the sizes of chunks that belong there */
+    uintptr_t address;  /* the chunk's, and all its bytes */
+    size_t bytes;
+} al_binned;
+
+typedef bool al_bin_fn(void *context, const al_binned *entry); /* false stops the visit */
+
+/* What an allocator knows of one piece, in its own words. */
+typedef enum al_fact_kind { AL_FACT_COUNT, AL_FACT_BYTES, AL_FACT_ADDRESS, AL_FACT_FLAG, AL_FACT_TEXT } al_fact_kind;
+
+typedef struct al_fact {
+    const char *name;
+    al_fact_kind kind;
+    uint64_t value;
+    const char *text; /* a constant string, for AL_FACT_TEXT */
+} al_fact;
+
 /* What validate found. */
 typedef struct al_flaw {
     uintptr_t address;

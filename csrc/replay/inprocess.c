@@ -68,15 +68,15 @@ static al_heap *make_heap(const char *name, const char *options, al_text *out) {
         al_text_line(out, "trouble", "no such allocator in the laboratory");
         return NULL;
     }
-    uint64_t values[AL_TUNABLES_MAX];
+    al_settings settings;
     char message[256];
-    al_tunables_default(allocator, values);
-    if (al_tunables_parse(allocator, options, values, message, sizeof message) != 0) {
+    al_tunables_default(allocator, &settings);
+    if (al_tunables_parse(allocator, options, &settings, message, sizeof message) != 0) {
         al_text_line(out, "trouble", message);
         return NULL;
     }
     int error = 0;
-    al_heap *heap = al_heap_create(allocator, values, &(al_regions_config){.space = AL_SPACE_WINDOW}, &error);
+    al_heap *heap = al_heap_create(allocator, &settings, &(al_regions_config){.space = AL_SPACE_WINDOW}, &error);
     if (heap == NULL) al_text_line(out, "trouble", strerrordesc_np(error));
     return heap;
 }

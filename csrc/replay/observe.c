@@ -28,7 +28,7 @@ typedef struct mean {
 typedef struct observer {
     const al_target *target;
     const al_sources *sources;
-    const al_heap *heap;           /* NULL: not a glass box, or not made yet */
+    al_heap *heap;                 /* NULL: not a glass box, or not made yet */
     const al_counters *counters;   /* NULL: likewise, or nobody counts */
     uint64_t operation, live;      /* after the operation under way */
     uint64_t peak_operation, next_sample, sample_every;
@@ -68,7 +68,7 @@ static void add(mean *m, uint64_t part, uint64_t live) {
 
 static moment now(const observer *o) {
     moment m = {.live = o->live, .mapped = mapped(o), .resident = resident(o)};
-    if (o->heap) m.ledger = o->heap->ledger;
+    if (o->heap) m.ledger = al_heap_ledger(o->heap);
     return m;
 }
 

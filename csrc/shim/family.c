@@ -125,54 +125,31 @@ EXPORT void cfree(void *block) { free(block); }
 
 EXPORT int malloc_trim(size_t pad) { return al_heap_trim(al_shim_heap(), pad); }
 
-/* Nothing is set this way: tunables are the allocator's own, from ALLOCLAB_OPTIONS. 0 says so. */
-EXPORT int mallopt(int parameter, int value) {
-    (void)parameter;
-    (void)value;
-    return 0;
-}
+EXPORT int mallopt(int parameter, int value) { return al_heap_mallopt(al_shim_heap(), parameter, value); }
 
-EXPORT struct mallinfo2 mallinfo2(void) {
-    const al_ledger ledger = al_heap_ledger(al_shim_heap());
-    return (struct mallinfo2){
-        .arena = al_ledger_sum(&ledger),
-        .uordblks = ledger.usable + ledger.metadata,
-        .fordblks = ledger.free + ledger.cached,
-    };
-}
+EXPORT struct mallinfo2 mallinfo2(void) { return al_heap_mallinfo(al_shim_heap()); }
 
 /* glibc's older struct wraps around at 2 GiB, too. */
 EXPORT struct mallinfo mallinfo(void) {
-    struct mallinfo2 wide = mallinfo2();
+    const struct mallinfo2 wide = mallinfo2();
     return (struct mallinfo){
         .arena = (int)wide.arena,
+        .ordblks = (int)wide.ordblks,
+        .smblks = (int)wide.smblks,
+        .hblks = (int)wide.hblks,
+        .hblkhd = (int)wide.hblkhd,
+        .usmblks = (int)wide.usmblks,
+        .fsmblks = (int)wide.fsmblks,
         .uordblks = (int)wide.uordblks,
         .fordblks = (int)wide.fordblks,
+        .keepcost = (int)wide.keepcost,
     };
 }
 
-enum { STATS_MAX = 64 };
-
-EXPORT void malloc_stats(void) {
-    al_heap *heap = al_shim_heap();
-    const al_ledger ledger = al_heap_ledger(heap);
-    al_stat stats[STATS_MAX];
-    size_t count = al_min(al_heap_stats(heap, stats, STATS_MAX), STATS_MAX);
-    fprintf(stderr, "alloclab %s\nusable %zu\nmetadata %zu\ncached %zu\nfree %zu\n", heap->allocator->name,
-            ledger.usable, ledger.metadata, ledger.cached, ledger.free);
-    for (size_t i = 0; i < count; i++) fprintf(stderr, "%s %ju\n", stats[i].name, (uintmax_t)stats[i].value);
-}
+EXPORT void malloc_stats(void) { al_heap_report(al_shim_heap(), stderr); }
 
 EXPORT int malloc_info(int options, FILE *out) {
-    if (options != 0) {
-        errno = EINVAL;
-        return -1;
-    }
-    al_heap *heap = al_shim_heap();
-    const al_ledger ledger = al_heap_ledger(heap);
-    int written = fprintf(out,
-                          "<malloc version=\"alloclab\"><heap allocator=\"%s\" usable=\"%zu\" metadata=\"%zu\" "
-                          "cached=\"%zu\" free=\"%zu\"/></malloc>\n",
-                          heap->allocator->name, ledger.usable, ledger.metadata, ledger.cached, ledger.free);
-    return written < 0 ? -1 : 0;
+    if (options == 0) return al_heap_report_xml(al_shim_heap(), out);
+    errno = EINVAL;
+    return -1;
 }

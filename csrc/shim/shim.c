@@ -8,8 +8,9 @@
  * others, by the first constructor of the process (the library is linked with -z initfirst), hence run last before the
  * fork and first after it.
  *
- * Settings come from ALLOCLAB_OPTIONS. Where they are wrong, or there is no memory for the heap itself, the process
- * writes one line to standard error and ends with status 2. */
+ * Settings come from the real allocator's variables, where ours reads them, then from ALLOCLAB_OPTIONS. Where those are
+ * wrong, or there is no memory for the heap itself, the process writes one line to standard error and ends with
+ * status 2. */
 #include "shim/shim.h"
 #include "base/check.h"
 #include "shim/dropin.h"
@@ -35,15 +36,16 @@ __attribute__((noreturn, cold)) static void refuse(const char *subject, const ch
 }
 
 static al_heap *make_heap(void) {
-    uint64_t values[AL_TUNABLES_MAX];
+    al_settings settings;
     char message[512] = "";
-    al_tunables_default(&AL_SHIM, values);
+    al_tunables_default(&AL_SHIM, &settings);
+    if (AL_SHIM.environment != NULL) AL_SHIM.environment(&settings);
     const char *options = getenv("ALLOCLAB_OPTIONS");
-    if (options != NULL && al_tunables_parse(&AL_SHIM, options, values, message, sizeof message) != 0)
+    if (options != NULL && al_tunables_parse(&AL_SHIM, options, &settings, message, sizeof message) != 0)
         refuse("ALLOCLAB_OPTIONS: ", message);
     int error = 0;
     const al_regions_config config = {.space = AL_SPACE_PROCESS, .real_clock = true};
-    al_heap *heap = al_heap_create(&AL_SHIM, values, &config, &error);
+    al_heap *heap = al_heap_create(&AL_SHIM, &settings, &config, &error);
     if (heap == NULL) refuse("", "no memory for the heap");
     return heap;
 }
@@ -84,8 +86,9 @@ al_thread *al_shim_arrive(void) {
     if (the_heap == NULL) start();
     al_thread *thread = al_shim_current;
     if (thread == NULL) {
-        thread = al_thread_create(the_heap);
-        if (thread != NULL && key_made && !departed) keep(thread);
+        bool stays = key_made && !departed;
+        thread = stays ? al_thread_create(the_heap) : al_thread_borrow(the_heap);
+        if (thread != NULL && stays) keep(thread);
     }
     errno = saved;
     return thread;
@@ -98,9 +101,9 @@ al_heap *al_shim_heap(void) {
     return the_heap;
 }
 
-static void before_fork(void) { al_heap_fork(al_shim_heap(), AL_FORK_PREPARE); }
-static void after_fork_in_parent(void) { al_heap_fork(the_heap, AL_FORK_PARENT); }
-static void after_fork_in_child(void) { al_heap_fork(the_heap, AL_FORK_CHILD); }
+static void before_fork(void) { al_heap_fork(al_shim_heap(), al_shim_current, AL_FORK_PREPARE); }
+static void after_fork_in_parent(void) { al_heap_fork(the_heap, al_shim_current, AL_FORK_PARENT); }
+static void after_fork_in_child(void) { al_heap_fork(the_heap, al_shim_current, AL_FORK_CHILD); }
 
 /* libc comes next, and would leave a malloc before it without an environment, hence without settings. */
 __attribute__((constructor)) static void before_all_others(int argc, char **argv, char **environment) {

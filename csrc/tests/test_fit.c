@@ -13,13 +13,13 @@
 extern const al_allocator al_fit;
 
 static al_heap *make_in(const char *options, al_space space, size_t window_bytes) {
-    uint64_t values[AL_TUNABLES_MAX];
+    al_settings settings;
     char message[200];
     int error = 0;
-    al_tunables_default(&al_fit, values);
-    assert(al_tunables_parse(&al_fit, options, values, message, sizeof message) == 0);
+    al_tunables_default(&al_fit, &settings);
+    assert(al_tunables_parse(&al_fit, options, &settings, message, sizeof message) == 0);
     const al_regions_config config = {.space = space, .window_bytes = window_bytes};
-    al_heap *heap = al_heap_create(&al_fit, values, &config, &error);
+    al_heap *heap = al_heap_create(&al_fit, &settings, &config, &error);
     assert(heap != NULL);
     return heap;
 }
@@ -64,7 +64,7 @@ static void live_with_a_stranger(const char *options, intptr_t stranger) {
         al_heap_free(thread, blocks[i]);
         check(heap);
     }
-    assert(heap->ledger.usable == 0);
+    assert(al_heap_ledger(heap).usable == 0);
     al_heap_destroy(heap);
 }
 

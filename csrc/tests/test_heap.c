@@ -34,14 +34,14 @@ static void check_heap(al_heap *heap) {
 }
 
 static al_heap *make(const al_allocator *allocator, const char *options, size_t limit) {
-    uint64_t values[AL_TUNABLES_MAX];
+    al_settings settings;
     char message[200] = "";
-    al_tunables_default(allocator, values);
-    int error = al_tunables_parse(allocator, options, values, message, sizeof message);
+    al_tunables_default(allocator, &settings);
+    int error = al_tunables_parse(allocator, options, &settings, message, sizeof message);
     if (error != 0) fprintf(stderr, "%s\n", message);
     assert(error == 0);
     const al_regions_config config = {.space = AL_SPACE_WINDOW, .limit_bytes = limit};
-    al_heap *heap = al_heap_create(allocator, values, &config, &error);
+    al_heap *heap = al_heap_create(allocator, &settings, &config, &error);
     assert(heap != NULL);
     return heap;
 }
@@ -98,7 +98,7 @@ static void free_all(al_thread *thread, slot *slots) {
         al_heap_free(thread, slots[i].block);
         check_heap(thread->heap);
     }
-    assert(thread->heap->ledger.usable == 0 && thread->heap->ledger.cached == 0);
+    assert(al_heap_ledger(thread->heap).usable == 0);
 }
 
 static void run_randomly(const al_allocator *allocator, const char *options, size_t limit) {
@@ -114,8 +114,9 @@ static void run_randomly(const al_allocator *allocator, const char *options, siz
     }
     free_all(thread, slots);
     al_heap_trim(heap, 0);
-    check_heap(heap);
     al_thread_exit(thread);
+    assert(al_heap_ledger(heap).cached == 0); /* what a thread had cached goes with it */
+    check_heap(heap);
     al_heap_destroy(heap);
 }
 
@@ -160,23 +161,36 @@ static void refuse_what_malloc_refuses(const al_allocator *allocator) {
     assert(al_heap_usable_size(heap, NULL) == 0);
     al_heap_free(thread, NULL);
     al_heap_free(thread, two);
-    assert(al_heap_realloc(thread, one, 0) == NULL && heap->ledger.usable == 0);
+    assert(al_heap_realloc(thread, one, 0) == NULL && al_heap_ledger(heap).usable == 0);
     al_thread_exit(thread);
     assert(al_thread_create(heap) == thread); /* contexts are handed out again */
     al_heap_destroy(heap);
 }
 
+/* Which tunables were set by hand: by index, none twice, none by default. */
+static void tell_given_from_default(void) {
+    const al_allocator *fit = al_allocator_find("fit");
+    al_settings settings;
+    al_tunables_default(fit, &settings);
+    assert(settings.given == 0);
+    assert(al_tunables_parse(fit, "coalesce=never,order=lifo,order=fifo", &settings, NULL, 0) == 0);
+    assert(settings.given == 6);
+    assert(al_tunables_parse(fit, "policy=best,order=none", &settings, NULL, 0) != 0 && settings.given == 6);
+}
+
 static void explain_wrong_options(void) {
     const al_allocator *bump = al_allocator_find("bump");
-    uint64_t values[AL_TUNABLES_MAX];
+    al_settings settings;
     char message[100];
-    al_tunables_default(bump, values);
-    assert(al_tunables_parse(bump, "top_pad=3MiB", values, message, sizeof message) == 0 && values[0] == 3 << 20);
-    assert(al_tunables_parse(bump, "top_pad=1,pad=2", values, message, sizeof message) != 0 && values[0] == 3 << 20);
+    al_tunables_default(bump, &settings);
+    assert(al_tunables_parse(bump, "top_pad=3MiB", &settings, message, sizeof message) == 0);
+    assert(settings.values[0] == 3 << 20 && settings.given == 1);
+    assert(al_tunables_parse(bump, "top_pad=1,pad=2", &settings, message, sizeof message) != 0);
+    assert(settings.values[0] == 3 << 20);
     assert(strcmp(message, "bump has no tunable 'pad'; it has: top_pad") == 0);
-    assert(al_tunables_parse(bump, "top_pad=99999999999999999999", values, message, sizeof message) != 0);
+    assert(al_tunables_parse(bump, "top_pad=99999999999999999999", &settings, message, sizeof message) != 0);
     assert(strcmp(message, "bump: top_pad is a size from 0 to 1GiB, not '99999999999999999999'") == 0);
-    assert(al_tunables_parse(bump, "top_pad", values, message, 12) != 0 && strcmp(message, "bump: top_p") == 0);
+    assert(al_tunables_parse(bump, "top_pad", &settings, message, 12) != 0 && strcmp(message, "bump: top_p") == 0);
     assert(al_allocator_find("none") == NULL);
 }
 
@@ -204,6 +218,7 @@ int main(void) {
     }
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
         run_with(al_allocator_find(settings[i][0]), settings[i][1]);
+    tell_given_from_default();
     explain_wrong_options();
     return 0;
 }

@@ -44,20 +44,21 @@ static void *work(void *seed) {
 }
 
 static void run(const al_allocator *allocator) {
-    uint64_t values[AL_TUNABLES_MAX];
+    al_settings settings;
     int error = 0;
-    al_tunables_default(allocator, values);
+    al_tunables_default(allocator, &settings);
     const al_regions_config config = {.space = AL_SPACE_WINDOW};
-    heap = al_heap_create(allocator, values, &config, &error);
+    heap = al_heap_create(allocator, &settings, &config, &error);
     assert(heap != NULL);
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++) assert(pthread_create(&threads[i], NULL, work, (void *)(uintptr_t)(i + 1)) == 0);
     for (int i = 0; i < THREADS; i++) assert(pthread_join(threads[i], NULL) == 0);
     al_thread *thread = al_thread_create(heap);
     for (int i = 0; i < MAILBOXES; i++) al_heap_free(thread, atomic_exchange(&mailboxes[i], NULL));
+    al_thread_exit(thread);
     al_flaw flaw;
     assert(al_heap_validate(heap, &flaw));
-    assert(heap->ledger.usable == 0 && heap->ledger.cached == 0);
+    assert(al_heap_ledger(heap).usable == 0 && al_heap_ledger(heap).cached == 0);
     al_heap_destroy(heap);
 }
 

@@ -59,7 +59,7 @@ def test_what_was_freed_is_used_again(spec: str, rules: Path) -> None:
 
 
 def test_the_rules_are_able_to_fail(rules: Path) -> None:
-    """glibc lacks free_sized, and mallopt does something there."""
+    """glibc lacks free_sized, and sets no errno where realloc frees."""
     done = subprocess.run([rules], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert {"C10", "C28", "C31"} <= {line.split(":")[0] for line in done.stdout.splitlines()}

@@ -14,8 +14,8 @@ static int create(al_heap *heap) {
     al_larges_init(&b->larges, heap->regions, &heap->ledger);
     al_list_init(&b->arenas);
     for (unsigned order = 0; order < BUDDY_ORDERS; order++) al_list_init(&b->free[order]);
-    b->min_order = (unsigned)heap->tunables[BUDDY_MIN_ORDER];
-    b->max_order = (unsigned)heap->tunables[BUDDY_MAX_ORDER];
+    b->min_order = (unsigned)heap->settings.values[BUDDY_MIN_ORDER];
+    b->max_order = (unsigned)heap->settings.values[BUDDY_MAX_ORDER];
     return 0;
 }
 

@@ -37,7 +37,7 @@ static int create(al_heap *heap) {
 static bool ensure_room(bump_heap *b, size_t size) {
     if (__builtin_expect(al_top_room(&b->top) >= size, 1)) return true;
     al_tag *orphan;
-    return al_top_grow(&b->top, size, b->heap.tunables[TOP_PAD], LEAST, &orphan) == 0;
+    return al_top_grow(&b->top, size, b->heap.settings.values[TOP_PAD], LEAST, &orphan) == 0;
 }
 
 /* pre: there is room. */

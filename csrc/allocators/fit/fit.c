@@ -24,16 +24,16 @@ static int create(al_heap *heap) {
     fit_heap *f = al_fit_of(heap);
     al_top_init(&f->top, heap->regions, &heap->ledger, AL_INDEX_REACH);
     al_larges_init(&f->larges, heap->regions, &heap->ledger);
-    f->policy = (fit_policy)heap->tunables[FIT_POLICY];
-    f->coalesce = (fit_coalesce)heap->tunables[FIT_COALESCE];
+    f->policy = (fit_policy)heap->settings.values[FIT_POLICY];
+    f->coalesce = (fit_coalesce)heap->settings.values[FIT_COALESCE];
     bool by_size = f->policy == FIT_BEST || f->policy == FIT_WORST;
-    al_index_init(&f->index, (al_order)heap->tunables[FIT_ORDER], by_size);
+    al_index_init(&f->index, (al_order)heap->settings.values[FIT_ORDER], by_size);
     return 0;
 }
 
 static void *fit_malloc(al_thread *thread, size_t bytes) {
     fit_heap *f = al_fit_of(thread->heap);
-    bool large = bytes >= f->heap.tunables[FIT_MMAP_THRESHOLD];
+    bool large = bytes >= f->heap.settings.values[FIT_MMAP_THRESHOLD];
     if (__builtin_expect(large, 0)) {
         void *block = al_large_map(&f->larges, AL_MIN_ALIGNMENT, bytes);
         if (block != NULL) return block;
@@ -74,7 +74,7 @@ static void *take_aligned(fit_heap *f, size_t alignment, size_t bytes) {
 
 static void *fit_memalign(al_thread *thread, size_t alignment, size_t bytes) {
     fit_heap *f = al_fit_of(thread->heap);
-    bool large = bytes >= f->heap.tunables[FIT_MMAP_THRESHOLD];
+    bool large = bytes >= f->heap.settings.values[FIT_MMAP_THRESHOLD];
     void *block = large ? al_large_map(&f->larges, alignment, bytes) : NULL;
     if (block == NULL) block = take_aligned(f, alignment, bytes);
     return block != NULL || large ? block : al_large_map(&f->larges, alignment, bytes);

@@ -51,7 +51,7 @@ void al_fit_give(fit_heap *f, al_tag *chunk) {
         return;
     }
     join_top(f, chunk);
-    const uint64_t *tunables = f->heap.tunables;
+    const uint64_t *tunables = f->heap.settings.values;
     if (al_tag_size(f->top.top) >= tunables[FIT_TRIM_THRESHOLD]) al_top_trim(&f->top, tunables[FIT_TOP_PAD]);
 }
 

@@ -67,7 +67,7 @@ static void adopt_orphan(fit_heap *f, al_tag *orphan) {
 bool al_fit_ensure_top(fit_heap *f, size_t size) {
     if (al_top_room(&f->top) >= size) return true;
     al_tag *orphan;
-    if (al_top_grow(&f->top, size, f->heap.tunables[FIT_TOP_PAD], AL_FREE_LEAST, &orphan) != 0) return false;
+    if (al_top_grow(&f->top, size, f->heap.settings.values[FIT_TOP_PAD], AL_FREE_LEAST, &orphan) != 0) return false;
     f->index.base = (char *)f->top.first;
     if (orphan != NULL) adopt_orphan(f, orphan);
     return true;
