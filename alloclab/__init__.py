@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from alloclab.allocators import resolve as resolve
     from alloclab.comparison.run import compare as compare
     from alloclab.errors import AlloclabError as AlloclabError
+    from alloclab.heap import Bin as Bin
     from alloclab.heap import Chunk as Chunk
+    from alloclab.heap import Explanation as Explanation
     from alloclab.heap import Heap as Heap
     from alloclab.measure import METRICS as METRICS
     from alloclab.region import Regions as Regions
@@ -35,8 +37,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "Allocator": "alloclab.allocators",
     "AlloclabError": "alloclab.errors",
+    "Bin": "alloclab.heap",
     "Chunk": "alloclab.heap",
     "Comparison": "alloclab.result",
+    "Explanation": "alloclab.heap",
     "Heap": "alloclab.heap",
     "METRICS": "alloclab.measure",
     "Regions": "alloclab.region",

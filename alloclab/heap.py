@@ -6,6 +6,7 @@
         block = heap.realloc(block, 4000)
         heap.ledger()      # Ledger(usable=4008, metadata=32, cached=0, free=...)
         heap.walk()        # every piece of the heap, in order of address
+        heap.explain(block + 8)  # which of them holds that address, and all that is known of it
 
 Addresses are ints; 0 is NULL, which a request gets that cannot be served. Misuse (a double free, a foreign address)
 does to this process what it would do to any.
@@ -14,7 +15,9 @@ does to this process what it would do to any.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -24,7 +27,7 @@ from alloclab.allocators import format_bytes, lab_allocator, parse_tunables
 from alloclab.errors import AlloclabError, UsageError
 from alloclab.handle import Handle, to_int, to_pointer
 from alloclab.native import ffi, lib
-from alloclab.region import Counters, Regions, config
+from alloclab.region import Counters, Regions, Vma, config
 
 STATES = ("live", "free", "cached", "metadata")
 CHUNK = np.dtype(
@@ -72,6 +75,60 @@ class Ledger:
     @property
     def mapped(self) -> int:
         return self.usable + self.metadata + self.cached + self.free
+
+
+@dataclass(frozen=True)
+class Bin:
+    """A list of free chunks, in its order: what kind of list and which of that kind, whose it is (an arena's number; of
+    a thread's cache the thread's), and the sizes, from ``least`` to ``most`` bytes, that belong there."""
+
+    kind: str
+    owner: int
+    index: int
+    least: int
+    most: int
+    chunks: tuple[tuple[int, int], ...]
+    """Of each chunk its address and all its bytes."""
+
+
+class Address(int):
+    """An int that shows itself in hex."""
+
+    def __repr__(self) -> str:
+        return hex(self)
+
+
+_FACT_TYPES: dict[int, type[int]] = {
+    lib.AL_FACT_COUNT: int,
+    lib.AL_FACT_BYTES: int,
+    lib.AL_FACT_ADDRESS: Address,
+    lib.AL_FACT_FLAG: bool,
+}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What an address is: ``offset`` bytes into ``chunk``, within ``region``; and what the allocator itself knows of
+    that piece, in its own words. ``print`` shows it line by line."""
+
+    address: int
+    chunk: Chunk
+    offset: int
+    region: Vma
+    facts: dict[str, int | bool | str]
+
+    def __str__(self) -> str:
+        chunk, region = self.chunk, self.region
+        lines = {"chunk": f"{chunk.address:#x}, {chunk.bytes} bytes, {chunk.state}"}
+        if chunk.block:
+            lines["block"] = f"{chunk.block:#x}, {chunk.usable} bytes usable"
+        lines["region"] = f"{region.start:#x} to {region.end:#x}, {'the break' if region.heap else 'mapped'}"
+        lines |= {
+            name: ("no", "yes")[value] if isinstance(value, bool) else str(value) for name, value in self.facts.items()
+        }
+        width = max(map(len, lines))
+        head = f"{self.address:#x} lies {self.offset} bytes into a chunk"
+        return "\n".join([head, *(f"  {name:{width}}  {text}" for name, text in lines.items())])
 
 
 class Thread:
@@ -195,9 +252,7 @@ class Heap(Handle):
 
     def walk(self) -> list[Chunk]:
         """The walk as objects."""
-        return [
-            Chunk(a, n, block, usable, STATES[s], owner) for a, n, block, usable, s, owner in self.chunks().tolist()
-        ]
+        return [_chunk(row) for row in self.chunks().tolist()]
 
     def ledger(self) -> Ledger:
         held = lib.al_heap_ledger(self.pointer)
@@ -213,17 +268,59 @@ class Heap(Handle):
 
     def stats(self) -> dict[str, int]:
         """The allocator's own figures."""
-        room = lib.al_heap_stats(self.pointer, ffi.NULL, 0)
-        found = ffi.new("al_stat[]", room)
-        lib.al_heap_stats(self.pointer, found, room)
-        return {bytes(ffi.string(s.name)).decode(): int(s.value) for s in found}
+        return {_text(s.name): int(s.value) for s in _array("al_stat[]", lib.al_heap_stats, self.pointer)}
+
+    def bins(self) -> list[Bin]:
+        """Every list that holds free chunks, in the allocator's order; of an allocator that shows none, none."""
+        entries = _array("al_binned[]", lib.al_heap_binned, self.pointer)
+        lists = groupby(entries, lambda e: (_text(e.kind), e.owner, e.index, e.least, e.most))
+        return [Bin(*what, tuple((e.address, e.bytes) for e in held)) for what, held in lists]
+
+    def explain(self, address: int) -> Explanation:
+        """Which piece holds the address, where in it, and all that is known of it. UsageError: none does."""
+        chunk = self._chunk_at(address)
+        region = next(v for v in self.regions.vmas() if v.start <= address < v.end)
+        facts = _array("al_fact[]", lib.al_heap_explain, self.pointer, address)
+        return Explanation(
+            Address(address), chunk, address - chunk.address, region, {_text(f.name): _fact(f) for f in facts}
+        )
+
+    def _chunk_at(self, address: int) -> Chunk:
+        chunks = self.chunks()
+        if 0 <= address < 1 << 64:
+            at = int(np.searchsorted(chunks["address"], np.uint64(address), side="right")) - 1
+            if at >= 0:
+                found = _chunk(chunks[at].item())
+                if address < found.address + found.bytes:
+                    return found
+        raise UsageError(f"{address:#x} is no address of this heap")
+
+    # --- glibc's questions ---
+
+    def mallopt(self, parameter: int, value: int) -> bool:
+        """glibc's call of that name: whether it was done. False of an allocator that sets nothing this way."""
+        return bool(lib.al_heap_mallopt(self.pointer, parameter, value))
+
+    def mallinfo(self) -> dict[str, int]:
+        """The fields of ``mallinfo2``."""
+        info = lib.al_heap_mallinfo(self.pointer)
+        return {name: int(getattr(info, name)) for name, _ in ffi.typeof(info).fields}
+
+    def report(self, *, xml: bool = False) -> str:
+        """What ``malloc_stats`` prints, or with ``xml`` what ``malloc_info`` does."""
+        room = lib.al_heap_report_text(self.pointer, xml, ffi.NULL, 0)
+        text = ffi.new("char[]", room)
+        length = lib.al_heap_report_text(self.pointer, xml, text, room)
+        return bytes(ffi.buffer(text, min(length, room))).decode()
+
+    # --- checks ---
 
     def validate(self) -> None:
         """The full self-check: the allocator's own rules; the walk goes over every mapped byte once and sums up to the
         ledger; the ledger is what is mapped. HeapError: the first rule that is broken."""
         flaw = ffi.new("al_flaw *")
         if not lib.al_heap_validate(self.pointer, flaw):
-            raise HeapError(f"{self.allocator.name}: {bytes(ffi.string(flaw.what)).decode()}, at {flaw.address:#x}")
+            raise HeapError(f"{self.allocator.name}: {_text(flaw.what)}, at {flaw.address:#x}")
 
     def fail_call(self, nth: int) -> None:
         """The n-th system call from now, counting from 1, fails with ENOMEM; 0 is none."""
@@ -235,6 +332,29 @@ def _settings_text(tunables: dict[str, int | bool | str]) -> str:
         return value if isinstance(value, str) else str(value).lower()
 
     return ",".join(f"{name}={text(value)}" for name, value in tunables.items())
+
+
+def _text(c: Any) -> str:
+    return bytes(ffi.string(c)).decode()
+
+
+def _chunk(row: tuple[int, ...]) -> Chunk:
+    address, length, block, usable, state, owner = row
+    return Chunk(address, length, block, usable, STATES[state], owner)
+
+
+def _array(kind: str, fill: Callable[..., int], *arguments: Any) -> Iterator[Any]:
+    """What a function of C's writes that says how many there are and fills a room. Each is good until the next."""
+    room = fill(*arguments, ffi.NULL, 0)
+    found = ffi.new(kind, room)
+    for i in range(min(fill(*arguments, found, room), room)):
+        yield found[i]
+
+
+def _fact(fact: Any) -> int | bool | str:
+    if fact.kind == lib.AL_FACT_TEXT:
+        return _text(fact.text)
+    return _FACT_TYPES[fact.kind](fact.value)
 
 
 def _size(value: int) -> int:

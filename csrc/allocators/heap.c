@@ -155,6 +155,24 @@ void al_heap_bins(al_heap *heap, al_bin_fn *visit, void *context) {
     al_heap_leave(heap, locked);
 }
 
+typedef struct bin_array {
+    al_binned *out;
+    size_t count, room;
+} bin_array;
+
+static bool collect_binned(void *context, const al_binned *entry) {
+    bin_array *array = context;
+    if (array->count < array->room) array->out[array->count] = *entry;
+    array->count++;
+    return true;
+}
+
+size_t al_heap_binned(al_heap *heap, al_binned *out, size_t room) {
+    bin_array array = {.out = out, .room = room};
+    al_heap_bins(heap, collect_binned, &array);
+    return array.count;
+}
+
 size_t al_heap_explain(al_heap *heap, uintptr_t address, al_fact *out, size_t room) {
     if (heap->allocator->explain == NULL) return 0;
     bool locked = al_heap_enter(heap);

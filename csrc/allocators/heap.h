@@ -44,6 +44,8 @@ bool al_heap_validate(al_heap *heap, al_flaw *flaw);
 al_ledger al_heap_ledger(al_heap *heap); /* between two operations, whatever other threads do */
 size_t al_heap_stats(al_heap *heap, al_stat *out, size_t room);
 void al_heap_bins(al_heap *heap, al_bin_fn *visit, void *context);
+/* The same into an array: how many entries there are; writes at most `room`. */
+size_t al_heap_binned(al_heap *heap, al_binned *out, size_t room);
 size_t al_heap_explain(al_heap *heap, uintptr_t address, al_fact *out, size_t room);
 void al_heap_fork(al_heap *heap, al_thread *survivor, al_fork_moment moment);
 
@@ -52,5 +54,7 @@ int al_heap_mallopt(al_heap *heap, int parameter, int value);
 struct mallinfo2 al_heap_mallinfo(al_heap *heap);
 void al_heap_report(al_heap *heap, FILE *out);
 int al_heap_report_xml(al_heap *heap, FILE *out);
+/* Either of the two as text, without a final 0: how long it is; writes at most `room`. 0: no memory for it. */
+size_t al_heap_report_text(al_heap *heap, bool xml, char *out, size_t room);
 
 #endif

@@ -2,6 +2,9 @@
  * own gets one from its ledger and its stats. */
 #include "allocators/rules.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 enum { STATS_MAX = 64 };
 
 /* 0: nothing is set this way, tunables are given when the heap is made. */
@@ -58,4 +61,19 @@ void al_heap_report(al_heap *heap, FILE *out) {
 
 int al_heap_report_xml(al_heap *heap, FILE *out) {
     return (heap->allocator->report_xml == NULL ? report_any_xml : heap->allocator->report_xml)(heap, out);
+}
+
+size_t al_heap_report_text(al_heap *heap, bool xml, char *out, size_t room) {
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *file = open_memstream(&text, &bytes);
+    if (file == NULL) return 0;
+    if (xml)
+        al_heap_report_xml(heap, file);
+    else
+        al_heap_report(heap, file);
+    bool whole = fclose(file) == 0;
+    if (whole && room > 0) memcpy(out, text, al_min(bytes, room));
+    free(text);
+    return whole ? bytes : 0;
 }

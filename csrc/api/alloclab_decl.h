@@ -313,6 +313,28 @@ typedef struct al_chunk {
     uint32_t owner;
 } al_chunk;
 
+typedef struct al_binned {
+    const char *kind;
+    uint32_t owner;
+    uint32_t index;
+    size_t least, most;
+    uintptr_t address;
+    size_t bytes;
+} al_binned;
+
+typedef enum al_fact_kind { AL_FACT_COUNT, AL_FACT_BYTES, AL_FACT_ADDRESS, AL_FACT_FLAG, AL_FACT_TEXT } al_fact_kind;
+
+typedef struct al_fact {
+    const char *name;
+    al_fact_kind kind;
+    uint64_t value;
+    const char *text;
+} al_fact;
+
+struct mallinfo2 {
+    size_t arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks, fordblks, keepcost;
+};
+
 typedef struct al_flaw {
     uintptr_t address;
     const char *what;
@@ -345,6 +367,12 @@ size_t al_heap_chunks(al_heap *heap, al_chunk *out, size_t room);
 bool al_heap_validate(al_heap *heap, al_flaw *flaw);
 al_ledger al_heap_ledger(al_heap *heap);
 size_t al_heap_stats(al_heap *heap, al_stat *out, size_t room);
+size_t al_heap_binned(al_heap *heap, al_binned *out, size_t room);
+size_t al_heap_explain(al_heap *heap, uintptr_t address, al_fact *out, size_t room);
+int al_heap_mallopt(al_heap *heap, int parameter, int value);
+struct mallinfo2 al_heap_mallinfo(al_heap *heap);
+size_t al_heap_report_text(al_heap *heap, bool xml, char *out, size_t room);
+
 /* --- record: what a capture says of its process image --- */
 
 typedef struct al_capture_header {

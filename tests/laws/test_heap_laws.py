@@ -7,28 +7,15 @@ import random
 from dataclasses import dataclass
 
 import pytest
+from heaps import every_setting, play, random_trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from alloclab.allocators import lab_allocators
 from alloclab.errors import UsageError
 from alloclab.heap import Chunk, Heap, Ledger
 
 BUDGET = int(os.environ.get("ALLOCLAB_TEST_BUDGET", "1"))
-SETTINGS = [
-    *((lab.name, {}) for lab in lab_allocators()),
-    ("bump", {"top_pad": 0}),
-    ("fit", {"policy": "first", "order": "lifo", "mmap_threshold": "4KiB"}),
-    ("fit", {"policy": "next", "order": "fifo", "coalesce": "deferred", "top_pad": 0}),
-    ("fit", {"policy": "worst", "coalesce": "never", "mmap_threshold": "1GiB"}),
-    ("fit", {"policy": "next", "trim_threshold": 0, "top_pad": 0, "mmap_threshold": 0}),
-    ("buddy", {"min_order": 4, "max_order": 16}),
-    ("buddy", {"min_order": 12}),
-]
-NAMES = [f"{name}:{','.join(f'{k}={v}' for k, v in tunables.items())}" for name, tunables in SETTINGS]
-every_setting = pytest.mark.parametrize(("name", "tunables"), SETTINGS, ids=NAMES)
-
 edges = st.sampled_from([16, 32, 64, 128, 1024, 4096, 65536, 1 << 17, 1 << 19])
 sizes = st.one_of(
     st.integers(0, 300),
@@ -163,36 +150,6 @@ def test_random_calls(name: str, tunables: dict[str, int | str]) -> None:
 
 
 # --- one trace, many heaps ---
-
-Trace = list[tuple[str, int, int]]  # call, slot, size
-
-
-def random_trace(seed: int, length: int) -> Trace:
-    rng = random.Random(seed)
-    calls = rng.choices(["malloc", "calloc", "memalign", "realloc", "free"], [4, 1, 1, 3, 3], k=length)
-    return [(call, rng.randrange(12), int(2 ** rng.uniform(0, 18))) for call in calls]
-
-
-def play(heap: Heap, trace: Trace, blocks: dict[int, int]) -> list[int]:
-    """Plays the calls that make sense; returns the relative addresses they gave, 0 for a failure."""
-    given = []
-    for call, slot, size in trace:
-        block = blocks.get(slot, 0)
-        if call == "free":
-            heap.free(blocks.pop(slot, 0))
-            continue
-        if call == "realloc":
-            address = heap.realloc(block, size)
-        elif block:
-            continue
-        else:
-            address = (
-                heap.memalign(256, size) if call == "memalign" else getattr(heap, call)(*[1] * (call == "calloc"), size)
-            )
-        given.append(address and address - heap.regions.base)
-        if address:
-            blocks[slot] = address
-    return given
 
 
 @every_setting

@@ -10,8 +10,10 @@ import alloclab
 PUBLIC = {
     "Allocator",
     "AlloclabError",
+    "Bin",
     "Chunk",
     "Comparison",
+    "Explanation",
     "Heap",
     "METRICS",
     "Regions",

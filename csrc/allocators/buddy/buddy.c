@@ -176,4 +176,5 @@ const al_allocator al_buddy = {
     .walk = al_buddy_walk,
     .validate = al_buddy_validate,
     .stats = al_buddy_stats,
+    .bins = al_buddy_bins,
 };

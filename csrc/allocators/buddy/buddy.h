@@ -86,5 +86,6 @@ bool al_buddy_drop_arena(buddy_heap *b, buddy_arena *arena);
 void al_buddy_walk(al_heap *heap, al_walk_fn *visit, void *context);
 bool al_buddy_validate(al_heap *heap, al_flaw *flaw);
 size_t al_buddy_stats(al_heap *heap, al_stat *out, size_t room);
+void al_buddy_bins(al_heap *heap, al_bin_fn *visit, void *context);
 
 #endif

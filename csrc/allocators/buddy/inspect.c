@@ -110,3 +110,13 @@ size_t al_buddy_stats(al_heap *heap, al_stat *out, size_t room) {
     memcpy(out, all, al_min(room, known) * sizeof *all);
     return known;
 }
+
+void al_buddy_bins(al_heap *heap, al_bin_fn *visit, void *context) {
+    const buddy_heap *b = al_buddy_of(heap);
+    for (uint32_t order = 0; order < BUDDY_ORDERS; order++)
+        for (const al_link *link = b->free[order].next; link != &b->free[order]; link = link->next) {
+            const size_t bytes = (size_t)1 << order;
+            const al_binned entry = {"order", 0, order, bytes, bytes, (uintptr_t)link, bytes};
+            if (!visit(context, &entry)) return;
+        }
+}

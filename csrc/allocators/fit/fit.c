@@ -119,4 +119,5 @@ const al_allocator al_fit = {
     .walk = al_fit_walk,
     .validate = al_fit_validate,
     .stats = al_fit_stats,
+    .bins = al_fit_bins,
 };

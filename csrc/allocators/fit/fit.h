@@ -93,6 +93,7 @@ void *al_fit_realloc(al_thread *thread, void *block, size_t bytes);
 void al_fit_walk(al_heap *heap, al_walk_fn *visit, void *context);
 bool al_fit_validate(al_heap *heap, al_flaw *flaw);
 size_t al_fit_stats(al_heap *heap, al_stat *out, size_t room);
+void al_fit_bins(al_heap *heap, al_bin_fn *visit, void *context);
 
 /* --- the ledger's two moves --- */
 

@@ -270,3 +270,24 @@ bool al_index_validate(const al_index *index, al_flaw *flaw) {
     }
     return c.seen == index->count || al_blame(flaw, NULL, "index: the count is not the number of nodes");
 }
+
+/* --- looking inside --- */
+
+static bool visit_subtree(const al_index *index, uint32_t link, al_binned *entry, al_bin_fn *visit, void *context) {
+    if (link == 0) return true;
+    const al_free *x = node(index, link);
+    if (!visit_subtree(index, x->left, entry, visit, context)) return false;
+    entry->address = (uintptr_t)x;
+    entry->bytes = al_tag_size(&x->tag);
+    return visit(context, entry) && visit_subtree(index, x->right, entry, visit, context);
+}
+
+bool al_index_bins(const al_index *index, al_bin_fn *visit, void *context) {
+    for (uint32_t tree = 0; tree <= AL_INDEX_SMALL; tree++) {
+        const bool exact = tree < AL_INDEX_SMALL;
+        const size_t least = AL_FREE_LEAST + (exact || index->by_size ? tree * AL_TAG_GRAIN : 0);
+        al_binned entry = {.kind = "tree", .index = tree, .least = least, .most = exact ? least : SIZE_MAX};
+        if (!visit_subtree(index, index->trees[tree], &entry, visit, context)) return false;
+    }
+    return true;
+}

@@ -57,6 +57,9 @@ al_free *al_index_smallest(const al_index *index, size_t bytes);
 /* by_size: the largest size, in bytes; 0 where there is none. */
 size_t al_index_largest(const al_index *index);
 
+/* Every chunk, tree by tree, each tree in order; false if the visitor stopped it. */
+bool al_index_bins(const al_index *index, al_bin_fn *visit, void *context);
+
 /* Everything drawn above, and that `count` is the number of nodes. O(n). */
 bool al_index_validate(const al_index *index, al_flaw *flaw);
 bool al_index_contains(const al_index *index, const al_free *chunk);

@@ -91,3 +91,10 @@ size_t al_fit_stats(al_heap *heap, al_stat *out, size_t room) {
     memcpy(out, all, al_min(room, known) * sizeof *all);
     return known;
 }
+
+void al_fit_bins(al_heap *heap, al_bin_fn *visit, void *context) {
+    const fit_heap *f = al_fit_of(heap);
+    if (!al_index_bins(&f->index, visit, context) || f->top.top == NULL) return;
+    const al_tag *top = f->top.top;
+    visit(context, &(al_binned){"top", 0, 0, AL_TOP_LEAST, SIZE_MAX, (uintptr_t)top, al_tag_size(top)});
+}
