@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from alloclab.allocators import Allocator as Allocator
     from alloclab.allocators import lab_allocators as lab_allocators
     from alloclab.allocators import resolve as resolve
+    from alloclab.comparison.fidelity import Fidelity as Fidelity
+    from alloclab.comparison.fidelity import fidelity as fidelity
     from alloclab.comparison.run import compare as compare
     from alloclab.errors import AlloclabError as AlloclabError
     from alloclab.heap import Bin as Bin
@@ -41,6 +43,7 @@ _HOMES = {
     "Chunk": "alloclab.heap",
     "Comparison": "alloclab.result",
     "Explanation": "alloclab.heap",
+    "Fidelity": "alloclab.comparison.fidelity",
     "Heap": "alloclab.heap",
     "METRICS": "alloclab.measure",
     "Regions": "alloclab.region",
@@ -50,6 +53,7 @@ _HOMES = {
     "Value": "alloclab.result",
     "compare": "alloclab.comparison.run",
     "draw": "alloclab.report.figure",
+    "fidelity": "alloclab.comparison.fidelity",
     "lab_allocators": "alloclab.allocators",
     "load": "alloclab.trace",
     "resolve": "alloclab.allocators",

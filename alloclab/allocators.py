@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -59,6 +60,7 @@ class Allocator:
     ``spec`` is its canonical form: tunables in the allocator's own order, sizes in the largest unit that divides them,
     foreign variables at the end. ``preload`` is None for the system's malloc and for the replay loop's null allocator.
     ``options`` is what a lab allocator reads from ALLOCLAB_OPTIONS; ``env`` holds a foreign library's own variables.
+    ``beside``: libraries that are loaded after it, for what they allocate as they start.
     """
 
     spec: str
@@ -67,25 +69,38 @@ class Allocator:
     preload: Path | None = None
     options: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
 
     def environment(self) -> dict[str, str]:
         """The variables that make a program run on it."""
         variables = dict(self.env)
-        if self.preload is not None:
-            variables["LD_PRELOAD"] = str(self.preload)
+        libraries = [*filter(None, [self.preload]), *self.beside]
+        if libraries:
+            variables["LD_PRELOAD"] = ":".join(map(str, libraries))
         if self.kind == "lab":
             variables["ALLOCLAB_OPTIONS"] = self.options
         return variables
 
 
+_UNITS = ("", "KiB", "MiB", "GiB")
+
+
 def format_bytes(value: int) -> str:
     """Exact: ``65536`` is ``64KiB``, ``1000`` stays ``1000``."""
-    units = ["", "KiB", "MiB", "GiB"]
     unit = 0
     while unit < 3 and value and value % 1024 == 0:
         value //= 1024
         unit += 1
-    return f"{value}{units[unit]}"
+    return f"{value}{_UNITS[unit]}"
+
+
+def parse_bytes(text: str) -> int:
+    """What :func:`format_bytes` writes. UsageError for anything else, and for what no address space holds."""
+    found = re.fullmatch(r"(\d{1,19})(|KiB|MiB|GiB)", text, re.ASCII)
+    value = int(found[1]) * 1024 ** _UNITS.index(found[2]) if found else 2**63
+    if value >= 2**63:
+        raise UsageError(f"found {text!r}, expected a size below 8 EiB such as 65536 or 64KiB")
+    return value
 
 
 def _text(pointer: Any) -> str:
@@ -172,10 +187,15 @@ def libraries_found() -> list[str]:
     return [name for name in REFERENCE_LIBRARIES if _search(name) is not None]
 
 
+def _sections(image: bytes) -> list[tuple[int, ...]]:
+    """Section headers of a 64-bit little-endian ELF image."""
+    table, entry_size, entries = (struct.unpack_from("<Q", image, 40)[0], *struct.unpack_from("<HH", image, 58))
+    return [struct.unpack_from("<IIQQQQIIQQ", image, table + i * entry_size) for i in range(entries)]
+
+
 def _defined_symbols(image: bytes) -> set[str]:
     """Dynamic symbols that a 64-bit little-endian ELF image defines."""
-    table, entry_size, entries = (struct.unpack_from("<Q", image, 40)[0], *struct.unpack_from("<HH", image, 58))
-    sections = [struct.unpack_from("<IIQQQQIIQQ", image, table + i * entry_size) for i in range(entries)]
+    sections = _sections(image)
     names: set[str] = set()
     for section in sections:
         if section[1] != 11:  # SHT_DYNSYM
@@ -186,6 +206,31 @@ def _defined_symbols(image: bytes) -> set[str]:
             if home != 0:  # SHN_UNDEF
                 names.add(image[strings + name : image.index(b"\0", strings + name)].decode(errors="replace"))
     return names
+
+
+def libraries_needed(path: Path) -> list[str]:
+    """File names of the libraries that a shared library of this machine names as needed, without libc and its loader.
+
+    UsageError where its tables are damaged.
+    """
+    image = path.read_bytes()
+    try:
+        names = [image[at : image.index(b"\0", at)].decode() for at in _needed(image)]
+    except (struct.error, IndexError, ValueError):
+        raise UsageError(f"{path}: its ELF tables are damaged") from None
+    return [name for name in names if not name.startswith(("libc.so", "ld-linux"))]
+
+
+def _needed(image: bytes) -> list[int]:
+    """Where the names lie in the image."""
+    sections = _sections(image)
+    found = []
+    for section in sections:
+        if section[1] != 6:  # SHT_DYNAMIC
+            continue
+        entries = struct.iter_unpack("<QQ", image[section[4] : section[4] + section[5]])
+        found += [sections[section[6]][4] + value for tag, value in entries if tag == 1]  # DT_NEEDED
+    return found
 
 
 def _check_preloadable(path: Path) -> None:

@@ -26,26 +26,29 @@ json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON ins
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+env_option = click.option(
+    "--env",
+    nargs=2,
+    multiple=True,
+    metavar="SPEC NAME=VALUE",
+    help="Set a variable for one allocator, such as libjemalloc MALLOC_CONF=narenas:1. Repeats.",
+)
+touch_option = click.option(
+    "--touch",
+    type=click.Choice(["page", "none"]),
+    default="page",
+    show_default=True,
+    help="Touch a byte in every page of a block and its last byte, or nothing.",
+)
+
 
 def running_options(command: F) -> F:
     """How to replay: --env --in-process --no-thp --touch --rounds --no-time --instructions."""
     options = [
-        click.option(
-            "--env",
-            nargs=2,
-            multiple=True,
-            metavar="SPEC NAME=VALUE",
-            help="Set a variable for one allocator, such as libjemalloc MALLOC_CONF=narenas:1. Repeats.",
-        ),
+        env_option,
         click.option("--in-process", is_flag=True, help="Replay lab allocators inside this process; no libraries."),
         click.option("--no-thp", is_flag=True, help="Without transparent huge pages."),
-        click.option(
-            "--touch",
-            type=click.Choice(["page", "none"]),
-            default="page",
-            show_default=True,
-            help="Touch a byte in every page of a block and its last byte, or nothing.",
-        ),
+        touch_option,
         click.option(
             "--rounds",
             type=click.IntRange(min=1),
@@ -65,19 +68,24 @@ def running_settings(options: dict[str, Any]) -> dict[str, Any]:
     """Keyword arguments for ``compare`` from the options of :func:`running_options`."""
     from alloclab.replay import Settings
 
-    env: dict[str, dict[str, str]] = {}
-    for spec, assignment in options["env"]:
-        name, equals, value = assignment.partition("=")
-        if not equals or not name:
-            raise click.UsageError(f"--env {spec}: found {assignment!r}, expected NAME=VALUE")
-        env.setdefault(spec, {})[name] = value
     settings = Settings(
         touch=options["touch"],
         thp=not options["no_thp"],
         in_process=options["in_process"],
         instructions=options["instructions"],
     )
-    return {"settings": settings, "rounds": 0 if options["no_time"] else options["rounds"], "env": env}
+    return {"settings": settings, "rounds": 0 if options["no_time"] else options["rounds"], "env": env_of(options)}
+
+
+def env_of(options: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Spec -> variables, from --env."""
+    env: dict[str, dict[str, str]] = {}
+    for spec, assignment in options["env"]:
+        name, equals, value = assignment.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--env {spec}: found {assignment!r}, expected NAME=VALUE")
+        env.setdefault(spec, {})[name] = value
+    return env
 
 
 def output_option(flag: str, ending: str, help: str) -> Callable[[F], F]:

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import tempfile
 import weakref
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,9 +34,14 @@ class CrashError(Exception):
     """The process died, or gave up, in the middle of a pass; the text says how."""
 
 
-def run_pass(name: Pass, compiled: CompiledTrace, allocator: Allocator, settings: Settings) -> Lines:
-    """One pass in a fresh process. Raises CrashError, or ReplayError for what is no malloc or cannot be run."""
-    done = _execute(_command(name, compiled, allocator, settings), allocator)
+def run_pass(
+    name: Pass, compiled: CompiledTrace, allocator: Allocator, settings: Settings, options: Sequence[str] = ()
+) -> Lines:
+    """One pass in a fresh process; ``options`` are the program's, for passes that want some of their own.
+
+    Raises CrashError, or ReplayError for what is no malloc or cannot be run.
+    """
+    done = _execute([*_command(name, compiled, allocator, settings), *options], allocator)
     lines = Lines.parse(done.stdout.decode(errors="replace"))
     said = _last_line(done.stderr)
     if done.returncode == NOT_A_MALLOC:

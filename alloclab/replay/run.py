@@ -12,7 +12,7 @@ import numpy.typing as npt
 MODE = "serial"
 """Recorded order, one thread of the system, one thread context: the same for every allocator and both ways."""
 
-Pass = Literal["verify", "calls", "memory", "time"]
+Pass = Literal["verify", "calls", "memory", "time", "places"]
 
 PROCESS = "process"
 IN_PROCESS = "in process"

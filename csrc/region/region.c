@@ -116,6 +116,7 @@ int al_regions_brk(al_regions *r, intptr_t delta, void **old_break) {
     size_t bytes = delta < 0 ? -(size_t)delta : (size_t)delta;
     uintptr_t old = 0;
     int error = begin(r, AL_CALL_BRK);
+    if (delta == 0) error = 0; /* asking never fails, as the kernel has it */
     if (error == 0) error = r->space->break_now(r, &old);
     if (error == 0 && delta != 0) error = move_break(r, delta, &old);
     al_event event = {.call = AL_CALL_BRK, .bytes = bytes, .extra = delta < 0};
@@ -252,6 +253,12 @@ void al_regions_set_op(al_regions *r, uint64_t op) { r->op = op; }
 void al_regions_set_fail_call(al_regions *r, uint64_t nth) { r->config.fail_call = nth; }
 void al_regions_set_limit(al_regions *r, size_t bytes) { r->config.limit_bytes = bytes; }
 void *al_regions_own(al_regions *r, size_t bytes) { return al_own_take(&r->own, bytes); }
+
+int al_regions_start_log(al_regions *r, size_t rows) {
+    int error = al_log_reserve(&r->log, r->os, rows);
+    r->config.log = r->config.log || error == 0;
+    return error;
+}
 
 const al_event *al_regions_events(const al_regions *r, size_t *count, uint64_t *dropped) {
     *count = r->log.count;

@@ -103,9 +103,9 @@ void al_regions_destroy(al_regions *regions);
  * ENOMEM where a mapping is asked for), and what would fail halfway (mprotect, madvise over a hole: ENOMEM) does
  * nothing at all. */
 
-/* Moves the break by delta bytes, page granular or not as the caller asks; delta 0 asks where it is and is counted too.
- * *old_break is the break before. EINVAL below the first break; ENOMEM at the obstacle or the limit. In a process space
- * the break may have been moved by others: compare *old_break with what you expect. */
+/* Moves the break by delta bytes, page granular or not as the caller asks; delta 0 asks where it is, which is counted
+ * but never made to fail. *old_break is the break before. EINVAL below the first break; ENOMEM at the obstacle or the
+ * limit. In a process space the break may have been moved by others: compare *old_break with what you expect. */
 int al_regions_brk(al_regions *regions, intptr_t delta, void **old_break);
 /* Top-down, first gap that fits, if placement leaves the choice. */
 int al_regions_mmap(al_regions *regions, void *hint, size_t bytes, al_prot prot, al_placement placement, void **out);
@@ -132,6 +132,9 @@ void al_regions_set_fail_call(al_regions *regions, uint64_t nth); /* counts from
  * in a process space, where others do it themselves, and for delta < 0; ENOMEM where there is no room. */
 int al_regions_foreign_brk(al_regions *regions, intptr_t delta);
 void al_regions_set_limit(al_regions *regions, size_t bytes);     /* 0 = none */
+
+/* Keeps the event log from now on, with room for so many rows at once. 0 or an errno value. */
+int al_regions_start_log(al_regions *regions, size_t rows);
 
 /* What thp_align must be for a window to place as this kernel (NULL: the real one) does. */
 al_thp_align al_regions_probe_thp_align(const al_os *os);

@@ -2,6 +2,7 @@
 
 #include "base/align.h"
 
+#include <errno.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
@@ -80,12 +81,75 @@ static int kind_of(long number) {
     }
 }
 
+/* What the call would make readable and writable, less what ceases to be. */
+static int64_t would_map(const al_account *account, int kind, const uint64_t *a) {
+    bool writable = rights(a[2]) == AL_PROT_READ_WRITE;
+    uintptr_t end = page_up(a[0] + a[1]);
+    al_vma from;
+    switch (kind) {
+    case AL_CALL_BRK:
+        return (int64_t)(page_up(a[0]) - page_up(account->program_break));
+    case AL_CALL_MMAP:
+        if (!writable) return 0;
+        return (int64_t)(page_up(a[1]) - (a[3] & MAP_FIXED ? al_vma_within(&account->vmas, a[0], end).mapped : 0));
+    case AL_CALL_MREMAP:
+        if (!al_vma_after(&account->vmas, a[0], &from) || from.prot != AL_PROT_READ_WRITE) return 0;
+        return (int64_t)(page_up(a[2]) - page_up(a[1]));
+    case AL_CALL_MPROTECT:
+        return writable ? (int64_t)(end - a[0] - al_vma_within(&account->vmas, a[0], end).mapped) : 0;
+    default:
+        return 0;
+    }
+}
+
+bool al_account_refuses(al_account *account, long number, const uint64_t a[6], int64_t *result) {
+    int kind = kind_of(number);
+    if (kind == AL_CALL_KINDS) return false;
+    bool its_turn = account->fail_call != 0 && --account->fail_call == 0;
+    int64_t more = account->limit_bytes != 0 ? would_map(account, kind, a) : 0;
+    bool too_much = more > 0 && account->counters.mapped + (size_t)more > account->limit_bytes;
+    *result = kind == AL_CALL_BRK ? (int64_t)account->program_break : -ENOMEM;
+    return its_turn || too_much;
+}
+
+static al_event event_of(const al_account *account, int kind, const uint64_t *a, int64_t result) {
+    uintptr_t at = account->program_break;
+    switch (kind) {
+    case AL_CALL_BRK:
+        if (a[0] == 0) return (al_event){.address = at, .result = at};
+        if (a[0] < at) return (al_event){.address = at, .bytes = at - a[0], .result = a[0], .extra = 1};
+        return (al_event){.address = at, .bytes = a[0] - at, .result = a[0]};
+    case AL_CALL_MMAP:
+        return (al_event){
+            .address = (uint64_t)result, .bytes = a[1], .result = (uint64_t)result, .extra = rights(a[2])};
+    case AL_CALL_MREMAP:
+        return (al_event){.address = a[0], .bytes = a[1], .result = (uint64_t)result, .extra = a[2]};
+    case AL_CALL_MPROTECT:
+        return (al_event){.address = a[0], .bytes = a[1], .extra = rights(a[2])};
+    default:
+        return (al_event){.address = a[0], .bytes = a[1]};
+    }
+}
+
+/* As a region manager's log, but that an advice is not said: there are more kinds of it than ours. */
+static void keep(al_account *account, int kind, const uint64_t *a, int64_t result, bool failed) {
+    al_event event = event_of(account, kind, a, result);
+    event.call = (uint32_t)kind;
+    if (failed) {
+        event.error = kind == AL_CALL_BRK ? ENOMEM : (uint32_t)-result;
+        event.result = 0;
+        if (kind == AL_CALL_BRK || kind == AL_CALL_MMAP) event.address = 0;
+    }
+    al_log_append(&account->log, &al_os_linux, &event);
+}
+
 void al_account_call(al_account *account, long number, const uint64_t a[6], int64_t result) {
     int kind = kind_of(number);
     if (kind == AL_CALL_KINDS) return;
     al_counters *c = &account->counters;
     c->calls[kind]++;
     bool failed = kind == AL_CALL_BRK ? a[0] != 0 && (uint64_t)result != a[0] : result < 0 && result >= -4095;
+    if (account->keep_log) keep(account, kind, a, result, failed);
     if (failed) {
         c->failed[kind]++;
         return;

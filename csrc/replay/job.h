@@ -8,7 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum al_pass { AL_PASS_VERIFY, AL_PASS_MEMORY, AL_PASS_CALLS, AL_PASS_TIME } al_pass;
+/* places: out of process only. */
+typedef enum al_pass { AL_PASS_VERIFY, AL_PASS_MEMORY, AL_PASS_CALLS, AL_PASS_TIME, AL_PASS_PLACES } al_pass;
 
 typedef struct al_job {
     const al_ops_head *head;

@@ -1,18 +1,22 @@
 /* alloclab-replay: one pass of a compiled trace over this process's malloc, usually a preloaded one. No Python, no
  * stdio, no malloc of its own: memory comes from the kernel, and is touched before the pass begins.
  *
- *     alloclab-replay --pass verify|memory|calls|time [--touch page|none] [--samples N] [--warm N] [--null]
- *                    [--preloaded] [--no-thp] [--no-aslr] FILE
+ *     alloclab-replay --pass verify|memory|calls|time|places [--touch page|none] [--samples N] [--warm N] [--null]
+ *                    [--preloaded] [--no-thp] [--no-aslr] [--places FILE] [--fail-call N] [--limit BYTES] FILE
  *
  *     --touch      a byte in every page of a block and its last byte (page, the default), or nothing; verify writes all
  *     --samples    memory, calls: points of the timeline (200)
  *     --warm       time: passes after the first (0)
+ *     --places     places: the file to write, as places.h says
+ *     --fail-call  places: the N-th system call for memory from the first operation on fails with ENOMEM
+ *     --limit      places: what would make more than so many bytes readable and writable fails likewise
  *     --null       the built-in null allocator instead of malloc
  *     --preloaded  malloc must be that of a preloaded library
  *     --no-thp     no transparent huge pages      from before the allocator starts: the program starts itself again
  *     --no-aslr    the same addresses every time  (where the kernel lets it: some containers forbid it)
  *
- * Standard output: lines "name value", documented at verify.h, observe.h, timing.h and process.h, and
+ * Standard output: lines "name value", documented at verify.h, observe.h, timing.h, places.h and
+ * process.h, and
  *
  *     peak_resident N        memory: the kernel's high-water mark   unmarked WHY      it could not be reset
  *     uncounted WHY          calls: the system calls could not be counted, so what needs them is missing
@@ -41,7 +45,7 @@
 #include <unistd.h>
 
 enum { TROUBLE = 1, BAD_ARGUMENTS = 2, BAD_FILE = 3, NOT_MALLOC = 4 };
-enum { SAMPLES_MAX = 1 << 20, WARM_MAX = 1 << 20, BREAK_ALIGNMENT = 2 << 20 };
+enum { SAMPLES_MAX = 1 << 20, WARM_MAX = 1 << 20 };
 
 static const unsigned long PERSONALITY_NOW = 0xffffffff;
 static const uint64_t PRETOUCH_MAX = UINT64_C(2) << 30;
@@ -49,7 +53,8 @@ static const uint64_t PRETOUCH_MAX = UINT64_C(2) << 30;
 typedef struct arguments {
     al_job job;
     bool null, preloaded, no_thp, no_aslr;
-    const char *file;
+    const char *file, *places;
+    uint64_t fail_call, limit;
 } arguments;
 
 static void write_all(const char *from, const char *to) {
@@ -70,18 +75,18 @@ __attribute__((noreturn)) static void stop(int status, const char *what) {
 
 /* --- arguments --- */
 
-static uint32_t number(const char *word, uint32_t most) {
+static uint64_t number(const char *word, uint64_t most) {
     uint64_t n = 0;
     for (; *word >= '0' && *word <= '9' && n <= most; word++) n = n * 10 + (uint64_t)(*word - '0');
     if (*word != '\0' || n > most) stop(BAD_ARGUMENTS, "bad number among the arguments");
-    return (uint32_t)n;
+    return n;
 }
 
 static al_pass pass_named(const char *word) {
-    static const char *const names[] = {"verify", "memory", "calls", "time"};
-    for (int i = 0; i < 4; i++)
+    static const char *const names[] = {"verify", "memory", "calls", "time", "places"};
+    for (int i = 0; i < 5; i++)
         if (strcmp(word, names[i]) == 0) return (al_pass)i;
-    stop(BAD_ARGUMENTS, "the pass is verify, memory, calls or time");
+    stop(BAD_ARGUMENTS, "the pass is verify, memory, calls, time or places");
 }
 
 static arguments parse(char **words) {
@@ -105,9 +110,15 @@ static arguments parse(char **words) {
             else if (strcmp(word, "--touch") == 0)
                 a.job.touch = strcmp(value, "none") != 0;
             else if (strcmp(word, "--samples") == 0)
-                a.job.samples = number(value, SAMPLES_MAX);
+                a.job.samples = (uint32_t)number(value, SAMPLES_MAX);
             else if (strcmp(word, "--warm") == 0)
-                a.job.warm_passes = number(value, WARM_MAX);
+                a.job.warm_passes = (uint32_t)number(value, WARM_MAX);
+            else if (strcmp(word, "--places") == 0)
+                a.places = value;
+            else if (strcmp(word, "--fail-call") == 0)
+                a.fail_call = number(value, PTRDIFF_MAX);
+            else if (strcmp(word, "--limit") == 0)
+                a.limit = number(value, PTRDIFF_MAX);
             else
                 stop(BAD_ARGUMENTS, "unknown argument");
             if (*value == '\0') stop(BAD_ARGUMENTS, "an argument wants a value");
@@ -115,6 +126,7 @@ static arguments parse(char **words) {
         }
     }
     if (a.file == NULL || !has_pass) stop(BAD_ARGUMENTS, "wanted: --pass PASS FILE");
+    if ((a.places != NULL) != (a.job.pass == AL_PASS_PLACES)) stop(BAD_ARGUMENTS, "--places goes with --pass places");
     return a;
 }
 
@@ -160,20 +172,13 @@ static bool wants_aligned(const al_job *job) {
     return false;
 }
 
-/* A glass box's heap begins where the break is when the first block is asked for. Aligned as in a window, blocks of
- * large alignments fall alike in both. */
-static void align_break(void) {
-    void *now;
-    if (al_os_linux.brk(0, &now) != 0) return;
-    al_os_linux.brk((intptr_t)(al_align_up((uintptr_t)now, BREAK_ALIGNMENT) - (uintptr_t)now), &now);
-}
-
 static void run(const arguments *a, const al_target *target, const al_ops *ops, al_text *out) {
     const al_job *job = &a->job;
     uint64_t peak = job->head->peak_live_bytes;
     size_t page = job->touch ? al_os_linux.page_size() : 0;
     al_outside outside = {.target = target, .ops = ops, .job = job, .touch_page = page, .preloaded = a->preloaded,
-                          .glass = a->null || al_process_is_glass()};
+                          .glass = a->null || al_process_is_glass(), .places = a->places,
+                          .fail_call = a->fail_call, .limit = a->limit};
     al_timing timing = {.touch_page = page, .warm_passes = job->warm_passes,
                         .pretouch = al_min(peak + peak / 2, PRETOUCH_MAX)};
     switch (job->pass) {
@@ -188,6 +193,9 @@ static void run(const arguments *a, const al_target *target, const al_ops *ops, 
         break;
     case AL_PASS_TIME:
         al_time(target, ops, &timing, out);
+        break;
+    case AL_PASS_PLACES:
+        al_outside_places(&outside, out);
         break;
     }
 }
@@ -212,7 +220,7 @@ int main(int count, char **words) {
     al_target target = a.null ? al_null_target(&null) : al_process_target();
     bool sound = a.null || al_process_identify(a.preloaded, wants_aligned(&a.job), &out);
     al_rss_warm_files();
-    if (al_process_is_glass()) align_break();
+    if (al_process_is_glass()) al_process_align_break();
     if (sound) {
         run(&a, &target, &ops, &out);
         al_text_figure(&out, "complete", 1);

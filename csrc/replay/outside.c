@@ -1,11 +1,15 @@
 #include "replay/outside.h"
 
 #include "replay/observe.h"
+#include "replay/places.h"
+#include "replay/process.h"
+#include "replay/room.h"
 #include "replay/rss.h"
 #include "replay/startup.h"
 #include "replay/sud.h"
 #include "replay/verify.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -92,34 +96,139 @@ static bool has_other_threads(void) {
 }
 
 /* NULL, or why it cannot be done. */
-static const char *watch_from_outside(al_account *account, bool preloaded) {
-    static al_startup startup;
+static const char *read_startup(al_startup *startup, bool preloaded) {
     if (has_other_threads()) return "the library runs threads of its own, whose calls are not seen";
-    if (al_startup_read(&startup, preloaded) != 0)
-        return "what the allocator held before cannot be read from /proc/self/maps";
-    al_account_init(account, al_sud_break());
-    for (const al_startup_range *r = startup.ranges; r < startup.ranges + startup.count; r++)
+    bool read = al_startup_read(startup, preloaded) == 0;
+    return read ? NULL : "what the allocator held before cannot be read from /proc/self/maps";
+}
+
+static const char *watch_from_outside(al_account *account, const al_startup *startup) {
+    al_account_init(account, al_sud_break(0));
+    for (const al_startup_range *r = startup->ranges; r < startup->ranges + startup->count; r++)
         al_account_had(account, r->start, r->end, r->prot, r->heap);
     if (al_sud_init(account) != 0) return "this kernel has no Syscall User Dispatch (Linux 5.11 on x86-64)";
     return NULL;
 }
 
+/* Why what was watched is not all, or NULL. */
+static const char *unseen(const al_account *account) {
+    if (al_sud_incomplete()) return "the allocator started a thread or process, whose calls are not seen";
+    return account->lost ? "no memory to keep the account of mappings" : NULL;
+}
+
 /* A glass box counts for itself; anything else is watched. */
 void al_outside_calls(const al_outside *outside, al_text *out) {
     static al_account account;
+    static al_startup startup;
     al_sources sources = {0};
     al_observation how = {.touch_page = outside->touch_page, .samples = outside->job->samples};
-    const char *trouble = outside->glass ? NULL : watch_from_outside(&account, outside->preloaded);
+    const char *trouble = outside->glass ? NULL : read_startup(&startup, outside->preloaded);
+    if (!outside->glass && trouble == NULL) trouble = watch_from_outside(&account, &startup);
     if (!outside->glass && trouble == NULL) {
         sources.counters = &account.counters;
         how.begin = calls_begin;
         how.finish = calls_finish;
     }
     al_observe(outside->target, outside->ops, outside->job->head, &sources, &how, out);
-    if (trouble != NULL)
-        al_text_line(out, "uncounted", trouble);
-    else if (al_sud_incomplete())
-        al_text_line(out, "uncounted", "the allocator started a thread or process, whose calls are not seen");
-    else if (account.lost)
-        al_text_line(out, "uncounted", "no memory to keep the account of mappings");
+    if (trouble == NULL) trouble = unseen(&account);
+    if (trouble != NULL) al_text_line(out, "uncounted", trouble);
+}
+
+/* --- places --- */
+
+enum { LOG_ROWS = 1 << 20 };
+
+typedef struct holding {
+    al_event *rows; /* what it holds, as calls that get it */
+    size_t count;
+    uintptr_t heap_begins; /* of the break */
+} holding;
+
+static void hold(holding *h, uintptr_t start, uintptr_t end, al_prot prot, bool heap) {
+    if (heap && h->heap_begins == 0) h->heap_begins = start;
+    h->rows[h->count++] = (al_event){.call = heap ? AL_CALL_BRK : AL_CALL_MMAP, .address = start, .bytes = end - start,
+                                     .result = heap ? end : start, .extra = heap ? 0 : prot};
+}
+
+static bool hold_startup(holding *h, const al_startup *startup) {
+    h->rows = al_room_take(startup->count * sizeof *h->rows, 1);
+    if (h->rows == NULL) return false;
+    for (const al_startup_range *r = startup->ranges; r < startup->ranges + startup->count; r++)
+        hold(h, r->start, r->end, r->prot, r->heap);
+    return true;
+}
+
+static bool hold_vmas(holding *h, const al_regions *regions) {
+    al_vma vma;
+    h->rows = al_room_take(al_regions_counters(regions)->vmas * sizeof *h->rows, 1);
+    if (h->rows == NULL) return false;
+    for (uintptr_t at = 0; al_regions_vma_after(regions, at, &vma); at = vma.end)
+        hold(h, vma.start, vma.end, vma.prot, vma.heap);
+    return true;
+}
+
+static al_events_so_far glass_events(void *context) {
+    al_events_so_far so_far;
+    so_far.events = al_regions_events(((al_heap *)context)->regions, &so_far.count, &so_far.dropped);
+    return so_far;
+}
+
+static al_events_so_far account_events(void *context) {
+    const al_log *log = &((al_account *)context)->log;
+    return (al_events_so_far){log->events, log->count, log->dropped};
+}
+
+static const char *places_of_glass(const al_outside *outside, al_places *places, holding *held, al_text *out) {
+    al_heap *heap = al_process_begin();
+    if (heap == NULL) return "it has no heap to look into";
+    if (!hold_vmas(held, heap->regions) || al_regions_start_log(heap->regions, LOG_ROWS) != 0)
+        return "no memory for the log of system calls";
+    if (held->heap_begins == 0) held->heap_begins = al_sud_break(0);
+    places->events = glass_events;
+    places->context = heap;
+    al_regions_set_fail_call(heap->regions, outside->fail_call);
+    al_regions_set_limit(heap->regions, outside->limit);
+    al_places_replay(places, outside->ops, outside->touch_page);
+    al_text_figure(out, "peak_mapped", al_regions_counters(heap->regions)->peak_mapped);
+    return NULL;
+}
+
+static const char *places_of_stranger(const al_outside *outside, al_places *places, holding *held, al_text *out) {
+    static al_account account;
+    static al_startup startup;
+    const char *trouble = read_startup(&startup, outside->preloaded);
+    if (trouble != NULL) return trouble;
+    if (!hold_startup(held, &startup)) return "no memory for the log of system calls";
+    if (held->heap_begins == 0) /* as aligned as a glass box finds it; malloc asks where it is with its first block */
+        held->heap_begins = al_sud_break(al_align_up(al_sud_break(0), AL_BREAK_ALIGNMENT));
+    if ((trouble = watch_from_outside(&account, &startup)) != NULL) return trouble;
+    if (al_log_reserve(&account.log, &al_os_linux, LOG_ROWS) != 0) return "no memory for the log of system calls";
+    account.keep_log = true;
+    account.fail_call = outside->fail_call;
+    account.limit_bytes = outside->limit;
+    places->events = account_events;
+    places->context = &account;
+    al_sud_on();
+    al_places_replay(places, outside->ops, outside->touch_page);
+    al_sud_off();
+    al_text_figure(out, "peak_mapped", account.counters.peak_mapped);
+    return unseen(&account);
+}
+
+void al_outside_places(const al_outside *outside, al_text *out) {
+    al_places places = {.target = outside->target};
+    holding held = {0};
+    const char *trouble = NULL;
+    int file = open(outside->places, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (file < 0)
+        trouble = "the file of places cannot be opened";
+    else if (!al_places_take(&places, outside->job->head->operations))
+        trouble = "no memory for the places of blocks";
+    else if (outside->glass)
+        trouble = places_of_glass(outside, &places, &held, out);
+    else
+        trouble = places_of_stranger(outside, &places, &held, out);
+    al_text_figure(out, "heap_begins", held.heap_begins);
+    if (trouble == NULL) trouble = al_places_write(&places, file, held.rows, held.count, out);
+    if (trouble != NULL) al_text_line(out, "trouble", trouble);
 }

@@ -14,10 +14,13 @@ typedef struct al_outside {
     size_t touch_page;
     bool preloaded; /* its malloc is a library's, which may have mapped memory before */
     bool glass;     /* it keeps its own account: a drop-in of the laboratory, or the null allocator, which has none */
+    const char *places;       /* places: the file to write */
+    uint64_t fail_call, limit; /* places: as a region manager's settings; 0: none */
 } al_outside;
 
 void al_outside_verify(const al_outside *outside, al_text *out);
 void al_outside_memory(const al_outside *outside, al_text *out);
 void al_outside_calls(const al_outside *outside, al_text *out);
+void al_outside_places(const al_outside *outside, al_text *out);
 
 #endif

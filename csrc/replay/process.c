@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #pragma weak alloclab_heap
+#pragma weak alloclab_begin
 
 static void *process_malloc(void *self, size_t bytes) {
     (void)self;
@@ -72,6 +73,14 @@ void al_loop_process(void *self, const al_ops *ops, size_t touch_page) {
 }
 
 bool al_process_is_glass(void) { return alloclab_heap != NULL; }
+
+al_heap *al_process_begin(void) { return alloclab_begin ? alloclab_begin() : NULL; }
+
+void al_process_align_break(void) {
+    void *now;
+    if (process_glass(NULL) != NULL || al_os_linux.brk(0, &now) != 0) return;
+    al_os_linux.brk((intptr_t)(al_align_up((uintptr_t)now, AL_BREAK_ALIGNMENT) - (uintptr_t)now), &now);
+}
 
 static const char *object_of(void *function) {
     Dl_info info;

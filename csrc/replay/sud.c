@@ -82,8 +82,11 @@ static void on_call(int signal, siginfo_t *info, void *context) {
     }
     uint64_t a[6] = {(uint64_t)r[REG_RDI], (uint64_t)r[REG_RSI], (uint64_t)r[REG_RDX],
                      (uint64_t)r[REG_R10], (uint64_t)r[REG_R8],  (uint64_t)r[REG_R9]};
-    r[REG_RAX] = al_sud_call(info->si_syscall, a[0], a[1], a[2], a[3], a[4], a[5]);
-    al_account_call(account, info->si_syscall, a, r[REG_RAX]);
+    int64_t result;
+    if (!al_account_refuses(account, info->si_syscall, a, &result))
+        result = al_sud_call(info->si_syscall, a[0], a[1], a[2], a[3], a[4], a[5]);
+    al_account_call(account, info->si_syscall, a, result);
+    r[REG_RAX] = result;
     errno = saved;
     selector = BLOCK;
 }
@@ -101,6 +104,6 @@ void al_sud_on(void) { selector = BLOCK; }
 
 void al_sud_off(void) { selector = ALLOW; }
 
-uintptr_t al_sud_break(void) { return (uintptr_t)al_sud_call(SYS_brk, 0, 0, 0, 0, 0, 0); }
+uintptr_t al_sud_break(uintptr_t to) { return (uintptr_t)al_sud_call(SYS_brk, to, 0, 0, 0, 0, 0); }
 
 bool al_sud_incomplete(void) { return incomplete; }

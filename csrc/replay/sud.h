@@ -1,6 +1,6 @@
 /* System calls of this thread, seen one by one through Syscall User Dispatch (Linux 5.11, x86-64): the kernel sends
- * SIGSYS instead of making the call; the handler makes it from a page that is exempt, and keeps the account. Whoever
- * makes the call, libc's inner functions and inlined instructions too, is seen. */
+ * SIGSYS instead of making the call; the handler makes it from a page that is exempt, unless the account refuses it,
+ * and keeps the account. Whoever makes the call, libc's inner functions and inlined instructions too, is seen. */
 #ifndef AL_REPLAY_SUD_H
 #define AL_REPLAY_SUD_H
 
@@ -10,8 +10,9 @@
 int al_sud_init(al_account *account);
 void al_sud_on(void);
 void al_sud_off(void);
-/* Where the break is, asked behind libc's back: its own first question is part of what malloc costs. */
-uintptr_t al_sud_break(void);
+/* Moves the break, or with 0 asks where it is, behind libc's back: its own first question is part of what malloc costs.
+ * Returns where it is then. */
+uintptr_t al_sud_break(uintptr_t to);
 /* A thread or process was started, whose calls nobody saw. */
 bool al_sud_incomplete(void);
 

@@ -1,0 +1,310 @@
+"""Do two allocators do the same? Both replay a trace as drop-ins, out of process; every operation is held against its
+counterpart:
+
+    block     the mapping it lies in and its offset there (:mod:`alloclab.comparison.mappings`), and its usable size by
+              each side's own malloc_usable_size
+    calls     the system calls for memory that the operation made: kinds, lengths, and which failed
+
+An aligned block that got a mapping of its own lies in it wherever the mapping happened to land, and is as large: of
+one, unless a page aligns it already, only the mapping and the alignment are compared. The lengths of munmap are not,
+for the same reason: what aligning cuts off depends on where the mapping landed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from alloclab.allocators import Allocator, libraries_needed, resolve
+from alloclab.comparison.mappings import ELSEWHERE, HEAP, NO_BLOCK, PAGE, Ints, Located, locate
+from alloclab.errors import TraceError, UsageError
+from alloclab.replay import MODE, Settings
+from alloclab.replay.places import CALLS, Places, find_places
+from alloclab.trace import load
+from alloclab.trace.compile import KINDS, CompiledTrace, compile_trace
+from alloclab.trace.parquet import Trace
+
+FIDELITY_SCHEMA = 1
+STEPS = 6
+"""Operations shown before the first difference."""
+
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Where a block lies. ``mapping``: "heap", "mapping 1", "elsewhere", or "none" where the operation gave no block.
+    ``usable``: None where nobody can tell."""
+
+    mapping: str
+    offset: int | None = None
+    usable: int | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """A system call. ``bytes``: by how much the break moved, or the length; ``new_bytes``: of mremap."""
+
+    kind: str
+    bytes: int
+    new_bytes: int | None = None
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation on both sides. ``born``: the operation that gave the block which it frees or resizes. ``differs``:
+    what does, of "mapping", "offset", "alignment", "usable size" and "calls"."""
+
+    operation: int
+    kind: str
+    bytes: int
+    alignment: int | None
+    born: int | None
+    blocks: tuple[Block, Block]
+    calls: tuple[tuple[Call, ...], tuple[Call, ...]]
+    differs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Side:
+    """Totals of one allocator. ``usable_bytes``: summed over the blocks of all operations; None without a
+    malloc_usable_size. ``peak_mapped``: readable and writable bytes, from its start on."""
+
+    allocator: str
+    calls: Mapping[str, int]
+    failed_calls: int
+    peak_mapped: int
+    usable_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """``agreeing`` of ``operations`` do the same on both sides; in ``other_blocks`` the block differs, in
+    ``other_calls`` the system calls do, in some both. ``first`` is the first that differs, ``before`` the last ones
+    before it."""
+
+    trace: str
+    operations: int
+    agreeing: int
+    other_blocks: int
+    other_calls: int
+    sides: tuple[Side, Side]
+    first: Step | None
+    before: tuple[Step, ...]
+    mode: str = MODE
+
+    @property
+    def same(self) -> bool:
+        """Every operation agrees, and so do the totals."""
+        one, other = self.sides
+        return self.agreeing == self.operations and one.peak_mapped == other.peak_mapped
+
+    def to_json(self) -> str:
+        """The document as text, ending in a newline."""
+        document = {"schema": FIDELITY_SCHEMA, "same": self.same, **dataclasses.asdict(self)}
+        return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+def fidelity(
+    trace: str | Path | Trace,
+    spec: str | Allocator,
+    against: str | Allocator = "system",
+    *,
+    settings: Settings | None = None,
+    fail_call: int = 0,
+    limit: int = 0,
+    env: Mapping[str, Mapping[str, str]] | None = None,
+) -> Fidelity:
+    """Replay the trace on both allocators and compare what they do, operation by operation.
+
+    ``fail_call``: the n-th system call for memory, of any kind, from the first operation on fails with ENOMEM, on both
+    sides. ``limit``: what would make more bytes readable and writable fails likewise. 0: none. ``env``: spec ->
+    variables.
+
+    Raises UsageError, TraceError and ReplayError as :func:`alloclab.compare` does, and ReplayError where the system
+    calls of a foreign library cannot be seen.
+    """
+    allocators = _with_equal_start(_resolve(spec, against, env or {}))
+    opened = trace if isinstance(trace, Trace) else load(trace)
+    compiled = compile_trace(opened)
+    if compiled.operations == 0:
+        raise TraceError(f"{opened.path}: no operations to replay")
+    places = [find_places(compiled, a, settings or Settings(), fail_call=fail_call, limit=limit) for a in allocators]
+    return _Comparison(compiled, places[0], places[1]).result(allocators)
+
+
+def _resolve(
+    spec: str | Allocator, against: str | Allocator, env: Mapping[str, Mapping[str, str]]
+) -> tuple[Allocator, Allocator]:
+    """A spec given twice gets its variables the second time, as in a comparison."""
+    unused = set(env).difference(s for s in (spec, against) if isinstance(s, str))
+    if unused:
+        raise UsageError(f"variables for {', '.join(sorted(unused))}, which is not among the allocators compared")
+    if isinstance(spec, str):
+        spec = resolve(spec, None if spec == against else env.get(spec))
+    if isinstance(against, str):
+        against = resolve(against, env.get(against))
+    return spec, against
+
+
+def _with_equal_start(allocators: tuple[Allocator, Allocator]) -> tuple[Allocator, Allocator]:
+    """What a library needs may allocate as it starts, before the trace (libstdc++ does): both sides load it."""
+    one, other = ([] if a.preload is None else libraries_needed(a.preload) for a in allocators)
+    return (
+        dataclasses.replace(allocators[0], beside=tuple(other)),
+        dataclasses.replace(allocators[1], beside=tuple(one)),
+    )
+
+
+class _Comparison:
+    """Both replays of one trace, as arrays with one entry per operation."""
+
+    def __init__(self, compiled: CompiledTrace, one: Places, other: Places) -> None:
+        entries = compiled.entries[: compiled.entry_count]
+        kept = ~np.isin(entries["kind"], [KINDS.index("tick"), KINDS.index("operand")])
+        self.name = compiled.name
+        self.ops = entries[kept]
+        self.before = _operation_before(self.ops)
+        self.places = (one, other)
+        self.located = (locate(one), locate(other))
+        self.loose = self._loose(self.located[0]) | self._loose(self.located[1])
+        self.sized = one.sized and other.sized
+        self.unlike = {
+            "mapping": self._unequal([where.mapping for where in self.located]),
+            "offset": ~self.loose & self._unequal([where.offset for where in self.located]),
+            "alignment": self._unequal([self._aligned(side) for side in self.places]),
+            "usable size": ~self.loose & self._unequal([side.ops["usable"] for side in self.places]) & self.sized,
+            "calls": self._unlike_calls(),
+        }
+
+    @staticmethod
+    def _unequal(sides: list[npt.NDArray[Any]]) -> Flags:
+        flags: Flags = sides[0] != sides[1]
+        return flags
+
+    def _aligned(self, places: Places) -> Flags:
+        """True where nothing was asked."""
+        asked = np.where(self.ops["align_log2"] > 0, np.int64(1) << self.ops["align_log2"].astype(np.int64), 1)
+        flags: Flags = places.ops["address"] % asked == 0
+        return flags
+
+    def _loose(self, located: Located) -> Flags:
+        """Aligned blocks with a mapping of their own, and what reallocs make of them there."""
+        loose: Flags = located.fresh & (located.mapping != HEAP) & (self.ops["align_log2"] > PAGE.bit_length() - 1)
+        after = np.full(len(self.ops), -1)
+        resized = np.flatnonzero((self.before >= 0) & (self.ops["kind"] == KINDS.index("realloc")))
+        after[self.before[resized]] = resized
+        for op in np.flatnonzero(loose):
+            at = after[op]
+            while at >= 0 and located.mapping[at] in (located.mapping[op], NO_BLOCK):
+                loose[at] = True
+                at = after[at]
+        return loose
+
+    # --- calls ---
+
+    def _unlike_calls(self) -> Flags:
+        """Operations whose calls are not the same ones in the same order."""
+        counts = [np.bincount(side.events["op"], minlength=len(self.ops)) for side in self.places]
+        unlike: Flags = counts[0] != counts[1]
+        one, other = (side.events[~unlike[side.events["op"]]] for side in self.places)
+        different = np.zeros(len(one), np.bool_)
+        for a, b in zip(self._comparable(one), self._comparable(other), strict=True):
+            different |= a != b
+        unlike[one["op"][different]] = True
+        return unlike
+
+    def _comparable(self, events: npt.NDArray[np.void]) -> list[Ints]:
+        """What two calls must have in common."""
+        kind = events["call"].astype(np.int64)
+        rigid = ~self.loose[events["op"]]
+        length = np.where(kind == CALLS.index("brk"), events["bytes"], -(-events["bytes"] // PAGE) * PAGE)
+        length = np.where(rigid & (kind != CALLS.index("munmap")), length, 0)
+        extra = np.where(rigid & np.isin(kind, [CALLS.index("brk"), CALLS.index("mremap")]), events["extra"], 0)
+        return [kind, length, extra, (events["error"] != 0).astype(np.int64)]
+
+    # --- the outcome ---
+
+    def result(self, allocators: tuple[Allocator, Allocator]) -> Fidelity:
+        blocks = np.logical_or.reduce([flags for name, flags in self.unlike.items() if name != "calls"])
+        calls = self.unlike["calls"]
+        different = np.flatnonzero(blocks | calls)
+        first = int(different[0]) if len(different) else None
+        return Fidelity(
+            trace=self.name,
+            operations=len(self.ops),
+            agreeing=len(self.ops) - len(different),
+            other_blocks=int(np.count_nonzero(blocks)),
+            other_calls=int(np.count_nonzero(calls)),
+            sides=(self._side(allocators[0], self.places[0]), self._side(allocators[1], self.places[1])),
+            first=None if first is None else self._step(first),
+            before=() if first is None else tuple(self._step(op) for op in range(max(first - STEPS, 0), first)),
+        )
+
+    def _side(self, allocator: Allocator, places: Places) -> Side:
+        counts = np.bincount(places.events["call"], minlength=len(CALLS))
+        return Side(
+            allocator=allocator.spec,
+            calls={kind: int(count) for kind, count in zip(CALLS, counts, strict=True)},
+            failed_calls=int(np.count_nonzero(places.events["error"])),
+            peak_mapped=places.peak_mapped,
+            usable_bytes=int(places.ops["usable"].sum()) if places.sized else None,
+        )
+
+    def _step(self, op: int) -> Step:
+        entry = self.ops[op]
+        kind = KINDS[entry["kind"]]
+        return Step(
+            operation=op,
+            kind=f"failed {KINDS[entry['original']]}" if kind == "failed" else kind,
+            bytes=int(entry["size"]),
+            alignment=1 << int(entry["align_log2"]) if entry["align_log2"] else None,
+            born=int(self.before[op]) if self.before[op] >= 0 else None,
+            blocks=(self._block(op, 0), self._block(op, 1)),
+            calls=(_calls_of(op, self.places[0]), _calls_of(op, self.places[1])),
+            differs=tuple(name for name, flags in self.unlike.items() if flags[op]),
+        )
+
+    def _block(self, op: int, side: int) -> Block:
+        where, places = self.located[side], self.places[side]
+        mapping = int(where.mapping[op])
+        if mapping == NO_BLOCK:
+            return Block("none")
+        words = {HEAP: "heap", ELSEWHERE: "elsewhere"}
+        usable = int(places.ops["usable"][op])
+        return Block(words.get(mapping, f"mapping {mapping}"), int(where.offset[op]), usable if places.sized else None)
+
+
+def _operation_before(ops: npt.NDArray[np.void]) -> Ints:
+    """Per operation, the one that left in its slot the block that it finds there; -1: it finds none."""
+    order = np.argsort(ops["slot"], kind="stable")
+    slots = ops["slot"][order]
+    finds = np.isin(ops["kind"], [KINDS.index(name) for name in ("realloc", "realloc_zero", "free", "failed")])
+    known = finds[order[1:]] & (slots[1:] == slots[:-1]) & (slots[1:] != 0)
+    before = np.full(len(ops), -1)
+    before[order[1:][known]] = order[:-1][known]
+    return before
+
+
+def _calls_of(op: int, places: Places) -> tuple[Call, ...]:
+    first, last = np.searchsorted(places.events["op"], [op, op + 1])
+    return tuple(_call(event) for event in places.events[first:last])
+
+
+def _call(event: np.void) -> Call:
+    kind = CALLS[event["call"]]
+    down = kind == "brk" and event["extra"] == 1
+    return Call(
+        kind=kind,
+        bytes=-int(event["bytes"]) if down else int(event["bytes"]),
+        new_bytes=int(event["extra"]) if kind == "mremap" else None,
+        failed=bool(event["error"]),
+    )

@@ -1,0 +1,92 @@
+"""Where the blocks of a replay lie, operation by operation, and the system calls for memory made meanwhile.
+
+Out of process; csrc/replay/places.h says what the pass writes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from alloclab.errors import ReplayError, UsageError
+from alloclab.replay import process
+from alloclab.replay.run import Settings
+
+if TYPE_CHECKING:
+    from alloclab.allocators import Allocator
+    from alloclab.trace.compile import CompiledTrace
+
+CALLS = ("brk", "mmap", "munmap", "mremap", "madvise", "mprotect")
+"""Words for ``al_call``, by value."""
+
+PLACE_DTYPE = np.dtype([("address", "<i8"), ("usable", "<i8"), ("calls", "<i8")])
+"""An ``al_place``. User addresses fit."""
+
+EVENT_DTYPE = np.dtype(
+    [
+        ("op", "<i8"),
+        ("address", "<i8"),
+        ("bytes", "<i8"),
+        ("result", "<i8"),
+        ("extra", "<i8"),
+        ("call", "<u4"),
+        ("error", "<u4"),
+    ]
+)
+"""An ``al_event`` (csrc/region/region.h); ``op`` is the operation that made the call."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """``ops``: one PLACE_DTYPE per operation. ``held``: EVENT_DTYPE, calls that would get what the allocator held
+    before the first operation. ``events``: EVENT_DTYPE, the calls made since, in order.
+
+    ``heap_begins``: where the break's heap begins. ``sized``: usable sizes are known. ``peak_mapped``: readable and
+    writable bytes, the largest sum ever.
+    """
+
+    ops: npt.NDArray[np.void]
+    held: npt.NDArray[np.void]
+    events: npt.NDArray[np.void]
+    heap_begins: int
+    sized: bool
+    peak_mapped: int
+
+
+def find_places(
+    compiled: CompiledTrace,
+    allocator: Allocator,
+    settings: Settings,
+    *,
+    fail_call: int = 0,
+    limit: int = 0,
+) -> Places:
+    """Replay out of process. ``fail_call``: the n-th system call for memory from the first operation on fails with
+    ENOMEM. ``limit``: what would make more bytes readable and writable fails likewise. 0: none.
+
+    Raises ReplayError, also where the calls of a foreign library cannot be seen; UsageError for the null allocator.
+    """
+    if allocator.kind == "null":
+        raise UsageError("the null allocator only counts: its blocks overlap, so they have no places to compare")
+    with tempfile.TemporaryDirectory(prefix="alloclab-") as folder:
+        file = Path(folder) / "places"
+        options = ["--places", str(file), "--fail-call", str(fail_call), "--limit", str(limit)]
+        try:
+            lines = process.run_pass("places", compiled, allocator, settings, options)
+        except process.CrashError as crash:
+            raise ReplayError(f"{allocator.spec}: on {compiled.name} it {crash}") from crash
+        return _read(file, lines.numbers)
+
+
+def _read(file: Path, numbers: dict[str, Any]) -> Places:
+    with file.open("rb") as source:
+        ops = np.fromfile(source, PLACE_DTYPE, numbers["operations"])
+        held = np.fromfile(source, EVENT_DTYPE, numbers["held"])
+        events = np.fromfile(source, EVENT_DTYPE, numbers["calls"])
+    events["op"] = np.searchsorted(ops["calls"], np.arange(len(events)), side="right")
+    return Places(ops, held, events, numbers["heap_begins"], "sized" in numbers, numbers["peak_mapped"])

@@ -1,0 +1,113 @@
+"""How faithful one allocator is to another, for the terminal."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from alloclab.comparison.fidelity import Block, Call, Fidelity, Side, Step
+from alloclab.replay.places import CALLS
+from alloclab.report.columns import ABSENT
+
+
+def print_fidelity(found: Fidelity, console: Console) -> None:
+    """Print how many operations agree, the first that differs and what led to it, and the totals side by side."""
+    one, other = _names(found)
+    title = f"{found.trace}: {one} against {other}, {found.operations:,} operations, mode {found.mode}"
+    console.print(Text(title, style="bold cyan"))
+    console.print(Text(_agreement(found), style="bold green" if found.same else "bold red"))
+    if found.first is not None:
+        console.print()
+        console.print(_steps(found, found.first))
+    console.print()
+    console.print(_totals(found))
+    for note in _notes(found):
+        console.print(Text(note, style="dim"))
+
+
+def _names(found: Fidelity) -> tuple[str, str]:
+    one, other = (side.allocator for side in found.sides)
+    return (one, other) if one != other else (one, f"{other} again")
+
+
+def _agreement(found: Fidelity) -> str:
+    if found.same:
+        return "The same: every operation agrees in where its block lies, its usable size and its system calls."
+    if found.first is None:
+        return "Every operation agrees, but not the peak of mapped bytes."
+    share = 100 * found.agreeing / found.operations
+    return (
+        f"{found.agreeing:,} operations agree ({share:.4g} %); {found.other_blocks:,} differ in their block, "
+        f"{found.other_calls:,} in their system calls. First: operation {found.first.operation:,} "
+        f"({', '.join(found.first.differs)})"
+    )
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _steps(found: Fidelity, first: Step) -> Table:
+    table = _table("operation", "call", *_names(found))
+    for step in (*found.before, first):
+        style = "bold red" if step is first else ""
+        cells = [_place(block, step) for block in step.blocks]
+        table.add_row(f"{step.operation:,}", _words(step), *cells, style=style)
+        for a, b in _paired(step.calls):
+            table.add_row("", "", a, b, style="red" if step is first else "dim")
+    return table
+
+
+def _words(step: Step) -> str:
+    said = f"{step.kind} {step.bytes:,}" + (f" aligned to {step.alignment:,}" if step.alignment else "")
+    return said if step.born is None else f"{said}, block of {step.born:,}"
+
+
+def _place(block: Block, step: Step) -> str:
+    if block.offset is None:
+        return "" if step.kind in ("free", "realloc_zero") else "NULL"
+    sized = "" if block.usable in (None, 0) else f" usable {block.usable:,}"
+    return f"{block.mapping} {'+' if block.offset >= 0 else '-'}{abs(block.offset):#x}{sized}"
+
+
+def _paired(calls: tuple[tuple[Call, ...], tuple[Call, ...]]) -> list[tuple[str, str]]:
+    one, other = ([_said(call) for call in side] for side in calls)
+    length = max(len(one), len(other))
+    return list(zip(*(side + [""] * (length - len(side)) for side in (one, other)), strict=True))
+
+
+def _said(call: Call) -> str:
+    if call.kind == "brk":
+        length = f"{call.bytes:+,}" if call.bytes else "asks"
+    else:
+        length = f"{call.bytes:,}" if call.new_bytes is None else f"{call.bytes:,} to {call.new_bytes:,}"
+    return f"  {call.kind} {length}{' failed' if call.failed else ''}"
+
+
+def _totals(found: Fidelity) -> Table:
+    table = _table("total", *_names(found))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, cells in _figures(found.sides).items():
+        table.add_row(name, *cells, style="" if cells[0] == cells[1] else "red")
+    return table
+
+
+def _figures(sides: tuple[Side, Side]) -> dict[str, list[str]]:
+    rows = {kind: [f"{side.calls[kind]:,}" for side in sides] for kind in CALLS}
+    rows["failed calls"] = [f"{side.failed_calls:,}" for side in sides]
+    rows["peak mapped bytes"] = [f"{side.peak_mapped:,}" for side in sides]
+    rows["usable bytes, all blocks"] = [
+        ABSENT if side.usable_bytes is None else f"{side.usable_bytes:,}" for side in sides
+    ]
+    return rows
+
+
+def _notes(found: Fidelity) -> list[str]:
+    unsized = dict.fromkeys(side.allocator for side in found.sides if side.usable_bytes is None)
+    return [f"Usable sizes are not compared: {name} has no malloc_usable_size." for name in unsized]

@@ -1,0 +1,59 @@
+#include "replay/places.h"
+
+#include "replay/room.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+/* The block is there after the operation: not so what a failed call, replayed, got and gave back. */
+static bool stays(const al_op *op, const void *block) {
+    if (block == NULL || op->kind == AL_OP_REALLOC_ZERO) return false;
+    return op->kind != AL_OP_FAILED || (op->original == AL_OP_REALLOC && op->slot != 0);
+}
+
+static bool after(void *watcher, const al_op *op, void *old, void *block) {
+    (void)old;
+    al_places *p = watcher;
+    const al_calls *calls = p->target->calls;
+    p->places[p->count++] = (al_place){
+        .address = (uintptr_t)block,
+        .usable = calls->usable_size && stays(op, block) ? calls->usable_size(p->target->self, block) : 0,
+        .calls = p->events(p->context).count,
+    };
+    return true;
+}
+
+static const al_watch watch = {NULL, after};
+
+bool al_places_take(al_places *places, uint64_t operations) {
+    places->places = al_room_take(operations * sizeof *places->places, 1);
+    places->count = 0;
+    return places->places != NULL;
+}
+
+void al_places_replay(al_places *places, const al_ops *ops, size_t touch_page) {
+    al_replay(places->target->calls, places->target->self, &watch, places, ops, touch_page);
+}
+
+static bool write_bytes(int file, const void *bytes, size_t count) {
+    for (const char *at = bytes, *end = at + count; at < end;) {
+        ssize_t wrote = write(file, at, (size_t)(end - at));
+        if (wrote < 0 && errno != EINTR) return false;
+        if (wrote > 0) at += wrote;
+    }
+    return true;
+}
+
+const char *al_places_write(const al_places *places, int file, const al_event *held, size_t held_count, al_text *out) {
+    al_events_so_far made = places->events(places->context);
+    if (made.dropped > 0) return "no memory to keep the log of system calls";
+    bool written = write_bytes(file, places->places, places->count * sizeof *places->places) &&
+                   write_bytes(file, held, held_count * sizeof *held) &&
+                   write_bytes(file, made.events, made.count * sizeof *made.events);
+    if (!written) return "the file of places cannot be written";
+    al_text_figure(out, "operations", places->count);
+    al_text_figure(out, "held", held_count);
+    al_text_figure(out, "calls", made.count);
+    if (places->target->calls->usable_size) al_text_figure(out, "sized", 1);
+    return NULL;
+}

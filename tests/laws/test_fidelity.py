@@ -1,0 +1,363 @@
+"""Two allocators held against each other: addresses as places, what counts as a difference, faults on both sides."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from replays import PAGE, churn
+from rows import Row, write
+from support import ROOT, budget
+
+from alloclab.allocators import lab_allocators, libraries_needed, resolve
+from alloclab.comparison.fidelity import Fidelity, fidelity
+from alloclab.comparison.mappings import ELSEWHERE, HEAP, NO_BLOCK, locate
+from alloclab.errors import ReplayError, UsageError
+from alloclab.replay import Settings
+from alloclab.replay.places import CALLS, EVENT_DTYPE, PLACE_DTYPE, Places, find_places
+from alloclab.trace import load
+from alloclab.trace.compile import compile_trace
+from alloclab.trace.model import Op
+from alloclab.trace.parquet import Trace
+
+HEAP_BEGINS, MAPS = 0x5000000, 0x7000000
+
+BRK, MMAP, MUNMAP, MREMAP, MADVISE, MPROTECT = range(6)
+
+Event = tuple[int, int, int, int, int]
+"""call, address, bytes, result, extra"""
+
+
+def places(steps: Iterable[tuple[list[Event], int]], held: Iterable[Event] = ()) -> Places:
+    """Operations, each with its calls and the address it gives."""
+
+    def rows(events: Iterable[tuple[int, Event]]) -> list[tuple[int, ...]]:
+        return [(op, address, size, result, extra, call, 0) for op, (call, address, size, result, extra) in events]
+
+    steps = list(steps)
+    calls = rows((op, event) for op, (events, _) in enumerate(steps) for event in events)
+    made = np.cumsum([len(events) for events, _ in steps])
+    ops = [(address, 0, count) for (_, address), count in zip(steps, made, strict=True)]
+    return Places(
+        np.array(ops, PLACE_DTYPE),
+        np.array(rows((0, event) for event in held), EVENT_DTYPE),
+        np.array(calls, EVENT_DTYPE),
+        HEAP_BEGINS,
+        True,
+        0,
+    )
+
+
+def located(steps: Iterable[tuple[list[Event], int]], held: Iterable[Event] = ()) -> list[tuple[int, int]]:
+    found = locate(places(steps, held))
+    return list(zip(found.mapping.tolist(), found.offset.tolist(), strict=True))
+
+
+def mmap(address: int, pages: int) -> Event:
+    return (MMAP, address, pages * PAGE, address, 1)
+
+
+def brk(old: int, new: int) -> Event:
+    return (BRK, old, abs(new - old), new, int(new < old))
+
+
+# --- addresses as places ---
+
+
+def test_the_heap_is_one_place_however_often_it_grows() -> None:
+    h = HEAP_BEGINS
+    grown = [([brk(h, h + PAGE)], h + 16), ([], 0), ([brk(h + PAGE, h + 9 * PAGE)], h + 5 * PAGE)]
+    shrunk = [([brk(h + 9 * PAGE, h + PAGE), brk(h + PAGE, h + 2 * PAGE)], h + PAGE)]
+    assert located(grown + shrunk) == [(HEAP, 16), (NO_BLOCK, 0), (HEAP, 5 * PAGE), (HEAP, PAGE)]
+
+
+def test_mappings_are_numbered_as_they_first_hold_a_block() -> None:
+    a, book, b = MAPS, MAPS + 20 * PAGE, MAPS + 40 * PAGE
+    steps = [([mmap(a, 4), mmap(book, 4), mmap(b, 4)], b + 8), ([], a + 16), ([], b + PAGE)]
+    assert located(steps) == [(1, 8), (2, 16), (1, PAGE)]
+    assert located([([], a + 32)], held=[mmap(book, 1), mmap(a, 2)]) == [(1, 32)]
+
+
+def test_what_was_cut_off_before_the_first_block_does_not_count_and_later_it_does() -> None:
+    trimmed = [(MUNMAP, MAPS, 3 * PAGE, 0, 0), (MUNMAP, MAPS + 7 * PAGE, 3 * PAGE, 0, 0)]
+    steps = [([mmap(MAPS, 10), *trimmed], MAPS + 3 * PAGE), ([(MUNMAP, MAPS + 3 * PAGE, PAGE, 0, 0)], MAPS + 4 * PAGE)]
+    assert located(steps) == [(1, 0), (1, PAGE)]
+
+
+def test_a_mapping_that_moves_or_is_mapped_again_in_its_midst_stays_itself() -> None:
+    far = MAPS + 100 * PAGE
+    steps = [
+        ([mmap(MAPS, 4)], MAPS + 16),
+        ([(MREMAP, MAPS, 4 * PAGE, far, 8 * PAGE)], far + 16),
+        ([mmap(far + PAGE, 2)], far + 2 * PAGE),
+        ([(MPROTECT, far, 8 * PAGE, 0, 1)], far + 7 * PAGE),
+        ([(MREMAP, far, 8 * PAGE, far, 2 * PAGE)], far + PAGE),
+        ([], far + 3 * PAGE),
+        ([mmap(MAPS, 1)], MAPS),
+    ]
+    assert located(steps) == [
+        (1, 16), (1, 16), (1, 2 * PAGE), (1, 7 * PAGE), (1, PAGE), (ELSEWHERE, 0), (2, 0),
+    ]  # fmt: skip
+
+
+def test_a_fixed_mapping_over_several_is_a_new_one() -> None:
+    steps = [([mmap(MAPS, 4), mmap(MAPS + 4 * PAGE, 4)], MAPS), ([], MAPS + 4 * PAGE)]
+    steps += [([mmap(MAPS + 2 * PAGE, 4)], MAPS + 4 * PAGE), ([], MAPS + PAGE), ([], MAPS + 7 * PAGE)]
+    assert located(steps) == [(1, 0), (2, 0), (3, 2 * PAGE), (1, PAGE), (2, 3 * PAGE)]
+
+
+class PlainSpace:
+    """The same, page by page: page -> (mapping, its page at birth)."""
+
+    def __init__(self) -> None:
+        self.pages: dict[int, tuple[int, int]] = {}
+        self.mappings = 0
+        self.numbers: dict[int, int] = {}
+        self.origins: dict[int, int] = {}
+
+    def apply(self, event: Event) -> None:
+        call, address, size, result, extra = event
+        first, count = address // PAGE, -(-size // PAGE)
+        if call == MMAP:
+            old = {self.pages[p][0] if p in self.pages else None for p in range(first, first + count)}
+            if len(old) == 1 and None not in old:
+                return
+            self.mappings += 1
+            self.pages |= {p: (self.mappings, p) for p in range(first, first + count)}
+        elif call == MUNMAP:
+            for p in range(first, first + count):
+                self.pages.pop(p, None)
+        else:
+            moved = [self.pages.pop(p) for p in range(first, first + count)]
+            mapping, last = moved[-1]
+            moved += [(mapping, last + 1 + i) for i in range(extra // PAGE - count)]
+            self.pages |= {result // PAGE + i: page for i, page in enumerate(moved[: extra // PAGE])}
+
+    def find(self, address: int) -> tuple[int, int]:
+        page = address // PAGE
+        if page not in self.pages:
+            return (ELSEWHERE, 0)
+        mapping, born = self.pages[page]
+        if mapping not in self.numbers:
+            self.numbers[mapping] = len(self.numbers) + 1
+            while (before := self.pages.get(page - 1)) == (mapping, born - 1):
+                page, born = page - 1, before[1]
+            self.origins[mapping] = born
+        return (self.numbers[mapping], (self.pages[address // PAGE][1] - self.origins[mapping]) * PAGE + address % PAGE)
+
+
+def random_event(rng: random.Random, space: PlainSpace) -> Event | None:
+    first, count = rng.randrange(64), rng.randrange(1, 12)
+    kind = rng.random()
+    address = MAPS + first * PAGE
+    if kind < 0.4:
+        return mmap(address, count)
+    if kind < 0.7:
+        return (MUNMAP, address, count * PAGE - rng.randrange(PAGE), 0, 0)
+    owners = {space.pages.get(address // PAGE + i, (None, 0))[0] for i in range(count)}
+    if len(owners) != 1 or None in owners:
+        return None
+    to, new = 200 + rng.randrange(64), rng.randrange(1, 16)
+    if any(MAPS // PAGE + to + i in space.pages for i in range(new)):
+        return None
+    return (MREMAP, address, count * PAGE, MAPS + to * PAGE, new * PAGE)
+
+
+@pytest.mark.parametrize("seed", range(budget(20)))
+def test_places_equal_those_of_a_plain_account_of_pages(seed: int) -> None:
+    rng = random.Random(seed)
+    space = PlainSpace()
+    steps, expected = [], []
+    for _ in range(300):
+        event = random_event(rng, space) if rng.random() < 0.4 else None
+        events = [event] if event else []
+        for made in events:
+            space.apply(made)
+        page = rng.choice(list(space.pages)) if space.pages and rng.random() < 0.8 else None
+        address = 0 if page is None else page * PAGE + rng.randrange(PAGE)
+        steps.append((events, address))
+        expected.append((NO_BLOCK, 0) if page is None else space.find(address))
+    assert located(steps) == expected
+
+
+# --- what is compared ---
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Callable[[Iterable[Row]], Trace]:
+    return lambda rows: write(tmp_path / "t.parquet", rows)
+
+
+def large() -> list[Row]:
+    rows = []
+    for i in range(30):
+        rows += [Row(Op.MALLOC, 2 * i, 100_000 + 20_000 * i), Row(Op.REALLOC, 2 * i, 300_000 + 50_000 * i)]
+        rows += [Row(Op.ALIGNED, 2 * i + 1, 200_000 + 4096 * i, align=1 << (4 + i % 17))]
+        rows += [Row(Op.REALLOC, 2 * i + 1, 400_000 + 8192 * i)]
+    return rows + [Row(Op.FREE, i) for i in range(0, 60, 4)]
+
+
+@pytest.mark.parametrize("spec", ["system", *(lab.name for lab in lab_allocators())])
+@pytest.mark.parametrize("rows", [churn(6000, 5, most=1 << 17), large()], ids=["churn", "large"])
+def test_an_allocator_does_the_same_as_itself(rows: list[Row], spec: str, trace) -> None:
+    found = fidelity(trace(rows), spec, spec)
+    assert found.same and found.first is None and found.before == ()
+    assert found.agreeing == found.operations and sum(found.sides[0].calls.values()) > 0
+
+
+@pytest.mark.needs("libjemalloc")
+@pytest.mark.needs("libtcmalloc_minimal")
+@pytest.mark.parametrize("library", ["libjemalloc", "libtcmalloc_minimal"])
+def test_a_library_with_start_up_blocks_does_the_same_as_itself(library: str, trace) -> None:
+    assert fidelity(trace(churn(4000, 6)), library, library).same
+
+
+def test_a_copy_of_a_drop_in_under_another_name_does_the_same(trace, tmp_path: Path) -> None:
+    copy = tmp_path / "libother.so"
+    shutil.copy(resolve("fit").preload or "", copy)
+    found = fidelity(trace(churn(3000, 7)), "fit", str(copy))
+    assert found.same and found.sides[1].allocator == str(copy)
+
+
+def library(folder: Path, source: str) -> str:
+    """A malloc over libc's own."""
+    head = "#define _GNU_SOURCE\n#include <stddef.h>\n#include <sys/mman.h>\nextern void *__libc_malloc(size_t);\n"
+    rest = """
+extern void *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t), *__libc_memalign(size_t, size_t);
+extern void __libc_free(void *);
+void *calloc(size_t n, size_t m) { return __libc_calloc(n, m); }
+void *realloc(void *p, size_t n) { return __libc_realloc(p, n); }
+void free(void *p) { __libc_free(p); }
+int posix_memalign(void **out, size_t a, size_t n) { return (*out = __libc_memalign(a, n)) ? 0 : 12; }
+"""
+    file, built = folder / "over.c", folder / "libover.so"
+    file.write_text(head + source + rest)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-fno-builtin", "-o", str(built), str(file)], check=True)
+    return str(built)
+
+
+SIZED = "extern size_t malloc_usable_size(void *);\n"
+
+
+@pytest.mark.needs("gcc")
+def test_the_first_operation_that_differs_is_found_and_told(trace, tmp_path: Path) -> None:
+    other = library(tmp_path, "void *malloc(size_t n) { return __libc_malloc(n == 4242 ? n + 64 : n); }")
+    rows = [Row(Op.MALLOC, i, 100) for i in range(50)]
+    rows += [Row(Op.FREE, 7), Row(Op.MALLOC, 50, 4242), Row(Op.MALLOC, 51, 2000), Row(Op.FREE, 50)]
+    found = fidelity(trace(rows), other)
+    assert not found.same
+    assert found.first is not None and found.first.operation == 52  # no usable size: the block after it lies elsewhere
+    assert found.first.differs == ("offset",)
+    assert (found.first.kind, found.first.bytes, found.first.born) == ("malloc", 2000, None)
+    assert [step.operation for step in found.before] == [46, 47, 48, 49, 50, 51]
+    assert (found.before[4].kind, found.before[4].born) == ("free", 7)
+    mine, theirs = found.first.blocks
+    assert mine.mapping == theirs.mapping == "heap"
+    assert mine.offset is not None and theirs.offset is not None and mine.offset == theirs.offset + 64
+    assert found.sides[0].usable_bytes is None and found.sides[1].usable_bytes is not None
+    assert (found.agreeing, found.other_blocks, found.other_calls) == (found.operations - 1, 1, 0)
+
+
+@pytest.mark.needs("gcc")
+def test_calls_that_differ_are_a_difference(trace, tmp_path: Path) -> None:
+    source = "void *malloc(size_t n) { void *p = __libc_malloc(n); if (n == 77) madvise(0, 0, 4); return p; }"
+    rows = [Row(Op.MALLOC, i, 60 + i) for i in range(30)]
+    found = fidelity(trace(rows), library(tmp_path, source))
+    assert found.first is not None and (found.first.operation, found.first.differs) == (17, ("calls",))
+    mine, theirs = found.first.calls
+    assert [call.kind for call in mine] == ["madvise"] and theirs == ()
+    assert (found.other_blocks, found.other_calls) == (0, 1)
+    assert (found.sides[0].calls["madvise"], found.sides[1].calls["madvise"]) == (1, 0)
+
+
+@pytest.mark.needs("gcc")
+def test_where_an_aligned_mapping_lands_is_no_difference(trace, tmp_path: Path) -> None:
+    """One page more below the last mapping, and all that follow land elsewhere."""
+    source = "void *malloc(size_t n) { return __libc_malloc(n); }\n"
+    source += "__attribute__((constructor)) static void shift(void) {"
+    source += " mmap(0, 4096, 0, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); }\n"
+    other = library(tmp_path, source)
+    rows = [Row(Op.ALIGNED, i, 300_000, align=1 << (5 + i)) for i in range(16)]
+    rows += [Row(Op.REALLOC, i, 500_000) for i in range(16)] + [Row(Op.FREE, i) for i in range(16)]
+    found = fidelity(trace(rows), other)
+    assert found.agreeing == found.operations and found.same
+    compiled = compile_trace(trace(rows))
+    addresses = [
+        find_places(compiled, resolve(a), Settings()).ops["address"][:16] % (1 << 20) for a in (other, "system")
+    ]
+    assert (addresses[0] != addresses[1]).any()
+
+
+# --- faults ---
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 5, 12])
+@pytest.mark.parametrize("spec", ["system", "fit"])
+def test_the_nth_call_fails(spec: str, nth: int, trace) -> None:
+    compiled = compile_trace(trace(large()))
+    found = find_places(compiled, resolve(spec), Settings(), fail_call=nth)
+    errors = found.events["error"]
+    asked = found.events["call"][nth - 1] == BRK and found.events["bytes"][nth - 1] == 0
+    assert np.flatnonzero(errors).tolist() == ([] if asked else [nth - 1])
+    result = fidelity(trace(large()), spec, spec, fail_call=nth)
+    assert result.same and result.sides[0].failed_calls == (0 if asked else 1)
+
+
+@pytest.mark.parametrize("spec", ["system", "fit"])
+def test_a_limit_is_never_passed(spec: str, trace) -> None:
+    compiled = compile_trace(trace(large()))
+    free = find_places(compiled, resolve(spec), Settings())
+    limit = free.peak_mapped // 3
+    found = find_places(compiled, resolve(spec), Settings(), limit=limit)
+    assert 0 < found.peak_mapped <= limit
+    births = [i for i, row in enumerate(large()) if row.op in (Op.MALLOC, Op.ALIGNED)]
+    assert (found.ops["address"][births] == 0).any() and (free.ops["address"][births] != 0).all()
+    result = fidelity(trace(large()), spec, spec, limit=limit)
+    assert result.same and result.sides[0].failed_calls > 0
+
+
+# --- what can go wrong ---
+
+
+def test_bad_input_is_told(trace) -> None:
+    small = trace([Row(Op.MALLOC, 0, 10)])
+    with pytest.raises(UsageError, match="overlap"):
+        fidelity(small, "null")
+    with pytest.raises(UsageError, match="variables for bump"):
+        fidelity(small, "fit", env={"bump": {"A": "1"}})
+
+
+@pytest.mark.needs("gcc")
+def test_a_crash_is_told(trace, tmp_path: Path) -> None:
+    other = library(
+        tmp_path, "void *malloc(size_t n) { return n == 4242 ? (__builtin_trap(), NULL) : __libc_malloc(n); }"
+    )
+    with pytest.raises(ReplayError, match=r"libover.so: on t it crashed \(SIGILL\)"):
+        fidelity(trace([Row(Op.MALLOC, 0, 4242)]), other)
+
+
+def test_needed_libraries_are_read_from_the_file() -> None:
+    assert libraries_needed(resolve("fit").preload or Path()) == []
+    with pytest.raises(UsageError, match="damaged"):
+        libraries_needed(ROOT / "README.md")
+
+
+def test_json_holds_the_same(trace) -> None:
+    found = fidelity(trace(churn(500, 1)), "bump", "fit")
+    document = json.loads(found.to_json())
+    assert document["schema"] == 1 and document["same"] is False is found.same
+    assert document["operations"] == 500 and document["first"]["operation"] == found.first.operation  # type: ignore[union-attr]
+    assert [side["allocator"] for side in document["sides"]] == ["bump", "fit"]
+    assert set(document["sides"][0]["calls"]) == set(CALLS)
+
+
+@pytest.mark.parametrize("name", ["cc1", "node"])
+def test_recordings_of_real_programs_repeat(name: str) -> None:
+    found: Fidelity = fidelity(load(ROOT / "traces" / f"{name}.parquet"), "system", "system")
+    assert found.same
