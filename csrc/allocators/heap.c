@@ -85,19 +85,27 @@ void al_thread_exit(al_thread *thread) {
 
 /* --- the rules --- */
 
-void *al_heap_malloc(al_thread *thread, size_t bytes) { return al_rule_malloc(thread, bytes); }
-
-void *al_heap_calloc(al_thread *thread, size_t count, size_t bytes) { return al_rule_calloc(thread, count, bytes); }
-
-void *al_heap_memalign(al_thread *thread, size_t alignment, size_t bytes) {
-    return al_rule_memalign(thread, alignment, bytes);
+void *al_heap_malloc(al_thread *thread, size_t bytes) {
+    return al_rule_malloc(thread->heap->allocator, thread, bytes);
 }
 
-void *al_heap_realloc(al_thread *thread, void *block, size_t bytes) { return al_rule_realloc(thread, block, bytes); }
+void *al_heap_calloc(al_thread *thread, size_t count, size_t bytes) {
+    return al_rule_calloc(thread->heap->allocator, thread, count, bytes);
+}
 
-void al_heap_free(al_thread *thread, void *block) { al_rule_free(thread, block); }
+void *al_heap_memalign(al_thread *thread, size_t alignment, size_t bytes) {
+    return al_rule_memalign(thread->heap->allocator, thread, alignment, bytes);
+}
 
-size_t al_heap_usable_size(al_heap *heap, const void *block) { return al_rule_usable_size(heap, block); }
+void *al_heap_realloc(al_thread *thread, void *block, size_t bytes) {
+    return al_rule_realloc(thread->heap->allocator, thread, block, bytes);
+}
+
+void al_heap_free(al_thread *thread, void *block) { al_rule_free(thread->heap->allocator, thread, block); }
+
+size_t al_heap_usable_size(al_heap *heap, const void *block) {
+    return al_rule_usable_size(heap->allocator, heap, block);
+}
 
 bool al_heap_trim(al_heap *heap, size_t pad) {
     if (heap->allocator->trim == NULL) return false;

@@ -14,15 +14,20 @@ static inline bool al_lock_try(al_lock *lock) {
     return !atomic_exchange_explicit(&lock->held, true, memory_order_acquire);
 }
 
-static inline void al_lock_take(al_lock *lock) {
-    for (unsigned spins = 0; !al_lock_try(lock); spins++) {
+__attribute__((cold, noinline, unused)) static void al_lock_wait(al_lock *lock) {
+    unsigned spins = 0;
+    do {
         while (atomic_load_explicit(&lock->held, memory_order_relaxed)) {
             if (++spins < 100)
                 __builtin_ia32_pause();
             else
                 sched_yield();
         }
-    }
+    } while (!al_lock_try(lock));
+}
+
+static inline void al_lock_take(al_lock *lock) {
+    if (!al_lock_try(lock)) al_lock_wait(lock);
 }
 
 static inline void al_lock_drop(al_lock *lock) {

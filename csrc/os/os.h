@@ -2,7 +2,7 @@
  * answers from a table, for unit tests. The region manager receives one of them: policy is testable without a kernel.
  *
  * All lengths and addresses are multiples of the page size unless said otherwise. Every function that can fail returns
- * 0 or an errno value and then leaves its outputs untouched. None of them allocates, locks or prints. */
+ * 0 or an errno value and then leaves its outputs untouched. None of them allocates, locks, prints or changes errno. */
 #ifndef AL_OS_OS_H
 #define AL_OS_OS_H
 

@@ -17,49 +17,66 @@
 #define MREMAP_DONTUNMAP 4
 #endif
 
+/* The call before this has failed: why. errno is put back, for our callers may be within somebody's free. */
+static int failure(int errno_before) {
+    int error = errno;
+    errno = errno_before;
+    return error;
+}
+
 static size_t page_size(void) { return getauxval(AT_PAGESZ); }
 
 static unsigned cpus(void) {
     cpu_set_t set[8]; /* one holds 1024 CPUs; the kernel refuses a set smaller than its own */
-    if (sched_getaffinity(0, sizeof set, set) != 0) return 1;
+    int before = errno;
+    bool told = sched_getaffinity(0, sizeof set, set) == 0;
+    errno = before;
+    if (!told) return 1;
     return (unsigned)CPU_COUNT_S(sizeof set, set);
 }
 
 static int protection(al_prot prot) { return prot == AL_PROT_READ_WRITE ? PROT_READ | PROT_WRITE : PROT_NONE; }
 
+static int unmap(void *addr, size_t bytes) {
+    int before = errno;
+    return munmap(addr, bytes) == 0 ? 0 : failure(before);
+}
+
 static int map(void *addr, size_t bytes, al_prot prot, al_placement placement, bool reserve, void **out) {
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | (reserve ? MAP_NORESERVE : 0);
     if (placement == AL_PLACE_NOREPLACE) flags |= MAP_FIXED_NOREPLACE;
     if (placement == AL_PLACE_FIXED) flags |= MAP_FIXED;
+    int before = errno;
     void *at = mmap(placement == AL_PLACE_ANYWHERE ? NULL : addr, bytes, protection(prot), flags, -1, 0);
-    if (at == MAP_FAILED) return errno;
+    if (at == MAP_FAILED) return failure(before);
     if (placement == AL_PLACE_NOREPLACE && at != addr) { /* kernels before 4.17 take the flag for a hint */
-        munmap(at, bytes);
+        unmap(at, bytes);
         return EEXIST;
     }
     *out = at;
     return 0;
 }
 
-static int unmap(void *addr, size_t bytes) { return munmap(addr, bytes) == 0 ? 0 : errno; }
-
 static int map_file(int fd, uint64_t offset, size_t bytes, void **out) {
+    int before = errno;
     void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)offset);
-    if (at == MAP_FAILED) return errno;
+    if (at == MAP_FAILED) return failure(before);
     *out = at;
     return 0;
 }
 
 static int remap(void *addr, size_t old_bytes, size_t new_bytes, bool may_move, void *to, void **out) {
+    int before = errno;
     void *at = to == NULL ? mremap(addr, old_bytes, new_bytes, may_move ? MREMAP_MAYMOVE : 0)
                           : mremap(addr, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
-    if (at == MAP_FAILED) return errno;
+    if (at == MAP_FAILED) return failure(before);
     *out = at;
     return 0;
 }
 
 static int protect(void *addr, size_t bytes, al_prot prot) {
-    return mprotect(addr, bytes, protection(prot)) == 0 ? 0 : errno;
+    int before = errno;
+    return mprotect(addr, bytes, protection(prot)) == 0 ? 0 : failure(before);
 }
 
 static int advise(void *addr, size_t bytes, al_advice advice) {
@@ -70,13 +87,15 @@ static int advise(void *addr, size_t bytes, al_advice advice) {
         [AL_ADVISE_NOHUGEPAGE] = MADV_NOHUGEPAGE,
         [AL_ADVISE_WIPEONFORK] = MADV_WIPEONFORK,
     };
-    return madvise(addr, bytes, values[advice]) == 0 ? 0 : errno;
+    int before = errno;
+    return madvise(addr, bytes, values[advice]) == 0 ? 0 : failure(before);
 }
 
 static int move_break(intptr_t delta, void **old) {
-    void *before = sbrk(delta);
-    if (before == (void *)-1) return errno;
-    *old = before;
+    int before = errno;
+    void *at = sbrk(delta);
+    if (at == (void *)-1) return failure(before);
+    *old = at;
     return 0;
 }
 
@@ -123,11 +142,12 @@ static int scan(int fd, uintptr_t start, size_t pages, unsigned char *backing) {
         .category_anyof_mask = IS_PRESENT | IS_SWAPPED,
         .return_mask = IS_PRESENT | IS_SWAPPED,
     };
+    int before = errno;
     memset(backing, AL_BACKING_NONE, pages);
     for (uintptr_t at = start; at < end; at = (uintptr_t)request.walk_end) {
         request.start = at;
         int count = ioctl(fd, PAGEMAP_SCAN_IOCTL, &request);
-        if (count < 0) return errno;
+        if (count < 0) return failure(before);
         for (int i = 0; i < count; i++) {
             al_backing kind = found[i].categories & IS_PRESENT ? AL_BACKING_PHYSICAL : AL_BACKING_SWAP;
             memset(backing + (found[i].start - start) / page, kind, (found[i].end - found[i].start) / page);
@@ -139,11 +159,12 @@ static int scan(int fd, uintptr_t start, size_t pages, unsigned char *backing) {
 
 static int read_pagemap(int fd, uintptr_t start, size_t pages, unsigned char *backing) {
     uint64_t words[PAGEMAP_WORDS];
+    int before = errno;
     const uint64_t present = UINT64_C(1) << 63, swapped = UINT64_C(1) << 62, exclusive = UINT64_C(1) << 56;
     for (size_t done = 0; done < pages;) {
         size_t want = al_min(pages - done, PAGEMAP_WORDS) * sizeof *words;
         ssize_t got = pread(fd, words, want, (off_t)((start / page_size() + done) * sizeof *words));
-        if (got < 0) return errno;
+        if (got < 0) return failure(before);
         if (got < (ssize_t)sizeof *words) return EIO;
         for (size_t i = 0; i < (size_t)got / sizeof *words; i++) {
             bool own = (words[i] & present) && (words[i] & exclusive);
@@ -155,8 +176,9 @@ static int read_pagemap(int fd, uintptr_t start, size_t pages, unsigned char *ba
 
 /* Opened each time: a descriptor kept open would go on answering for the parent after a fork. */
 static int resident(const void *addr, size_t pages, unsigned char *backing) {
+    int before = errno;
     int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return errno;
+    if (fd < 0) return failure(before);
     int error = scan(fd, (uintptr_t)addr, pages, backing);
     if (error == ENOTTY || error == EINVAL) error = read_pagemap(fd, (uintptr_t)addr, pages, backing);
     close(fd);

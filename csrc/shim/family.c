@@ -4,7 +4,9 @@
  *     failure                 NULL (or the code), errno ENOMEM; EINVAL for a bad alignment
  *     realloc(p, 0)           frees p, returns NULL, errno EINVAL (POSIX 2024)
  *     free                    leaves errno alone
- *     posix_memalign          sets no errno, and no result unless it returns 0 */
+ *     posix_memalign          sets no errno, and no result unless it returns 0
+ *
+ * errno is set here and nowhere below: allocators do not know it, and os_linux.c leaves it as it was. */
 #include "shim/shim.h"
 
 #include <errno.h>
@@ -25,38 +27,71 @@ static inline void *checked(void *block) {
     return block;
 }
 
-EXPORT void *malloc(size_t bytes) {
-    al_thread *thread = al_shim_enter();
-    if (__builtin_expect(thread == NULL, 0)) return checked(NULL);
-    void *block = al_rule_malloc(thread, bytes);
+/* --- the first call of a thread, and those after its end: off the path of all others --- */
+
+#define LATE __attribute__((cold, noinline)) static
+
+LATE void *late_malloc(size_t bytes) {
+    al_thread *thread = al_shim_arrive();
+    void *block = thread == NULL ? NULL : al_heap_malloc(thread, bytes);
     al_shim_leave(thread);
-    return checked(block);
+    return block;
 }
 
-EXPORT void *calloc(size_t count, size_t bytes) {
-    al_thread *thread = al_shim_enter();
-    if (__builtin_expect(thread == NULL, 0)) return checked(NULL);
-    void *block = al_rule_calloc(thread, count, bytes);
+LATE void *late_calloc(size_t count, size_t each) {
+    al_thread *thread = al_shim_arrive();
+    void *block = thread == NULL ? NULL : al_heap_calloc(thread, count, each);
     al_shim_leave(thread);
-    return checked(block);
+    return block;
+}
+
+LATE void *late_memalign(size_t alignment, size_t bytes) {
+    al_thread *thread = al_shim_arrive();
+    void *block = thread == NULL ? NULL : al_heap_memalign(thread, alignment, bytes);
+    al_shim_leave(thread);
+    return block;
+}
+
+LATE void *late_realloc(void *block, size_t bytes) {
+    al_thread *thread = al_shim_arrive();
+    void *moved = thread == NULL ? NULL : al_heap_realloc(thread, block, bytes);
+    al_shim_leave(thread);
+    return moved;
+}
+
+/* Where there is no memory for a context, the block stays: there is nobody to take it. */
+LATE void late_free(void *block) {
+    al_thread *thread = al_shim_arrive();
+    if (thread != NULL) al_heap_free(thread, block);
+    al_shim_leave(thread);
+}
+
+/* --- the family --- */
+
+EXPORT void *malloc(size_t bytes) {
+    al_thread *thread = al_shim_current;
+    return checked(__builtin_expect(thread != NULL, 1) ? al_rule_malloc(&AL_SHIM, thread, bytes) : late_malloc(bytes));
+}
+
+EXPORT void *calloc(size_t count, size_t each) {
+    al_thread *thread = al_shim_current;
+    return checked(__builtin_expect(thread != NULL, 1) ? al_rule_calloc(&AL_SHIM, thread, count, each)
+                                                       : late_calloc(count, each));
 }
 
 EXPORT void free(void *block) {
+    al_thread *thread = al_shim_current;
     if (block == NULL) return;
-    int saved = errno;
-    al_thread *thread = al_shim_enter();
-    if (__builtin_expect(thread != NULL, 1)) { /* else the block stays: there is nobody to take it */
-        al_rule_free(thread, block);
-        al_shim_leave(thread);
-    }
-    errno = saved;
+    if (__builtin_expect(thread != NULL, 1))
+        al_rule_free(&AL_SHIM, thread, block);
+    else
+        late_free(block);
 }
 
 EXPORT void *realloc(void *block, size_t bytes) {
-    al_thread *thread = al_shim_enter();
-    if (__builtin_expect(thread == NULL, 0)) return checked(NULL);
-    void *moved = al_rule_realloc(thread, block, bytes);
-    al_shim_leave(thread);
+    al_thread *thread = al_shim_current;
+    void *moved = __builtin_expect(thread != NULL, 1) ? al_rule_realloc(&AL_SHIM, thread, block, bytes)
+                                                      : late_realloc(block, bytes);
     if (__builtin_expect(moved == NULL, 0)) errno = block != NULL && bytes == 0 ? EINVAL : ENOMEM;
     return moved;
 }
@@ -68,11 +103,9 @@ EXPORT void *reallocarray(void *block, size_t count, size_t each) {
 }
 
 static void *aligned(size_t alignment, size_t bytes) {
-    al_thread *thread = al_shim_enter();
-    if (__builtin_expect(thread == NULL, 0)) return NULL;
-    void *block = al_rule_memalign(thread, alignment, bytes);
-    al_shim_leave(thread);
-    return block;
+    al_thread *thread = al_shim_current;
+    return __builtin_expect(thread != NULL, 1) ? al_rule_memalign(&AL_SHIM, thread, alignment, bytes)
+                                               : late_memalign(alignment, bytes);
 }
 
 EXPORT void *memalign(size_t alignment, size_t bytes) {
@@ -85,9 +118,7 @@ EXPORT void *aligned_alloc(size_t alignment, size_t bytes) { return memalign(ali
 
 EXPORT int posix_memalign(void **result, size_t alignment, size_t bytes) {
     if (!al_is_power_of_two(alignment) || alignment % sizeof(void *) != 0) return EINVAL;
-    int saved = errno;
     void *block = aligned(alignment, bytes);
-    errno = saved;
     if (block == NULL) return ENOMEM;
     *result = block;
     return 0;
@@ -105,7 +136,7 @@ EXPORT void *pvalloc(size_t bytes) {
 }
 
 EXPORT size_t malloc_usable_size(void *block) {
-    return block == NULL ? 0 : al_rule_usable_size(al_shim_heap(), block);
+    return block == NULL ? 0 : al_rule_usable_size(&AL_SHIM, al_shim_heap(), block);
 }
 
 EXPORT void free_sized(void *block, size_t bytes) {

@@ -19,8 +19,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-extern const al_allocator AL_SHIM;
-
 __thread al_thread *al_shim_current;
 static __thread bool departed; /* this thread has handed its context back */
 static _Atomic(al_heap *) the_heap;
@@ -80,7 +78,6 @@ static void start(void) {
     keep(al_shim_current);
 }
 
-/* The first call of a thread, or one after it has handed its context back. NULL: no memory for a context. */
 al_thread *al_shim_arrive(void) {
     int saved = errno;
     if (the_heap == NULL) start();
@@ -94,7 +91,9 @@ al_thread *al_shim_arrive(void) {
     return thread;
 }
 
-void al_shim_depart(al_thread *borrowed) { al_thread_exit(borrowed); }
+void al_shim_leave(al_thread *thread) {
+    if (thread != NULL && thread != al_shim_current) al_thread_exit(thread);
+}
 
 al_heap *al_shim_heap(void) {
     if (the_heap == NULL) start();

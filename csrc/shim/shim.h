@@ -4,20 +4,15 @@
 
 #include "allocators/rules.h"
 
-extern __thread al_thread *al_shim_current;
+extern const al_allocator AL_SHIM __attribute__((visibility("hidden")));
 
 al_heap *al_shim_heap(void); /* made if it is not there yet */
+
+/* This thread's context: NULL before its first call, and after it has handed the context back. */
+extern __thread al_thread *al_shim_current;
+
+/* A call that finds none runs between these two. NULL: there is no memory for one; then there is nothing to leave. */
 al_thread *al_shim_arrive(void);
-void al_shim_depart(al_thread *borrowed);
-
-/* Every call runs between these two. NULL: there is no memory for a context. */
-static inline al_thread *al_shim_enter(void) {
-    al_thread *thread = al_shim_current;
-    return __builtin_expect(thread != NULL, 1) ? thread : al_shim_arrive();
-}
-
-static inline void al_shim_leave(al_thread *thread) {
-    if (__builtin_expect(thread != al_shim_current, 0)) al_shim_depart(thread);
-}
+void al_shim_leave(al_thread *thread);
 
 #endif

@@ -221,6 +221,21 @@ static void without_scan(void) {
     read_pages_are_not_resident();
 }
 
+/* A free that fails to unmap must not show in errno, so nothing below the malloc family may touch it. */
+static void test_failed_calls_leave_errno_alone(void) {
+    const al_os *os = &al_os_linux;
+    void *nowhere = (void *)page, *out;
+    errno = EILSEQ;
+    assert(os->map(NULL, (size_t)1 << 60, AL_PROT_READ_WRITE, AL_PLACE_ANYWHERE, false, &out) == ENOMEM);
+    assert(os->unmap((char *)nowhere + 1, page) == EINVAL);
+    assert(os->map_file(-1, 0, page, &out) == EBADF);
+    assert(os->remap(nowhere, page, 2 * page, true, NULL, &out) == EFAULT);
+    assert(os->protect(nowhere, page, AL_PROT_NONE) == ENOMEM);
+    assert(os->advise(nowhere, page, AL_ADVISE_DONTNEED) == ENOMEM);
+    assert(os->brk((intptr_t)1 << 60, &out) == ENOMEM);
+    assert(errno == EILSEQ);
+}
+
 int main(void) {
     page = al_os_linux.page_size();
     for (al_space space = AL_SPACE_WINDOW; space <= AL_SPACE_PROCESS; space++) {
@@ -234,6 +249,7 @@ int main(void) {
     as_nobody(without_scan);
     test_a_window_places_as_this_kernel_does();
     test_the_clock_runs();
+    test_failed_calls_leave_errno_alone();
     test_windows_leave_nothing_behind();
     return 0;
 }
