@@ -115,7 +115,6 @@ __attribute__((constructor)) static void before_all_others(int argc, char **argv
 al_heap *alloclab_heap(void) { return the_heap; }
 
 al_heap *alloclab_begin(void) {
-    al_thread *thread = al_shim_enter();
-    if (thread != NULL) al_shim_leave(thread);
+    al_shim_leave(al_shim_arrive());
     return the_heap;
 }
