@@ -75,12 +75,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Side:
-    """Totals of one allocator. ``usable_bytes``: summed over the blocks of all operations; None without a
-    malloc_usable_size. ``peak_mapped``: readable and writable bytes, from its start on."""
+    """Totals of one allocator. ``mapped_before``: readable and writable bytes that it held before the first operation,
+    for what libraries allocate as they start; ``peak_mapped``: the largest such sum ever. ``usable_bytes``: summed over
+    the blocks of all operations; None without a malloc_usable_size."""
 
     allocator: str
     calls: Mapping[str, int]
     failed_calls: int
+    mapped_before: int
     peak_mapped: int
     usable_bytes: int | None
 
@@ -103,9 +105,9 @@ class Fidelity:
 
     @property
     def same(self) -> bool:
-        """Every operation agrees, and so do the totals."""
-        one, other = self.sides
-        return self.agreeing == self.operations and one.peak_mapped == other.peak_mapped
+        """Every operation agrees, and so do the totals of mapped bytes."""
+        mapped = [(side.mapped_before, side.peak_mapped) for side in self.sides]
+        return self.agreeing == self.operations and mapped[0] == mapped[1]
 
     def to_json(self) -> str:
         """The document as text, ending in a newline."""
@@ -255,6 +257,7 @@ class _Comparison:
             allocator=allocator.spec,
             calls={kind: int(count) for kind, count in zip(CALLS, counts, strict=True)},
             failed_calls=int(np.count_nonzero(places.events["error"])),
+            mapped_before=places.mapped_before,
             peak_mapped=places.peak_mapped,
             usable_bytes=int(places.ops["usable"].sum()) if places.sized else None,
         )

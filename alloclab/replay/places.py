@@ -46,8 +46,8 @@ class Places:
     """``ops``: one PLACE_DTYPE per operation. ``held``: EVENT_DTYPE, calls that would get what the allocator held
     before the first operation. ``events``: EVENT_DTYPE, the calls made since, in order.
 
-    ``heap_begins``: where the break's heap begins. ``sized``: usable sizes are known. ``peak_mapped``: readable and
-    writable bytes, the largest sum ever.
+    ``heap_begins``: where the break's heap begins. ``sized``: usable sizes are known. ``mapped_before``: readable and
+    writable bytes held before the first operation; ``peak_mapped``: the largest such sum ever.
     """
 
     ops: npt.NDArray[np.void]
@@ -55,6 +55,7 @@ class Places:
     events: npt.NDArray[np.void]
     heap_begins: int
     sized: bool
+    mapped_before: int
     peak_mapped: int
 
 
@@ -89,4 +90,12 @@ def _read(file: Path, numbers: dict[str, Any]) -> Places:
         held = np.fromfile(source, EVENT_DTYPE, numbers["held"])
         events = np.fromfile(source, EVENT_DTYPE, numbers["calls"])
     events["op"] = np.searchsorted(ops["calls"], np.arange(len(events)), side="right")
-    return Places(ops, held, events, numbers["heap_begins"], "sized" in numbers, numbers["peak_mapped"])
+    return Places(
+        ops,
+        held,
+        events,
+        heap_begins=numbers["heap_begins"],
+        sized="sized" in numbers,
+        mapped_before=numbers["mapped_before"],
+        peak_mapped=numbers["peak_mapped"],
+    )

@@ -36,7 +36,7 @@ def _agreement(found: Fidelity) -> str:
     if found.same:
         return "The same: every operation agrees in where its block lies, its usable size and its system calls."
     if found.first is None:
-        return "Every operation agrees, but not the peak of mapped bytes."
+        return "Every operation agrees, but not the mapped bytes."
     share = 100 * found.agreeing / found.operations
     return (
         f"{found.agreeing:,} operations agree ({share:.4g} %); {found.other_blocks:,} differ in their block, "
@@ -101,6 +101,7 @@ def _totals(found: Fidelity) -> Table:
 def _figures(sides: tuple[Side, Side]) -> dict[str, list[str]]:
     rows = {kind: [f"{side.calls[kind]:,}" for side in sides] for kind in CALLS}
     rows["failed calls"] = [f"{side.failed_calls:,}" for side in sides]
+    rows["mapped bytes before"] = [f"{side.mapped_before:,}" for side in sides]
     rows["peak mapped bytes"] = [f"{side.peak_mapped:,}" for side in sides]
     rows["usable bytes, all blocks"] = [
         ABSENT if side.usable_bytes is None else f"{side.usable_bytes:,}" for side in sides

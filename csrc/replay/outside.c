@@ -186,6 +186,7 @@ static const char *places_of_glass(const al_outside *outside, al_places *places,
     if (held->heap_begins == 0) held->heap_begins = al_sud_break(0);
     places->events = glass_events;
     places->context = heap;
+    al_text_figure(out, "mapped_before", al_regions_counters(heap->regions)->mapped);
     al_regions_set_fail_call(heap->regions, outside->fail_call);
     al_regions_set_limit(heap->regions, outside->limit);
     al_places_replay(places, outside->ops, outside->touch_page);
@@ -208,6 +209,7 @@ static const char *places_of_stranger(const al_outside *outside, al_places *plac
     account.limit_bytes = outside->limit;
     places->events = account_events;
     places->context = &account;
+    al_text_figure(out, "mapped_before", account.counters.mapped);
     al_sud_on();
     al_places_replay(places, outside->ops, outside->touch_page);
     al_sud_off();

@@ -9,7 +9,8 @@
  *     operations N  held N  calls N
  *     heap_begins N          where the heap of the break begins, or would
  *     sized 1                usable sizes are known
- *     peak_mapped N          readable and writable bytes, the largest sum ever */
+ *     mapped_before N        readable and writable bytes held before the first operation
+ *     peak_mapped N          the largest such sum ever */
 #ifndef AL_REPLAY_PLACES_H
 #define AL_REPLAY_PLACES_H
 

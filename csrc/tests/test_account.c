@@ -3,6 +3,7 @@
 #include "replay/account.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
@@ -100,6 +101,75 @@ static void what_was_there_before_is_held_but_not_counted(void) {
     for (int kind = 0; kind < AL_CALL_KINDS; kind++) al_check(account.counters.calls[kind] == 0, "no call yet");
 }
 
+static void the_log_says_what_was_asked_and_what_came_of_it(void) {
+    al_account_init(&account, HEAP);
+    al_check(al_log_reserve(&account.log, &al_os_linux, 1000) == 0, "room for the log");
+    const al_event *events = account.log.events;
+    account.keep_log = true;
+    call(SYS_brk, 0, 0, 0, (int64_t)HEAP);
+    call(SYS_brk, HEAP + 3 * PAGE, 0, 0, (int64_t)HEAP + 3 * PAGE);
+    call(SYS_brk, HEAP + PAGE, 0, 0, (int64_t)HEAP + PAGE);
+    call(SYS_brk, HEAP + 100 * PAGE, 0, 0, (int64_t)HEAP + PAGE);
+    call(SYS_mmap, 0, 5 * PAGE, PROT_NONE, (int64_t)MAPS);
+    call(SYS_mprotect, MAPS, PAGE, RW, 0);
+    call(SYS_getpid, 0, 0, 0, 7);
+    call(SYS_mremap, MAPS, PAGE, 2 * PAGE, -EFAULT);
+    static const al_event expected[] = {
+        {.call = AL_CALL_BRK, .address = HEAP, .result = HEAP},
+        {.call = AL_CALL_BRK, .address = HEAP, .bytes = 3 * PAGE, .result = HEAP + 3 * PAGE},
+        {.call = AL_CALL_BRK, .address = HEAP + 3 * PAGE, .bytes = 2 * PAGE, .result = HEAP + PAGE, .extra = 1},
+        {.call = AL_CALL_BRK, .bytes = 99 * PAGE, .error = ENOMEM},
+        {.call = AL_CALL_MMAP, .address = MAPS, .bytes = 5 * PAGE, .result = MAPS, .extra = AL_PROT_NONE},
+        {.call = AL_CALL_MPROTECT, .address = MAPS, .bytes = PAGE, .extra = AL_PROT_READ_WRITE},
+        {.call = AL_CALL_MREMAP, .address = MAPS, .bytes = PAGE, .extra = 2 * PAGE, .error = EFAULT},
+    };
+    al_check(account.log.count == sizeof expected / sizeof *expected && account.log.dropped == 0, "a row each");
+    al_check(account.log.events == events, "reserved room does not move");
+    al_check(memcmp(events, expected, sizeof expected) == 0, "rows");
+    al_log_release(&account.log, &al_os_linux);
+}
+
+/* Whether it refuses; if so, the account is told, as whoever makes the calls does. */
+static bool refuses(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t flags, int64_t answer) {
+    uint64_t arguments[6] = {a, b, c, flags};
+    int64_t result;
+    if (!al_account_refuses(&account, number, arguments, &result)) return false;
+    al_check(result == answer, "the kernel's answer");
+    al_account_call(&account, number, arguments, result);
+    return true;
+}
+
+static void the_nth_call_is_refused(void) {
+    al_account_init(&account, HEAP);
+    account.fail_call = 3;
+    al_check(!refuses(SYS_brk, HEAP + PAGE, 0, 0, 0, 0) && !refuses(SYS_getpid, 0, 0, 0, 0, 0), "not yet");
+    al_check(!refuses(SYS_mmap, 0, PAGE, RW, 0, 0), "nor the second");
+    al_check(refuses(SYS_madvise, MAPS, PAGE, MADV_DONTNEED, 0, -ENOMEM), "the third");
+    al_check(!refuses(SYS_madvise, MAPS, PAGE, MADV_DONTNEED, 0, 0), "once");
+    account.fail_call = 1;
+    al_check(refuses(SYS_brk, HEAP + PAGE, 0, 0, 0, (int64_t)HEAP), "the break stays");
+    account.fail_call = 1;
+    al_check(refuses(SYS_brk, 0, 0, 0, 0, (int64_t)HEAP), "the question is answered");
+    al_check(account.counters.failed[AL_CALL_BRK] == 1 && account.counters.failed[AL_CALL_MADVISE] == 1, "failures");
+}
+
+static void a_limit_is_kept(void) {
+    al_account_init(&account, HEAP);
+    al_account_had(&account, MAPS, MAPS + 4 * PAGE, AL_PROT_READ_WRITE, false);
+    al_account_had(&account, MAPS + 4 * PAGE, MAPS + 20 * PAGE, AL_PROT_NONE, false);
+    account.limit_bytes = 10 * PAGE;
+    al_check(!refuses(SYS_brk, HEAP + 6 * PAGE, 0, 0, 0, 0), "up to the limit");
+    al_check(refuses(SYS_brk, HEAP + 6 * PAGE + 1, 0, 0, 0, (int64_t)HEAP), "a byte is a page more");
+    al_check(!refuses(SYS_mmap, 0, 6 * PAGE, RW, 0, 0) && refuses(SYS_mmap, 0, 7 * PAGE, RW, 0, -ENOMEM), "mmap");
+    al_check(!refuses(SYS_mmap, 0, 70 * PAGE, PROT_NONE, 0, 0), "what cannot be written to is free");
+    al_check(!refuses(SYS_mmap, MAPS, 10 * PAGE, RW, MAP_FIXED, 0), "what is replaced is counted once");
+    al_check(!refuses(SYS_mremap, MAPS, 4 * PAGE, 10 * PAGE, 0, 0), "mremap");
+    al_check(refuses(SYS_mremap, MAPS, 4 * PAGE, 11 * PAGE, 0, -ENOMEM), "mremap, too far");
+    al_check(!refuses(SYS_mprotect, MAPS + 2 * PAGE, 8 * PAGE, RW, 0, 0), "mprotect");
+    al_check(refuses(SYS_mprotect, MAPS + 2 * PAGE, 9 * PAGE, RW, 0, -ENOMEM), "mprotect, too far");
+    al_check(!refuses(SYS_munmap, MAPS, PAGE, 0, 0, 0), "giving back is free");
+}
+
 int main(void) {
     al_account_init(&account, HEAP);
     the_break_moves();
@@ -107,5 +177,8 @@ int main(void) {
     mremap_moves_pages_with_their_rights();
     mremap_keeps_rights_and_may_keep_the_old_place();
     what_was_there_before_is_held_but_not_counted();
+    the_log_says_what_was_asked_and_what_came_of_it();
+    the_nth_call_is_refused();
+    a_limit_is_kept();
     return 0;
 }

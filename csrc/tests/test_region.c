@@ -299,10 +299,13 @@ static void test_the_nth_call_fails(void) {
     assert(al_regions_brk(r, PAGE, &out) == 0 && al_regions_brk(r, 0, &out) == 0);
     assert(al_regions_brk(r, PAGE, &out) == ENOMEM && al_regions_brk(r, PAGE, &out) == 0);
     al_regions_set_fail_call(r, 1);
+    void *now = NULL;
+    assert(al_regions_brk(r, 0, &now) == 0); /* its turn is over: asking never fails */
+    al_regions_set_fail_call(r, 1);
     assert(al_regions_madvise(r, out, PAGE, AL_ADVISE_DONTNEED) == ENOMEM);
     assert(al_regions_madvise(r, out, PAGE, AL_ADVISE_DONTNEED) == 0);
     const al_counters *c = al_regions_counters(r);
-    assert(c->calls[AL_CALL_BRK] == 4 && c->failed[AL_CALL_BRK] == 1 && c->bytes[AL_CALL_BRK] == 2 * PAGE);
+    assert(c->calls[AL_CALL_BRK] == 5 && c->failed[AL_CALL_BRK] == 1 && c->bytes[AL_CALL_BRK] == 2 * PAGE);
     assert(c->calls[AL_CALL_MADVISE] == 2 && c->failed[AL_CALL_MADVISE] == 1 && c->bytes[AL_CALL_MADVISE] == PAGE);
     al_regions_destroy(r);
 }
@@ -372,6 +375,21 @@ static void test_the_log_keeps_what_memory_allows(void) {
     al_regions_destroy(r);
 }
 
+static void test_a_log_may_begin_later_with_room_for_all(void) {
+    enum { ROWS = 5000 };
+    al_regions *r = make((al_regions_config){.break_offset = PAGE});
+    void *out = NULL;
+    size_t count = 0;
+    uint64_t dropped = 0;
+    assert(al_regions_brk(r, PAGE, &out) == 0 && al_regions_start_log(r, ROWS) == 0);
+    al_fake_kernel.arena_left = 0;
+    assert(al_regions_start_log(r, 2 * ROWS) == ENOMEM);
+    for (int i = 0; i < ROWS; i++) assert(al_regions_brk(r, i % 2 ? PAGE : -PAGE, &out) == 0);
+    const al_event *events = al_regions_events(r, &count, &dropped);
+    assert(count == ROWS && dropped == 0 && events[0].extra == 1 && events[1].address == PAGE);
+    al_regions_destroy(r);
+}
+
 static void test_pages_are_told_apart(void) {
     scene s = set_scene();
     unsigned char flags[WINDOW_PAGES];
@@ -416,6 +434,7 @@ int main(void) {
     test_bad_arguments_have_the_errors_of_the_system_calls();
     test_the_clock_is_moved_by_hand_or_real();
     test_the_log_keeps_what_memory_allows();
+    test_a_log_may_begin_later_with_room_for_all();
     test_pages_are_told_apart();
     test_the_break_may_be_moved_by_others();
     return 0;

@@ -48,9 +48,10 @@ def places(steps: Iterable[tuple[list[Event], int]], held: Iterable[Event] = ())
         np.array(ops, PLACE_DTYPE),
         np.array(rows((0, event) for event in held), EVENT_DTYPE),
         np.array(calls, EVENT_DTYPE),
-        HEAP_BEGINS,
-        True,
-        0,
+        heap_begins=HEAP_BEGINS,
+        sized=True,
+        mapped_before=0,
+        peak_mapped=0,
     )
 
 
@@ -218,6 +219,16 @@ def test_a_library_with_start_up_blocks_does_the_same_as_itself(library: str, tr
     assert fidelity(trace(churn(4000, 6)), library, library).same
 
 
+@pytest.mark.needs("libtcmalloc_minimal")
+def test_both_sides_start_with_the_same_blocks_of_libraries(trace) -> None:
+    """libstdc++ takes 72,704 bytes as it starts, which libtcmalloc needs."""
+    found = fidelity(trace([Row(Op.MALLOC, 0, 100)]), "fit", "libtcmalloc_minimal")
+    assert found.first is not None
+    alone, beside = fidelity(trace([Row(Op.MALLOC, 0, 100)]), "bump", "fit").sides[1], found.sides[0]
+    assert alone.mapped_before == 0 and beside.mapped_before >= 72_704
+    assert found.first.blocks[0].offset is not None and found.first.blocks[0].offset >= 72_704
+
+
 def test_a_copy_of_a_drop_in_under_another_name_does_the_same(trace, tmp_path: Path) -> None:
     copy = tmp_path / "libother.so"
     shutil.copy(resolve("fit").preload or "", copy)
@@ -240,9 +251,6 @@ int posix_memalign(void **out, size_t a, size_t n) { return (*out = __libc_memal
     file.write_text(head + source + rest)
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-fno-builtin", "-o", str(built), str(file)], check=True)
     return str(built)
-
-
-SIZED = "extern size_t malloc_usable_size(void *);\n"
 
 
 @pytest.mark.needs("gcc")
@@ -340,6 +348,16 @@ def test_a_crash_is_told(trace, tmp_path: Path) -> None:
     )
     with pytest.raises(ReplayError, match=r"libover.so: on t it crashed \(SIGILL\)"):
         fidelity(trace([Row(Op.MALLOC, 0, 4242)]), other)
+
+
+@pytest.mark.needs("gcc")
+def test_a_library_with_threads_of_its_own_is_refused(trace, tmp_path: Path) -> None:
+    source = "#include <pthread.h>\n#include <unistd.h>\nvoid *malloc(size_t n) { return __libc_malloc(n); }\n"
+    source += "static void *sleeper(void *x) { for (;;) pause(); return x; }\n"
+    source += "__attribute__((constructor)) static void start(void) "
+    source += "{ pthread_t t; pthread_create(&t, NULL, sleeper, NULL); }\n"
+    with pytest.raises(ReplayError, match="runs threads of its own, whose calls are not seen"):
+        fidelity(trace([Row(Op.MALLOC, 0, 10)]), library(tmp_path, source))
 
 
 def test_needed_libraries_are_read_from_the_file() -> None:
