@@ -1,0 +1,347 @@
+"""Checks of a malloc written as scripts, with what each statement must yield beside it.
+
+    == the second is the first             a check begins; {NAME=VALUE ...} after its title: the program's environment
+    a = malloc 24        -> brk+0x2a0/24   a block lies in the region "brk", at that offset; 24 bytes of it are usable
+    free a
+    b = malloc 24        -> a              the same place again
+    c = malloc 200000    -> map1 | mmap 204800
+    x0..3 = malloc 40    -> a+0x100        four statements; what is said is the last one's
+    p0..3 = malloc 9; q0..3 = malloc 99    eight, in turn
+    free x3..0           -> . . . -        as many results as statements: a dot is not compared
+    info fsmblks         -> 144            figures of mallinfo2, by name
+    2: d = malloc 10                       by thread 2, which `start 2` has started
+    free d+8             -> aborts free(): invalid pointer
+
+Regions are named as they are first seen: brk, the heap that grows with the program break; mapN, a mapping; heapN, a
+heap of another arena than the main one (64 MiB aligned); elsewhere. Behind ``|`` stand the system calls for memory, or
+``none``; where it is left out they are not compared; ``!`` marks one that failed, ``brk ?`` asks where the break is.
+NULL is ``null``, perhaps with errno. Numbers may be computed: ``{8*40}``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HEAP_BYTES = 64 << 20
+CALLS = ("brk", "mmap", "munmap", "mremap", "madvise", "mprotect")
+MAKERS = ("malloc", "calloc", "realloc", "memalign", "aligned_alloc", "posix_memalign", "valloc", "pvalloc")
+INFO = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "fsmblks", "uordblks", "fordblks", "keepcost")
+
+NON_MAIN_ARENA, IS_MMAPPED = 4, 2
+
+_RANGE = re.compile(r"\b([a-z]\w*?)(\d+)\.\.(\d+)\b")
+_NAME = re.compile(r"^([a-z]\w*)([+-]\w+)?$")
+_SYSCALL = re.compile(r"^\d+ +(\w+)\((.*)\) += (0x[0-9a-f]+|-?\d+)")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a check: statements that the program can run, and what was expected of them."""
+
+    text: str
+    number: int
+    statements: tuple[tuple[str, ...], ...]
+    expected: str | None
+    calls: str | None
+
+
+@dataclass
+class Check:
+    title: str
+    source: str
+    environment: dict[str, str] = field(default_factory=dict)
+    lines: list[Line] = field(default_factory=list)
+
+
+@dataclass
+class Ran:
+    """What a program did: per statement its results and its system calls; and how it ended."""
+
+    results: list[list[int]]
+    calls: list[list[tuple[str, list[str], int]]]
+    first_break: int
+    status: int
+    said: str
+
+
+# --- reading ---
+
+
+def compile_program(folder: Path) -> Path:
+    flags = ["-std=gnu17", "-O1", "-D_GNU_SOURCE", "-fno-builtin", "-w", "-pthread"]
+    source = Path(__file__).parent / "ptmalloc" / "heap_script.c"
+    subprocess.run(["gcc", *flags, source, "-o", folder / "heap_script"], check=True)
+    return folder / "heap_script"
+
+
+def read_checks(path: Path) -> list[Check]:
+    return parse_checks(path.read_text(), path.name)
+
+
+def parse_checks(text: str, source: str = "") -> list[Check]:
+    checks: list[Check] = []
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.split("#")[0].rstrip()
+        if line.startswith("=="):
+            title, _, variables = line[2:].strip().partition(" {")
+            pairs = (word.partition("=") for word in variables.rstrip("}").split())
+            checks.append(Check(title, source, {name: value for name, _, value in pairs}))
+        elif line:
+            checks[-1].lines.append(_parse_line(line, number))
+    return checks
+
+
+def _parse_line(line: str, number: int) -> Line:
+    line = re.sub(r"\{([\d*+ -]+)\}", lambda m: str(eval(m[1])), line)
+    rest, bar, calls = line.partition(" | ")
+    text, arrow, expected = rest.partition(" -> ")
+    return Line(
+        line,
+        number,
+        tuple(tuple(s.split()) for group in _each(text) for s in group.split(";")),
+        " ".join(expected.split()) if arrow else None,
+        " ".join(calls.split()) if bar else None,
+    )
+
+
+def _each(text: str) -> Iterator[str]:
+    """``free x0..2`` is three statements; what stands between semicolons is done in turn."""
+    ranges = [(m[1], int(m[2]), int(m[3])) for m in _RANGE.finditer(text)]
+    count = max((abs(last - first) + 1 for _, first, last in ranges), default=1)
+    for i in range(count):
+        yield _RANGE.sub(lambda m: f"{m[1]}{_ith(int(m[2]), int(m[3]), i)}", text)  # noqa: B023
+
+
+def _ith(first: int, last: int, i: int) -> int:
+    return first + i if last >= first else first - i
+
+
+# --- running ---
+
+
+class _Slots:
+    """Names of blocks, and the numbers by which the program knows them."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, int] = {}
+
+    def _word(self, word: str) -> str:
+        name = _NAME.match(word)
+        if name is None or word == "null":
+            return "0" if word == "null" else word
+        return f"${self.of[name[1]]}{name[2] or ''}"
+
+    def translate(self, words: Sequence[str]) -> str:
+        thread = f"@{words[0][:-1]} " if words[0].endswith(":") else ""
+        words = words[1:] if thread else words
+        if len(words) > 1 and words[1] == "=":
+            operands = [self._word(w) for w in words[3:]]
+            slot = self.of.setdefault(words[0], len(self.of))
+            return f"{thread}{words[2]} {slot} {' '.join(operands)}"
+        if words[0] == "info":
+            return f"{thread}info"
+        return f"{thread}{words[0]} {' '.join(self._word(w) for w in words[1:])}"
+
+
+def operation_of(words: Sequence[str]) -> str:
+    words = words[1:] if words[0].endswith(":") else words
+    return words[2] if len(words) > 1 and words[1] == "=" else words[0]
+
+
+def run(check: Check, program: Path, folder: Path, variables: Mapping[str, str]) -> Ran:
+    """The check's statements under strace, with these variables beside the check's own."""
+    slots = _Slots()
+    script = "".join(slots.translate(s) + "\n" for line in check.lines for s in line.statements)
+    log = folder / "strace.log"
+    settings = [
+        word for name, value in (check.environment | dict(variables)).items() for word in ("-E", f"{name}={value}")
+    ]
+    trace = ["strace", "-f", "-s", "0", "-e", f"trace=write,{','.join(CALLS)}", "-o", str(log)]
+    done = subprocess.run(
+        [*trace, *settings, str(program)],
+        input=script,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    steps, first_break = _steps(log.read_text())
+    results = [[int(word) for word in row.split()] for row in done.stdout.split("\n")[1:-1]]
+    return Ran(results, steps[1:], first_break, done.returncode, done.stderr.strip())
+
+
+def _steps(log: str) -> tuple[list[list[tuple[str, list[str], int]]], int]:
+    """Calls between one line written and the next, and the first break."""
+    steps: list[list[tuple[str, list[str], int]]] = [[]]
+    first_break = 0
+    for line in log.splitlines():
+        found = _SYSCALL.match(line)
+        if found is None:
+            continue
+        name, arguments, result = found[1], found[2].split(", "), int(found[3], 0)
+        if name == "write":
+            if arguments[0] == "1":
+                steps.append([])
+        else:
+            steps[-1].append((name, arguments, result))
+            first_break = first_break or result if name == "brk" else first_break
+    return steps, first_break
+
+
+# --- telling ---
+
+_Place = tuple[str, int]
+"""A region's name, and an offset in it."""
+
+
+class _Space:
+    """The address space as the calls shape it, and names for its regions."""
+
+    def __init__(self, first_break: int) -> None:
+        self.first_break = self.program_break = first_break
+        self.mappings: list[tuple[int, int, int]] = []  # start, end, start of the mapping it was
+        self.names: dict[tuple[str, int], str] = {}
+
+    def told(self, name: str, arguments: list[str], result: int) -> str:
+        """The call in short, done to the space."""
+        failed = "!" if result < 0 else ""
+        if name == "brk":
+            if arguments[0] == "NULL":
+                return "brk ?"
+            asked = int(arguments[0], 0)
+            moved, self.program_break = asked - self.program_break, result
+            return f"brk {moved:+d}{'' if result == asked else '!'}"
+        length = int(arguments[1])
+        start = int(arguments[0], 0) if arguments[0] != "NULL" else 0
+        if name == "mmap" and not failed:
+            self.mappings.append((result, result + length, result))
+        if name == "munmap":
+            self._cut(start, start + length)
+        if name == "mremap" and not failed:
+            was = next((m for m in self.mappings if m[0] == start), (start, start, start))
+            self._cut(start, start + length)
+            self.mappings.append((result, result + int(arguments[2]), was[2]))
+            return f"mremap {length} {arguments[2]}"
+        words = {"madvise": " ".join(arguments[2:3])}.get(name, "")
+        return " ".join(filter(None, [name, str(length), words.removeprefix("MADV_").lower()])) + failed
+
+    def _cut(self, start: int, end: int) -> None:
+        kept = []
+        for low, high, origin in self.mappings:
+            if high <= start or end <= low:
+                kept.append((low, high, origin))
+                continue
+            kept += [(low, start, origin)] * (low < start) + [(end, high, origin)] * (end < high)
+        self.mappings = kept
+
+    def place(self, address: int, header: int) -> _Place:
+        if header & NON_MAIN_ARENA and not header & IS_MMAPPED:
+            start = address // HEAP_BYTES * HEAP_BYTES
+            return self._name("heap", start), address - start
+        if self.first_break <= address < self.program_break:
+            return "brk", address - self.first_break
+        for low, high, origin in self.mappings:
+            if low <= address < high:
+                return self._name("map", origin), address - low
+        return "elsewhere", 0
+
+    def _name(self, kind: str, start: int) -> str:
+        known = sum(key[0] == kind for key in self.names)
+        return self.names.setdefault((kind, start), f"{kind}{known + 1}")
+
+
+def transcript(check: Check, ran: Ran) -> tuple[list[str], list[str]]:
+    """The check's lines as they should read, and as they read with what was seen; equal where the two agree."""
+    space, known = _Space(ran.first_break), dict[str, _Place]()
+    should, does = [], []
+    at = 0
+    for line in check.lines:
+        seen, calls, places = [], [], dict[str, _Place]()
+        for words in line.statements:
+            calls += _told(ran.calls[at], space) if at < len(ran.calls) else []
+            seen.append(_seen(words, ran, at, space, places))
+            at += 1
+        for lines, text in zip((should, does), _compared(line, seen, calls, known), strict=True):
+            lines.append(text)
+        known |= places
+        if at > len(ran.results):
+            does[-1] += "" if line.expected else f" {seen[-1]}"
+            should += [line.text for line in check.lines[len(should) :]]
+            break
+    return should, does
+
+
+def _told(calls: Sequence[tuple[str, list[str], int]], space: _Space) -> list[str]:
+    """In short; what is unmapped at once in several pieces is told in one."""
+    told = [space.told(*call) for call in calls]
+    for i in reversed(range(1, len(told))):
+        pieces = [text.split() for text in told[i - 1 : i + 1]]
+        if [piece[0] for piece in pieces] == ["munmap", "munmap"]:
+            told[i - 1 : i + 1] = [f"munmap {int(pieces[0][1]) + int(pieces[1][1])}"]
+    return told
+
+
+def _seen(words: Sequence[str], ran: Ran, at: int, space: _Space, places: dict[str, _Place]) -> str:
+    """What a statement yielded, in words; a block's place is written down under its name."""
+    if at >= len(ran.results):
+        return f"aborts {ran.said}" if ran.status == -6 else f"ends with {ran.status} {ran.said}"
+    operation, result = operation_of(words), ran.results[at]
+    if operation in MAKERS:
+        address, usable, header, error = result
+        if address == 0:
+            return f"null {errno.errorcode.get(error, error)}"
+        places[words[words.index("=") - 1]] = place = space.place(address, header)
+        return f"{_text(place)}/{usable}"
+    if operation == "set":
+        places[words[words.index("=") - 1]] = place = space.place(result[0], 0)
+        return _text(place)
+    if operation == "info":
+        return " ".join(str(result[INFO.index(name)]) for name in words[words.index("info") + 1 :])
+    if operation == "link":
+        return _text(space.place(result[0], 0)) if result[0] else "null"
+    if operation == "peek":
+        return hex(result[0])
+    return " ".join(str(n) for n in result)
+
+
+def _text(place: _Place) -> str:
+    return f"{place[0]}+{place[1]:#x}"
+
+
+def _compared(line: Line, seen: list[str], calls: list[str], known: Mapping[str, _Place]) -> tuple[str, str]:
+    statement = line.text.partition(" -> ")[0].partition(" | ")[0].rstrip()
+    should = does = statement
+    if line.expected is not None:
+        several = line.expected.split()
+        if len(seen) == 1 or len(several) == 1:
+            several, seen = [line.expected], seen[-1:]
+        found = [word if _agrees(word, what, known) else what for word, what in zip(several, seen, strict=True)]
+        should, does = f"{should} -> {' '.join(several)}", f"{does} -> {' '.join(found)}"
+    if line.calls is not None:
+        should, does = f"{should} | {line.calls}", f"{does} | {', '.join(calls) or 'none'}"
+    return should, does
+
+
+def _agrees(expected: str, seen: str, known: Mapping[str, _Place]) -> bool:
+    """A place may be given by the name of a block that lies there, and without offset or usable size."""
+    if expected in (".", seen) or (expected == "null" and seen.startswith("null ")):
+        return True
+    place, _, usable = expected.partition("/")
+    seen_place, _, seen_usable = seen.partition("/")
+    if usable and usable != seen_usable:
+        return False
+    name = _NAME.match(place)
+    if name is not None and name[1] in known:
+        region, offset = known[name[1]]
+        return seen_place == _text((region, offset + int(name[2] or "0", 0)))
+    region_only = _PLACE.match(place)
+    return seen_place == place or (
+        region_only is not None and not region_only[2] and seen_place.startswith(f"{place}+")
+    )

@@ -1,0 +1,273 @@
+/* Runs a script of heap calls, read from standard input, and writes a line of results after each. Nothing here
+ * allocates: what the heap holds is what the script made, and between two lines are the system calls of one statement.
+ *
+ *     [@THREAD] OPERATION ARGUMENT...      an argument is a number or $SLOT[+-NUMBER]: what the slot holds, moved
+ *
+ * A call that makes a block stores it in the slot that its first argument numbers and writes its address, its usable
+ * size, the header before it and errno. What asks writes what it found, as numbers. `fork` goes on in the child. The
+ * first line is empty: it ends the system calls of the program's start. */
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { SLOTS = 4096, THREADS = 2048, ARGUMENTS = 4, PAGE = 4096 };
+
+static char script[4 << 20], line[1024];
+static const char *at;
+static size_t filled;
+static uintptr_t slots[SLOTS];
+
+static void put(char c) {
+    if (filled < sizeof line) line[filled++] = c;
+}
+
+static void number(uint64_t value) {
+    char digits[24];
+    int count = 0;
+    do digits[count++] = (char)('0' + value % 10);
+    while ((value /= 10) != 0);
+    while (count > 0) put(digits[--count]);
+    put(' ');
+}
+
+static void broken(const char *why) {
+    if (write(STDERR_FILENO, why, strlen(why)) > 0) _exit(2);
+    _exit(3);
+}
+
+/* --- statements: arguments in, results onto the line --- */
+
+typedef const uintptr_t *words;
+
+static void made(uintptr_t slot, void *block) {
+    int error = errno;
+    slots[slot] = (uintptr_t)block;
+    number((uintptr_t)block);
+    number(block != NULL ? malloc_usable_size(block) : 0);
+    number(block != NULL ? ((uint64_t *)block)[-1] : 0);
+    number((uint64_t)error);
+}
+
+static void do_malloc(words w) { made(w[0], malloc(w[1])); }
+static void do_calloc(words w) { made(w[0], calloc(1, w[1])); }
+static void do_realloc(words w) { made(w[0], realloc((void *)w[1], w[2])); }
+static void do_memalign(words w) { made(w[0], memalign(w[1], w[2])); }
+static void do_aligned_alloc(words w) { made(w[0], aligned_alloc(w[1], w[2])); }
+static void do_valloc(words w) { made(w[0], valloc(w[1])); }
+static void do_pvalloc(words w) { made(w[0], pvalloc(w[1])); }
+
+static void do_posix_memalign(words w) {
+    void *block = NULL;
+    errno = posix_memalign(&block, w[1], w[2]);
+    made(w[0], block);
+}
+
+static void do_free(words w) { free((void *)w[0]); }
+static void do_usable(words w) { number(malloc_usable_size((void *)w[0])); }
+static void do_trim(words w) { number((uint64_t)malloc_trim(w[0])); }
+static void do_mallopt(words w) { number((uint64_t)mallopt((int)w[0], (int)w[1])); }
+
+static void do_info(words w) {
+    (void)w;
+    struct mallinfo2 info = mallinfo2();
+    const size_t figures[] = {info.arena,   info.ordblks,  info.smblks,   info.hblks,   info.hblkhd,
+                              info.fsmblks, info.uordblks, info.fordblks, info.keepcost};
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) number(figures[i]);
+}
+
+static void do_peek(words w) { number(*(uint64_t *)w[0]); }
+static void do_poke(words w) { *(volatile uint64_t *)w[0] = w[1]; }
+static void do_fill(words w) { memset((void *)w[0], (int)w[1], w[2]); }
+
+/* How many of the bytes are not zero. */
+static void do_dirty(words w) {
+    uint64_t count = 0;
+    for (size_t i = 0; i < w[1]; i++) count += ((unsigned char *)w[0])[i] != 0;
+    number(count);
+}
+
+/* Where a protected link, in a tcache entry or fastbin, leads. */
+static void do_link(words w) { number(*(uint64_t *)w[0] ^ w[0] >> 12); }
+
+/* Protects a link as the cache and the fastbins do. */
+static void do_relink(words w) { *(volatile uint64_t *)w[0] = w[1] ^ w[0] >> 12; }
+
+static void do_set(words w) {
+    slots[w[0]] = w[1];
+    number(w[1]);
+}
+
+static void do_sbrk(words w) { number((uintptr_t)sbrk((intptr_t)w[0])); }
+
+/* A page that nobody may pass, so many bytes above the break. */
+static void do_obstacle(words w) {
+    char *where = (char *)sbrk(0) + w[0];
+    if (mmap(where, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != where)
+        broken("no room for an obstacle\n");
+}
+
+/* 1: no mapping or break may grow from now on; 0: they may again. */
+static void do_limit(words w) {
+    struct rlimit limit;
+    getrlimit(RLIMIT_AS, &limit);
+    limit.rlim_cur = w[0] ? 1 : limit.rlim_max;
+    setrlimit(RLIMIT_AS, &limit);
+}
+
+/* --- threads: one statement at a time, by whoever's turn it is --- */
+
+typedef struct thread {
+    pthread_t id;
+    sem_t turn;
+    bool leaves;
+} thread;
+
+static thread threads[THREADS];
+static sem_t done;
+
+static void run_script(void);
+static void run_statement(const char *text);
+static void end_statement(void);
+
+static void *serve(void *argument) {
+    thread *self = argument;
+    for (;;) {
+        sem_wait(&self->turn);
+        if (self->leaves) return NULL;
+        run_statement(at);
+        sem_post(&done);
+    }
+}
+
+static void do_start(words w) {
+    thread *started = &threads[w[0]];
+    started->leaves = false;
+    sem_init(&started->turn, 0, 0);
+    if (pthread_create(&started->id, NULL, serve, started) != 0) broken("no thread\n");
+}
+
+static void do_exit(words w) {
+    threads[w[0]].leaves = true;
+    sem_post(&threads[w[0]].turn);
+    pthread_join(threads[w[0]].id, NULL);
+}
+
+static void give_turn(size_t which) {
+    sem_post(&threads[which].turn);
+    while (sem_wait(&done) != 0) continue;
+}
+
+/* The parent ends as the child does; the child goes on, whichever thread forked. */
+static void do_fork(words w) {
+    (void)w;
+    pid_t child = fork();
+    if (child != 0) {
+        int status = 0;
+        while (waitpid(child, &status, 0) < 0) continue;
+        if (WIFSIGNALED(status)) raise(WTERMSIG(status));
+        _exit(WEXITSTATUS(status));
+    }
+    end_statement();
+    run_script();
+}
+
+static const struct operation {
+    const char *name;
+    void (*run)(words);
+} operations[] = {
+    {"malloc", do_malloc},     {"calloc", do_calloc},     {"realloc", do_realloc}, {"memalign", do_memalign},
+    {"valloc", do_valloc},     {"pvalloc", do_pvalloc},   {"free", do_free},       {"aligned_alloc", do_aligned_alloc},
+    {"usable", do_usable},     {"trim", do_trim},         {"mallopt", do_mallopt}, {"posix_memalign", do_posix_memalign},
+    {"info", do_info},         {"peek", do_peek},         {"poke", do_poke},       {"fill", do_fill},
+    {"dirty", do_dirty},       {"link", do_link},         {"set", do_set},         {"sbrk", do_sbrk},
+    {"obstacle", do_obstacle}, {"limit", do_limit},       {"start", do_start},     {"exit", do_exit},
+    {"fork", do_fork},         {"relink", do_relink},
+};
+
+/* --- the script --- */
+
+static const char *skip_spaces(const char *text) {
+    while (*text == ' ') text++;
+    return text;
+}
+
+static uintptr_t argument(const char **text) {
+    char *end;
+    uintptr_t base = 0;
+    if (**text == '$') {
+        base = slots[strtoul(*text + 1, &end, 10)];
+        *text = end;
+        if (*end != '+' && *end != '-') return base;
+    }
+    uintptr_t value = base + (uintptr_t)(**text == '-' ? strtoll(*text, &end, 0) : (long long)strtoull(*text, &end, 0));
+    if (end == *text) broken("not a number in the script\n");
+    *text = end;
+    return value;
+}
+
+static void run_statement(const char *text) {
+    uintptr_t arguments[ARGUMENTS] = {0};
+    size_t length = strcspn(text, " \n");
+    const char *next = skip_spaces(text + length);
+    for (size_t i = 0; i < ARGUMENTS && *next != '\n'; i++, next = skip_spaces(next)) arguments[i] = argument(&next);
+    for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
+        const struct operation *o = &operations[i];
+        if (strlen(o->name) != length || memcmp(o->name, text, length) != 0) continue;
+        errno = 0;
+        o->run(arguments);
+        return;
+    }
+    broken("no such statement\n");
+}
+
+static void end_statement(void) {
+    put('\n');
+    if (write(STDOUT_FILENO, line, filled) < 0) broken("cannot write\n");
+    filled = 0;
+    at = strchr(at, '\n') + 1;
+}
+
+static void run_script(void) {
+    while (*at != '\0') {
+        if (*at == '@') {
+            char *end;
+            size_t which = strtoul(at + 1, &end, 10);
+            at = skip_spaces(end);
+            give_turn(which);
+        } else {
+            run_statement(at);
+        }
+        end_statement();
+    }
+    _exit(0);
+}
+
+/* The next mapping as large as two heaps of an arena shall not lie on a multiple of a heap's size by chance: then all
+ * that follows depends on it. It begins half a heap beside one. */
+static void lie_askew(void) {
+    const size_t heap = 64 << 20;
+    char *next = mmap(NULL, 2 * heap, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    munmap(next, 2 * heap);
+    size_t length = heap + ((uintptr_t)next - heap / 2) % heap;
+    mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+
+int main(void) {
+    size_t held = 0;
+    for (ssize_t got; (got = read(STDIN_FILENO, script + held, sizeof script - 1 - held)) > 0;) held += (size_t)got;
+    sem_init(&done, 0, 0);
+    lie_askew();
+    at = script;
+    if (write(STDOUT_FILENO, "\n", 1) < 0) broken("cannot write\n"); /* what came before is the loader's */
+    run_script();
+}
