@@ -341,7 +341,4 @@ def _agrees(expected: str, seen: str, known: Mapping[str, _Place]) -> bool:
     if name is not None and name[1] in known:
         region, offset = known[name[1]]
         return seen_place == _text((region, offset + int(name[2] or "0", 0)))
-    region_only = _PLACE.match(place)
-    return seen_place == place or (
-        region_only is not None and not region_only[2] and seen_place.startswith(f"{place}+")
-    )
+    return seen_place == place or ("+" not in place and seen_place.startswith(f"{place}+"))
