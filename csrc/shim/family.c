@@ -6,14 +6,15 @@
  *     free                    leaves errno alone
  *     posix_memalign          sets no errno, and no result unless it returns 0
  *
- * errno is set here and nowhere below: allocators do not know it, and os_linux.c leaves it as it was. */
+ * errno is set here and nowhere below: allocators do not know it, and os_linux.c leaves it as it was.
+ *
+ * The allocator's own file is compiled in here, not linked, so that its calls are direct and what is short in them
+ * becomes part of malloc and free. Hence our prefix, shim_. */
 #include "shim/shim.h"
 
+#include AL_SHIM_FILE
 #include <errno.h>
-#include <malloc.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -22,7 +23,7 @@ void free_sized(void *block, size_t bytes);
 void free_aligned_sized(void *block, size_t alignment, size_t bytes);
 void cfree(void *block);
 
-static inline void *checked(void *block) {
+static inline void *shim_checked(void *block) {
     if (__builtin_expect(block == NULL, 0)) errno = ENOMEM;
     return block;
 }
@@ -31,28 +32,28 @@ static inline void *checked(void *block) {
 
 #define LATE __attribute__((cold, noinline)) static
 
-LATE void *late_malloc(size_t bytes) {
+LATE void *shim_late_malloc(size_t bytes) {
     al_thread *thread = al_shim_arrive();
     void *block = thread == NULL ? NULL : al_heap_malloc(thread, bytes);
     al_shim_leave(thread);
     return block;
 }
 
-LATE void *late_calloc(size_t count, size_t each) {
+LATE void *shim_late_calloc(size_t count, size_t each) {
     al_thread *thread = al_shim_arrive();
     void *block = thread == NULL ? NULL : al_heap_calloc(thread, count, each);
     al_shim_leave(thread);
     return block;
 }
 
-LATE void *late_memalign(size_t alignment, size_t bytes) {
+LATE void *shim_late_memalign(size_t alignment, size_t bytes) {
     al_thread *thread = al_shim_arrive();
     void *block = thread == NULL ? NULL : al_heap_memalign(thread, alignment, bytes);
     al_shim_leave(thread);
     return block;
 }
 
-LATE void *late_realloc(void *block, size_t bytes) {
+LATE void *shim_late_realloc(void *block, size_t bytes) {
     al_thread *thread = al_shim_arrive();
     void *moved = thread == NULL ? NULL : al_heap_realloc(thread, block, bytes);
     al_shim_leave(thread);
@@ -60,7 +61,7 @@ LATE void *late_realloc(void *block, size_t bytes) {
 }
 
 /* Where there is no memory for a context, the block stays: there is nobody to take it. */
-LATE void late_free(void *block) {
+LATE void shim_late_free(void *block) {
     al_thread *thread = al_shim_arrive();
     if (thread != NULL) al_heap_free(thread, block);
     al_shim_leave(thread);
@@ -70,46 +71,47 @@ LATE void late_free(void *block) {
 
 EXPORT void *malloc(size_t bytes) {
     al_thread *thread = al_shim_current;
-    return checked(__builtin_expect(thread != NULL, 1) ? al_rule_malloc(&AL_SHIM, thread, bytes) : late_malloc(bytes));
+    if (__builtin_expect(thread == NULL, 0)) return shim_checked(shim_late_malloc(bytes));
+    return shim_checked(al_rule_malloc(&AL_SHIM, thread, bytes));
 }
 
 EXPORT void *calloc(size_t count, size_t each) {
     al_thread *thread = al_shim_current;
-    return checked(__builtin_expect(thread != NULL, 1) ? al_rule_calloc(&AL_SHIM, thread, count, each)
-                                                       : late_calloc(count, each));
+    if (__builtin_expect(thread == NULL, 0)) return shim_checked(shim_late_calloc(count, each));
+    return shim_checked(al_rule_calloc(&AL_SHIM, thread, count, each));
 }
 
 EXPORT void free(void *block) {
     al_thread *thread = al_shim_current;
     if (block == NULL) return;
-    if (__builtin_expect(thread != NULL, 1))
-        al_rule_free(&AL_SHIM, thread, block);
+    if (__builtin_expect(thread == NULL, 0))
+        shim_late_free(block);
     else
-        late_free(block);
+        al_rule_free(&AL_SHIM, thread, block);
 }
 
 EXPORT void *realloc(void *block, size_t bytes) {
     al_thread *thread = al_shim_current;
-    void *moved = __builtin_expect(thread != NULL, 1) ? al_rule_realloc(&AL_SHIM, thread, block, bytes)
-                                                      : late_realloc(block, bytes);
+    void *moved = __builtin_expect(thread == NULL, 0) ? shim_late_realloc(block, bytes)
+                                                      : al_rule_realloc(&AL_SHIM, thread, block, bytes);
     if (__builtin_expect(moved == NULL, 0)) errno = block != NULL && bytes == 0 ? EINVAL : ENOMEM;
     return moved;
 }
 
 EXPORT void *reallocarray(void *block, size_t count, size_t each) {
     size_t bytes;
-    if (__builtin_mul_overflow(count, each, &bytes)) return checked(NULL);
+    if (__builtin_mul_overflow(count, each, &bytes)) return shim_checked(NULL);
     return realloc(block, bytes);
 }
 
-static void *aligned(size_t alignment, size_t bytes) {
+static void *shim_aligned(size_t alignment, size_t bytes) {
     al_thread *thread = al_shim_current;
-    return __builtin_expect(thread != NULL, 1) ? al_rule_memalign(&AL_SHIM, thread, alignment, bytes)
-                                               : late_memalign(alignment, bytes);
+    if (__builtin_expect(thread == NULL, 0)) return shim_late_memalign(alignment, bytes);
+    return al_rule_memalign(&AL_SHIM, thread, alignment, bytes);
 }
 
 EXPORT void *memalign(size_t alignment, size_t bytes) {
-    if (al_is_power_of_two(alignment)) return checked(aligned(alignment, bytes));
+    if (al_is_power_of_two(alignment)) return shim_checked(shim_aligned(alignment, bytes));
     errno = EINVAL;
     return NULL;
 }
@@ -118,20 +120,20 @@ EXPORT void *aligned_alloc(size_t alignment, size_t bytes) { return memalign(ali
 
 EXPORT int posix_memalign(void **result, size_t alignment, size_t bytes) {
     if (!al_is_power_of_two(alignment) || alignment % sizeof(void *) != 0) return EINVAL;
-    void *block = aligned(alignment, bytes);
+    void *block = shim_aligned(alignment, bytes);
     if (block == NULL) return ENOMEM;
     *result = block;
     return 0;
 }
 
-static size_t page_size(void) { return al_regions_page_size(al_shim_heap()->regions); }
+static size_t shim_page_size(void) { return al_regions_page_size(al_shim_heap()->regions); }
 
-EXPORT void *valloc(size_t bytes) { return memalign(page_size(), bytes); }
+EXPORT void *valloc(size_t bytes) { return memalign(shim_page_size(), bytes); }
 
 /* Whole pages, at least one. */
 EXPORT void *pvalloc(size_t bytes) {
-    size_t page = page_size();
-    if (bytes > PTRDIFF_MAX - page) return checked(NULL);
+    size_t page = shim_page_size();
+    if (bytes > PTRDIFF_MAX - page) return shim_checked(NULL);
     return memalign(page, bytes == 0 ? page : al_align_up(bytes, page));
 }
 
