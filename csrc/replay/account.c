@@ -34,6 +34,7 @@ void al_account_init(al_account *account, uintptr_t program_break) {
     *account = (al_account){.program_break = program_break};
     al_own_init(&account->own, &al_os_linux);
     al_vma_init(&account->vmas, &account->own);
+    ready(account); /* its first memory is mapped now, not among the mappings that it accounts for */
 }
 
 void al_account_had(al_account *account, uintptr_t start, uintptr_t end, al_prot prot, bool heap) {

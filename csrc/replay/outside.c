@@ -1,5 +1,6 @@
 #include "replay/outside.h"
 
+#include "replay/landing.h"
 #include "replay/observe.h"
 #include "replay/places.h"
 #include "replay/process.h"
@@ -189,6 +190,7 @@ static const char *places_of_glass(const al_outside *outside, al_places *places,
     al_text_figure(out, "mapped_before", al_regions_counters(heap->regions)->mapped);
     al_regions_set_fail_call(heap->regions, outside->fail_call);
     al_regions_set_limit(heap->regions, outside->limit);
+    al_landing_align();
     al_places_replay(places, outside->ops, outside->touch_page);
     al_text_figure(out, "peak_mapped", al_regions_counters(heap->regions)->peak_mapped);
     return NULL;
@@ -210,6 +212,7 @@ static const char *places_of_stranger(const al_outside *outside, al_places *plac
     places->events = account_events;
     places->context = &account;
     al_text_figure(out, "mapped_before", account.counters.mapped);
+    al_landing_align();
     al_sud_on();
     al_places_replay(places, outside->ops, outside->touch_page);
     al_sud_off();

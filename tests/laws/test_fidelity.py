@@ -286,20 +286,29 @@ def test_calls_that_differ_are_a_difference(trace, tmp_path: Path) -> None:
 
 @pytest.mark.needs("gcc")
 def test_where_an_aligned_mapping_lands_is_no_difference(trace, tmp_path: Path) -> None:
-    """One page more below the last mapping, and all that follow land elsewhere."""
-    source = "void *malloc(size_t n) { return __libc_malloc(n); }\n"
-    source += "__attribute__((constructor)) static void shift(void) {"
-    source += " mmap(0, 4096, 0, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); }\n"
+    """The first operation maps a page more, and all that follow land elsewhere."""
+    source = "void *malloc(size_t n) { mmap(0, 4096, 0, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); return __libc_malloc(n); }"
     other = library(tmp_path, source)
-    rows = [Row(Op.ALIGNED, i, 300_000, align=1 << (5 + i)) for i in range(16)]
-    rows += [Row(Op.REALLOC, i, 500_000) for i in range(16)] + [Row(Op.FREE, i) for i in range(16)]
+    rows = [Row(Op.MALLOC, 0, 10)]
+    rows += [Row(Op.ALIGNED, i, 300_000, align=1 << (4 + i)) for i in range(1, 17)]
+    rows += [Row(Op.REALLOC, i, 500_000) for i in range(1, 17)] + [Row(Op.FREE, i) for i in range(1, 17)]
     found = fidelity(trace(rows), other)
-    assert found.agreeing == found.operations and found.same
+    assert found.first is not None and (found.first.operation, found.first.differs) == (0, ("calls",))
+    assert (found.agreeing, found.other_blocks) == (found.operations - 1, 0)
     compiled = compile_trace(trace(rows))
-    addresses = [
-        find_places(compiled, resolve(a), Settings()).ops["address"][:16] % (1 << 20) for a in (other, "system")
-    ]
-    assert (addresses[0] != addresses[1]).any()
+    places = [find_places(compiled, resolve(spec), Settings()).ops["address"] for spec in (other, "system")]
+    assert (places[0][1:17] % (1 << 20) != places[1][1:17] % (1 << 20)).any()
+
+
+@pytest.mark.needs("gcc")
+def test_mappings_land_alike_whatever_was_mapped_before(trace, tmp_path: Path) -> None:
+    source = "void *malloc(size_t n) { return __libc_malloc(n); }\n"
+    source += "__attribute__((constructor)) static void start(void) {"
+    source += " mmap(0, 12345678, 0, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); }"
+    other = library(tmp_path, source)
+    compiled = compile_trace(trace(large()))
+    places = [find_places(compiled, resolve(spec), Settings()).ops["address"] for spec in (other, "system")]
+    assert ((places[0] - places[1]) % (1 << 30) == 0).all()
 
 
 # --- faults ---
