@@ -224,14 +224,15 @@ class _Comparison:
         unlike[one["op"][different]] = True
         return unlike
 
-    def _comparable(self, events: npt.NDArray[np.void]) -> list[Ints]:
+    def _comparable(self, events: npt.NDArray[np.void]) -> list[npt.NDArray[Any]]:
         """What two calls must have in common."""
-        kind = events["call"].astype(np.int64)
+        kind = events["call"]
         rigid = ~self.loose[events["op"]]
-        length = np.where(kind == CALLS.index("brk"), events["bytes"], -(-events["bytes"] // PAGE) * PAGE)
+        whole = (events["bytes"] + np.uint64(PAGE - 1)) // np.uint64(PAGE)
+        length = np.where(kind == CALLS.index("brk"), events["bytes"], whole)
         length = np.where(rigid & (kind != CALLS.index("munmap")), length, 0)
         extra = np.where(rigid & np.isin(kind, [CALLS.index("brk"), CALLS.index("mremap")]), events["extra"], 0)
-        return [kind, length, extra, (events["error"] != 0).astype(np.int64)]
+        return [kind, length, extra, events["error"] != 0]
 
     # --- the outcome ---
 

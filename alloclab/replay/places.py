@@ -31,9 +31,9 @@ EVENT_DTYPE = np.dtype(
     [
         ("op", "<i8"),
         ("address", "<i8"),
-        ("bytes", "<i8"),
+        ("bytes", "<u8"),
         ("result", "<i8"),
-        ("extra", "<i8"),
+        ("extra", "<u8"),
         ("call", "<u4"),
         ("error", "<u4"),
     ]

@@ -311,6 +311,13 @@ def test_mappings_land_alike_whatever_was_mapped_before(trace, tmp_path: Path) -
     assert ((places[0] - places[1]) % (1 << 30) == 0).all()
 
 
+def test_lengths_that_no_call_can_have_are_told_as_they_were_asked(trace) -> None:
+    found = fidelity(trace([Row(Op.MALLOC, None, 2**63 - 4096, failed=True)]), "bump", "system")
+    assert found.first is not None
+    lengths = [call.bytes for side in found.first.calls for call in side if call.kind == "mmap"]
+    assert lengths and max(lengths) >= 2**63 - 4096 and min(lengths) > 0
+
+
 # --- faults ---
 
 
