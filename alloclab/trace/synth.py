@@ -32,25 +32,42 @@ def _tiny(rng: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
     return sizes
 
 
+def _huge(rng: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
+    drawn = rng.random(count)
+    exponents = np.select(
+        [drawn < 0.85, drawn < 0.99, drawn < 0.9998],
+        [rng.uniform(0, 12, count), rng.uniform(12, 18, count), rng.uniform(18, 23, count)],
+        rng.uniform(23, 26, count),
+    )
+    sizes: npt.NDArray[np.int64] = np.exp2(exponents).astype(np.int64)
+    return sizes
+
+
 def _mixed(rng: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
     sizes: npt.NDArray[np.int64] = np.exp2(rng.normal(6.0, 2.0, count).clip(0, 22)).astype(np.int64)
     return sizes
 
 
+ODD = (1, 13, 24, 25, 40, 57, 88, 120, 121, 136, 250, 377, 504, 1000, 1001, 1032, 1033, 1500, 2999, 4097)
+
 SIZES: dict[str, Draw] = {
     "fixed": lambda rng, count: rng.choice(np.array([16, 32, 48, 64, 128, 256, 1024]), count),
+    "odd": lambda rng, count: rng.choice(np.array(ODD), count),
     "pareto": _pareto,
     "tiny": _tiny,
     "kilobytes": lambda rng, count: rng.integers(1000, 20_001, count),
     "mixed": _mixed,
+    "huge": _huge,
 }
 """Size mixes, in bytes.
 
 fixed      seven sizes from 16 to 1024, equally often
+odd        twenty from 1 to 4097, many just below or above what a size class holds, equally often
 pareto     16 and up, heavy-tailed (shape 1.2), at most 16 MiB
 tiny       8 to 128, and one in a thousand from 128 KiB to 4 MiB
 kilobytes  1,000 to 20,000, equally likely
 mixed      2^x with x normal around 6 (64 bytes), deviation 2, at most 4 MiB
+huge       2^x with x evenly spread: below 4 KiB (85 %), to 256 KiB (14 %), to 8 MiB (1 %), to 64 MiB (one in 5,000)
 """
 
 

@@ -14,7 +14,14 @@ from alloclab.trace.stats import summarize
 from alloclab.trace.synth import SIZES, Recipe, synthesize
 from alloclab.trace.validate import validate
 
-BOUNDS = {"fixed": (16, 1024), "pareto": (16, 1 << 24), "tiny": (8, 1 << 22), "kilobytes": (1000, 20_000)}
+BOUNDS = {
+    "fixed": (16, 1024),
+    "odd": (1, 4097),
+    "pareto": (16, 1 << 24),
+    "tiny": (8, 1 << 22),
+    "kilobytes": (1000, 20_000),
+    "huge": (1, 1 << 26),
+}
 
 
 @pytest.mark.parametrize("sizes", SIZES)
@@ -56,7 +63,14 @@ def test_times_can_be_left_out(tmp_path: Path) -> None:
     assert summarize(synthesize(tmp_path / "t.parquet", Recipe(1000, ns_per_event=0))).clock is None
 
 
-@pytest.mark.parametrize("wrong", [{"sizes": "huge"}, {"live": 0}, {"reallocs": 1.5}, {"callocs": 0.6, "aligned": 0.6}])
+def test_the_huge_mix_reaches_every_order_of_size(tmp_path: Path) -> None:
+    trace = synthesize(tmp_path / "t.parquet", Recipe(120_000, sizes="huge", live=100, reallocs=0))
+    born = np.concatenate([b.size[b.op != Op.FREE] for b in trace.blocks()])
+    shares = np.histogram(born, [1, 1 << 12, 1 << 18, 1 << 23, 1 << 26])[0] / len(born)
+    assert np.allclose(shares, [0.85, 0.14, 0.01, 0.0002], atol=[0.01, 0.01, 0.002, 0.0002]) and (shares > 0).all()
+
+
+@pytest.mark.parametrize("wrong", [{"sizes": "vast"}, {"live": 0}, {"reallocs": 1.5}, {"callocs": 0.6, "aligned": 0.6}])
 def test_an_impossible_recipe_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         Recipe(10, **wrong)  # type: ignore[arg-type]
