@@ -184,6 +184,10 @@ static void alignments(void) {
     errno = EILSEQ;
     CHECK("C12", posix_memalign(&untouched, 64, huge) == ENOMEM && untouched == &broken && errno == EILSEQ);
     CHECK("C13", aligned_alloc(48, 96) == NULL && errno == EINVAL);
+    void *rounded[] = {memalign(48, 96), memalign(0, 96), memalign(3, 96)}; /* glibc's memalign takes any */
+    for (int i = 0; i < 3; i++) CHECK("C14", rounded[i] != NULL && (uintptr_t)rounded[i] % (i == 0 ? 64 : 16) == 0);
+    for (int i = 0; i < 3; i++) free(rounded[i]);
+    CHECK("C16", memalign(((size_t)1 << 63) + 1, 1) == NULL && errno == EINVAL);
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     void *pages[] = {valloc(1), valloc(page + 1), pvalloc(1), pvalloc(0), pvalloc(page + 1)};
     for (int i = 0; i < 5; i++) CHECK("C27", pages[i] != NULL && (uintptr_t)pages[i] % page == 0);

@@ -14,7 +14,7 @@
 
 Regions are named as they are first seen: brk, the heap that grows with the program break; mapN, a mapping; heapN, a
 heap of another arena than the main one (64 MiB aligned); elsewhere. Behind ``|`` stand the system calls for memory, or
-``none``; where it is left out they are not compared; ``!`` marks one that failed, ``brk ?`` asks where the break is.
+``none``; where it is left out they are not compared; ``!`` marks one that failed.
 NULL is ``null``, perhaps with errno. Numbers may be computed: ``{8*40}``.
 """
 
@@ -34,6 +34,9 @@ MAKERS = ("malloc", "calloc", "realloc", "memalign", "aligned_alloc", "posix_mem
 INFO = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "fsmblks", "uordblks", "fordblks", "keepcost")
 
 NON_MAIN_ARENA, IS_MMAPPED = 4, 2
+
+WEIGHT = "libweight.so"
+"""What libc allocates for a new thread depends on how many libraries have thread-local data. A drop-in is one more."""
 
 _RANGE = re.compile(r"\b([a-z]\w*?)(\d+)\.\.(\d+)\b")
 _NAME = re.compile(r"^([a-z]\w*)([+-]\w+)?$")
@@ -74,9 +77,12 @@ class Ran:
 
 
 def compile_program(folder: Path) -> Path:
+    """The program, and beside it a library that weighs in a thread's own memory what a drop-in does."""
     flags = ["-std=gnu17", "-O1", "-D_GNU_SOURCE", "-fno-builtin", "-w", "-pthread"]
     source = Path(__file__).parent / "ptmalloc" / "heap_script.c"
     subprocess.run(["gcc", *flags, source, "-o", folder / "heap_script"], check=True)
+    weight = ["-shared", "-fPIC", "-x", "c", "-", "-o", folder / WEIGHT]
+    subprocess.run(["gcc", *weight], input=b"__thread void *a_module_with_thread_local_data;", check=True)
     return folder / "heap_script"
 
 
@@ -156,12 +162,11 @@ def operation_of(words: Sequence[str]) -> str:
 
 def run(check: Check, program: Path, folder: Path, variables: Mapping[str, str]) -> Ran:
     """The check's statements under strace, with these variables beside the check's own."""
+    variables = {"LD_PRELOAD": str(program.parent / WEIGHT)} | dict(variables)
     slots = _Slots()
     script = "".join(slots.translate(s) + "\n" for line in check.lines for s in line.statements)
     log = folder / "strace.log"
-    settings = [
-        word for name, value in (check.environment | dict(variables)).items() for word in ("-E", f"{name}={value}")
-    ]
+    settings = [word for name, value in (check.environment | variables).items() for word in ("-E", f"{name}={value}")]
     trace = ["strace", "-f", "-s", "0", "-e", f"trace=write,{','.join(CALLS)}", "-o", str(log)]
     done = subprocess.run(
         [*trace, *settings, str(program)],
@@ -213,8 +218,6 @@ class _Space:
         """The call in short, done to the space."""
         failed = "!" if result < 0 else ""
         if name == "brk":
-            if arguments[0] == "NULL":
-                return "brk ?"
             asked = int(arguments[0], 0)
             moved, self.program_break = asked - self.program_break, result
             return f"brk {moved:+d}{'' if result == asked else '!'}"

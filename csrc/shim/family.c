@@ -110,13 +110,19 @@ static void *shim_aligned(size_t alignment, size_t bytes) {
     return al_rule_memalign(&AL_SHIM, thread, alignment, bytes);
 }
 
+/* glibc's extension: what is no power of two counts as the next one. */
 EXPORT void *memalign(size_t alignment, size_t bytes) {
-    if (al_is_power_of_two(alignment)) return shim_checked(shim_aligned(alignment, bytes));
+    if (alignment <= SIZE_MAX / 2 + 1)
+        return shim_checked(shim_aligned(alignment == 0 ? 1 : (size_t)1 << al_log2_ceil(alignment), bytes));
     errno = EINVAL;
     return NULL;
 }
 
-EXPORT void *aligned_alloc(size_t alignment, size_t bytes) { return memalign(alignment, bytes); }
+EXPORT void *aligned_alloc(size_t alignment, size_t bytes) {
+    if (al_is_power_of_two(alignment)) return memalign(alignment, bytes);
+    errno = EINVAL;
+    return NULL;
+}
 
 EXPORT int posix_memalign(void **result, size_t alignment, size_t bytes) {
     if (!al_is_power_of_two(alignment) || alignment % sizeof(void *) != 0) return EINVAL;

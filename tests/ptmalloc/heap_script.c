@@ -5,7 +5,8 @@
  *
  * A call that makes a block stores it in the slot that its first argument numbers and writes its address, its usable
  * size, the header before it and errno. What asks writes what it found, as numbers. `fork` goes on in the child. The
- * first line is empty: it ends the system calls of the program's start. */
+ * first line is empty: it ends the system calls of the program's start, and of whatever a malloc prepares for itself
+ * before its first block. */
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -267,7 +268,9 @@ int main(void) {
     for (ssize_t got; (got = read(STDIN_FILENO, script + held, sizeof script - 1 - held)) > 0;) held += (size_t)got;
     sem_init(&done, 0, 0);
     lie_askew();
+    mallinfo2();
+    sbrk(0);
     at = script;
-    if (write(STDOUT_FILENO, "\n", 1) < 0) broken("cannot write\n"); /* what came before is the loader's */
+    if (write(STDOUT_FILENO, "\n", 1) < 0) broken("cannot write\n");
     run_script();
 }
