@@ -36,6 +36,8 @@
 #include "allocators/allocator.h"
 #include "allocators/ptmalloc/chunk.h"
 
+#include <string.h>
+
 typedef enum pt_tunable {
     PT_TCACHE_COUNT,
     PT_TCACHE_MAX,
@@ -67,7 +69,6 @@ enum {
     PT_FAST_BINS = 10,
     PT_BINS = 128,        /* 0 is unused, 1 is unsorted, 2..63 small, 64..126 large */
     PT_UNSORTED = 1,
-    PT_SMALL_BINS = 64,
     PT_SMALL_END = 1024,  /* smaller chunks have bins of one size */
     PT_CONSOLIDATE_FROM = 64 << 10,
     PT_SUBHEAP_BYTES = 64 << 20,
@@ -99,7 +100,7 @@ typedef struct pt_arena {
     pt_chunk *top;           /* an empty chunk of its own (`none`) before the first growth */
     pt_chunk *last_remainder;
     pt_chunk *bins[2 * PT_BINS]; /* fd and bk of each bin's head: al_pt_bin */
-    uint32_t binmap[PT_BINS / 32]; /* bit i clear: bin i is empty */
+    uint64_t binmap[PT_BINS / 64]; /* bit i clear: bin i is empty */
     pt_chunk none;           /* size 0 */
     struct pt_arena *next;   /* all arenas, around, from the main one */
     struct pt_arena *next_free;
@@ -152,6 +153,7 @@ typedef struct pt_heap {
 
     uintptr_t break_base;     /* where the first break growth began; 0: none yet */
     pt_segment *segments, *last_segment;
+    pt_segment *spare_segment; /* there before memory for the next one is asked for; NULL: to be made */
 
     size_t mapped_count, mapped_count_peak; /* chunks with a mapping of their own */
     size_t mapped_bytes, mapped_bytes_peak;
@@ -172,44 +174,43 @@ static inline pt_heap *al_pt_of(al_heap *heap) { return (pt_heap *)heap; }
 static inline pt_heap *al_pt_heap(const pt_thread *thread) { return (pt_heap *)thread->thread.heap; }
 static inline bool al_pt_is_main(const pt_arena *arena) { return arena->number == 0; }
 
-/* --- die.c: messages are glibc's, to the letter; people search for them --- */
-
-__attribute__((noreturn, cold)) void al_pt_die(const char *message);
-
 /* --- cache.c: the thread's cache --- */
 
-/* Makes the thread's cache if it may have one; its chunk is the first that the thread takes. */
+/* Makes the thread's cache if it may have one and has none; its chunk is the first that the thread takes. */
 void al_pt_cache_open(pt_thread *thread);
 /* Frees what it holds, and itself; there will be none again. */
 void al_pt_cache_close(pt_thread *thread);
-/* pre: its list has room. */
-void al_pt_cache_put(pt_thread *thread, pt_chunk *chunk, size_t list);
-/* pre: its list is not empty. */
-void *al_pt_cache_pop(pt_thread *thread, size_t list);
+/* Dies if the block is in the cache's list already. */
+void al_pt_cache_refuse_twice(const pt_thread *thread, const pt_entry *entry, size_t list);
 
-/* --- bins.c --- */
+/* --- bins.c: bins.h has the rest --- */
 
-size_t al_pt_bin_of(size_t size);            /* small or large */
-pt_chunk *al_pt_bin(pt_arena *arena, size_t index); /* its head, of which only fd and bk exist */
-size_t al_pt_bin_least(size_t index);        /* the smallest size that belongs there, 2 <= index < 127 */
-void al_pt_unlink(pt_arena *arena, pt_chunk *chunk);
-void al_pt_push_unsorted(pt_arena *arena, pt_chunk *chunk, size_t size);
-void al_pt_sort_in(pt_arena *arena, pt_chunk *chunk, size_t size); /* into its bin */
-void al_pt_arena_init(pt_heap *heap, pt_arena *arena); /* empty bins, no top */
+void al_pt_arena_init(pt_arena *arena); /* empty bins, no top */
+void al_pt_unlink(pt_chunk *chunk);
+/* Into its bin: of a small size at the head; of a large one by size, the largest first, equals behind the first of
+ * them. first_fit: large ones at the head, too, and without links between sizes. */
+void al_pt_sort_in(pt_arena *arena, pt_chunk *chunk, size_t size, bool first_fit);
 
-/* --- take.c, give.c: malloc and free within an arena, its lock held --- */
+/* --- take.c, give.c: malloc and free within an arena --- */
 
-/* Where no chunk of the arena serves, by al_pt_grow; NULL: no memory. thread: its cache takes what is met on the way. */
+/* A block of at least `bytes`, from wherever there is one, at last from the system; NULL: no memory, or bytes >
+ * PTRDIFF_MAX. The arena is locked, or NULL, which leaves only a mapping. The thread's cache takes what fits and is met
+ * on the way. */
 void *al_pt_take(pt_thread *thread, pt_arena *arena, size_t bytes);
-/* locked: the caller holds the arena's lock; otherwise it is taken when needed. */
+/* The same from the thread's arena, or another if that has no memory. */
+void *al_pt_take_anywhere(pt_thread *thread, size_t bytes);
+/* A taken chunk that has no mapping of its own, to its arena or the thread's cache. locked: the caller holds the
+ * arena's lock; otherwise it is taken when needed. */
 void al_pt_give(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, bool locked);
+/* Cuts a taken chunk, the arena locked, down to `size` and gives the rest, which is one, too. */
+void al_pt_give_tail(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, size_t size);
 /* Empties the fastbins: each chunk merges with its neighbours. */
 void al_pt_consolidate(pt_heap *heap, pt_arena *arena);
 
 /* --- grow.c, trim.c, mapped.c: the system --- */
 
-/* The bins and the top have failed. */
-void *al_pt_grow(pt_thread *thread, pt_arena *arena, size_t size);
+/* The bins and the top have failed: a mapping, or a larger top. arena: as in al_pt_take. */
+void *al_pt_grow(pt_thread *thread, pt_arena *arena, size_t bytes);
 /* Gives the end of the main top back, but pad. */
 bool al_pt_trim_top(pt_heap *heap, size_t pad);
 bool al_pt_trim(al_heap *heap, size_t pad); /* malloc_trim */
@@ -248,13 +249,16 @@ bool al_pt_subheap_extend(pt_thread *thread, pt_arena *arena, size_t size);
 /* The top has grown by a free: gives whole subheaps and the end of the last one back. */
 bool al_pt_subheap_trim(pt_heap *heap, pt_arena *arena, size_t pad);
 
-/* --- realloc.c, aligned.c, zeroed.c --- */
+/* --- ptmalloc.c, realloc.c, aligned.c, zeroed.c --- */
 
+void *al_pt_malloc(al_thread *thread, size_t bytes);
 void *al_pt_realloc(al_thread *thread, void *block, size_t bytes);
 void *al_pt_memalign(al_thread *thread, size_t alignment, size_t bytes);
 void *al_pt_calloc(al_thread *thread, size_t bytes);
-/* The byte that new blocks are filled with, where `perturb` asks for it. */
-void al_pt_perturb_new(const pt_heap *heap, void *block, size_t bytes);
+
+static inline void al_pt_perturb_new(const pt_heap *heap, void *block, size_t bytes) {
+    if (__builtin_expect(heap->params.perturb != 0, 0)) memset(block, heap->params.perturb ^ 0xff, bytes);
+}
 
 /* --- settings.c, figures.c, report.c --- */
 

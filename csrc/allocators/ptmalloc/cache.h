@@ -1,0 +1,34 @@
+/* The thread's cache: what malloc and free do first. Lists are last in, first out. */
+#ifndef AL_ALLOCATORS_PTMALLOC_CACHE_H
+#define AL_ALLOCATORS_PTMALLOC_CACHE_H
+
+#include "allocators/ptmalloc/bins.h"
+
+static inline size_t al_pt_cache_count(const pt_cache *cache, size_t list) {
+    return __atomic_load_n(&cache->counts[list], __ATOMIC_RELAXED);
+}
+
+static inline void al_pt_cache_set_count(pt_cache *cache, size_t list, size_t count) {
+    __atomic_store_n(&cache->counts[list], (uint16_t)count, __ATOMIC_RELAXED);
+}
+
+/* pre: the list has room. */
+static inline void al_pt_cache_put(pt_cache *cache, uintptr_t key, pt_chunk *chunk, size_t list) {
+    pt_entry *entry = al_pt_block(chunk);
+    entry->key = key;
+    entry->next = al_pt_protect(&entry->next, cache->entries[list]);
+    cache->entries[list] = entry;
+    al_pt_cache_set_count(cache, list, al_pt_cache_count(cache, list) + 1);
+}
+
+/* pre: the list is not empty. */
+static inline void *al_pt_cache_pop(pt_cache *cache, size_t list) {
+    pt_entry *entry = cache->entries[list];
+    al_check(al_is_aligned((uintptr_t)entry, PT_GRAIN), "malloc(): unaligned tcache chunk detected");
+    cache->entries[list] = al_pt_protect(&entry->next, entry->next);
+    al_pt_cache_set_count(cache, list, al_pt_cache_count(cache, list) - 1);
+    entry->key = 0;
+    return entry;
+}
+
+#endif

@@ -1,0 +1,178 @@
+/* Memory from the system: a mapping for a large request, or a larger top. The main arena grows by the break; where that
+ * is refused, by mappings of 1 MiB and more, and from then on it is not contiguous.
+ *
+ *     segment                                                        end
+ *     | chunks ...                    | top                          |       the last one
+ *     | chunks ...        | rest      | fence 16 | fence 16 |                one that could not go on: the break was
+ *                                                                            moved by others, or refused
+ *
+ * system_mem counts, as glibc does, what others put between our own stretches of the break, too. */
+#include "allocators/ptmalloc/bins.h"
+
+enum { MAPPING_LEAST = 1 << 20, FENCES = 2 * PT_HEADER };
+
+static size_t page_size(const pt_heap *heap) { return al_regions_page_size(heap->heap.regions); }
+
+/* NULL: refused. */
+static char *move_break(pt_heap *heap, size_t bytes) {
+    void *old;
+    al_lock_take(&heap->heap.lock);
+    int error = al_regions_brk(heap->heap.regions, (intptr_t)bytes, &old);
+    if (error == 0) al_pt_advise_huge(heap, old, bytes);
+    al_lock_drop(&heap->heap.lock);
+    return error == 0 ? old : NULL;
+}
+
+static char *map(pt_heap *heap, size_t bytes) {
+    void *at;
+    al_lock_take(&heap->heap.lock);
+    int error = al_regions_mmap(heap->heap.regions, NULL, bytes, AL_PROT_READ_WRITE, AL_PLACE_ANYWHERE, &at);
+    if (error == 0) al_pt_advise_huge(heap, at, bytes);
+    al_lock_drop(&heap->heap.lock);
+    return error == 0 ? at : NULL;
+}
+
+/* --- segments --- */
+
+static bool segment_prepare(pt_heap *heap) {
+    if (heap->spare_segment != NULL) return true;
+    al_lock_take(&heap->heap.lock);
+    heap->spare_segment = al_regions_own(heap->heap.regions, sizeof *heap->spare_segment);
+    al_lock_drop(&heap->heap.lock);
+    return heap->spare_segment != NULL;
+}
+
+static void segment_begin(pt_heap *heap, char *start, char *first) {
+    pt_segment *segment = heap->spare_segment;
+    heap->spare_segment = NULL;
+    *segment = (pt_segment){.start = al_align_down((uintptr_t)start, page_size(heap)), .first = (pt_chunk *)first};
+    if (heap->last_segment == NULL)
+        heap->segments = segment;
+    else
+        heap->last_segment->next = segment;
+    heap->last_segment = segment;
+    heap->main.fixed += (uintptr_t)first - segment->start;
+}
+
+/* The top that cannot go on, of `size` bytes: fences at its end, so that nothing above is taken for its neighbour; the
+ * rest is given, if it is a chunk. */
+static void fence(pt_thread *thread, pt_chunk *top, size_t size) {
+    pt_heap *heap = al_pt_heap(thread);
+    size_t rest = (size - FENCES) & ~(size_t)(PT_GRAIN - 1);
+    top->head = rest | PT_PREV_INUSE;
+    al_pt_at(top, rest)->head = PT_HEADER | PT_PREV_INUSE;
+    al_pt_at(top, rest + PT_HEADER)->head = PT_HEADER | PT_PREV_INUSE;
+    if (rest < PT_LEAST) {
+        heap->main.fixed += size;
+        return;
+    }
+    heap->main.fixed += size - rest;
+    al_pt_book_taken(&heap->main, rest);
+    al_pt_give(thread, &heap->main, top, true);
+}
+
+/* --- the main arena's top --- */
+
+/* What was got: [start, start + bytes), by the break or, `mapped`, by a mapping. */
+typedef struct gain {
+    char *start;
+    size_t bytes;
+    bool mapped;
+} gain;
+
+static gain gain_memory(pt_heap *heap, size_t need) {
+    pt_arena *arena = &heap->main;
+    size_t page = page_size(heap), old = al_pt_size(arena->top);
+    size_t bytes = al_align_up(need + heap->params.top_pad + PT_LEAST - (arena->contiguous ? old : 0), page);
+    gain got = {.bytes = bytes};
+    if ((intptr_t)bytes > 0) got.start = move_break(heap, bytes);
+    if (got.start != NULL) return got;
+    if (arena->contiguous) bytes = al_align_up(bytes + old, page);
+    bytes = al_max(bytes, MAPPING_LEAST);
+    if (bytes <= need || (got.start = map(heap, bytes)) == NULL) return got;
+    arena->contiguous = false;
+    return (gain){got.start, bytes, true};
+}
+
+/* The break was not where the top ends, or there is no top yet. Aligns the start, and the end to a page, which may take
+ * more from the system; in a segment that replaces one of `old` bytes there is as much more room, too. */
+static void begin_top(pt_heap *heap, const gain *got, size_t old) {
+    pt_arena *arena = &heap->main;
+    char *start = got->start, *end = got->start + got->bytes;
+    if (arena->contiguous) {
+        start = (char *)al_align_up((uintptr_t)start, PT_GRAIN);
+        size_t wanted = (size_t)(start - got->start) + old;
+        size_t more = al_align_up((uintptr_t)end + wanted, page_size(heap)) - (uintptr_t)end;
+        char *second = more > 0 ? move_break(heap, more) : NULL;
+        if (second != NULL) {
+            end = second + more;
+            arena->system_mem += more;
+        }
+    }
+    arena->top = (pt_chunk *)start;
+    arena->top->head = (size_t)(end - start) | PT_PREV_INUSE;
+    segment_begin(heap, got->start, start);
+}
+
+/* False: the system would not. */
+static bool grow_top(pt_thread *thread, size_t need) {
+    pt_heap *heap = al_pt_heap(thread);
+    pt_arena *arena = &heap->main;
+    pt_chunk *top = arena->top;
+    size_t old = al_pt_size(top);
+    char *old_end = (char *)top + old;
+    if (!segment_prepare(heap)) return false;
+    gain got = gain_memory(heap, need);
+    if (got.start == NULL) return false;
+
+    if (heap->break_base == 0) heap->break_base = (uintptr_t)got.start;
+    arena->system_mem += got.bytes;
+    if (got.start == old_end && !got.mapped) {
+        top->head = (old + got.bytes) | PT_PREV_INUSE;
+        return true;
+    }
+    if (arena->contiguous && old > 0) {
+        al_check(got.start > old_end, "break adjusted to free malloc space");
+        arena->system_mem += (size_t)(got.start - old_end);
+    }
+    if (heap->last_segment != NULL) heap->last_segment->end = (uintptr_t)old_end;
+    begin_top(heap, &got, old);
+    if (old > 0) fence(thread, top, old);
+    return true;
+}
+
+/* --- the contract --- */
+
+static void *map_block(pt_heap *heap, size_t need, size_t bytes) {
+    pt_chunk *chunk = al_pt_map(heap, need);
+    if (chunk == NULL) return NULL;
+    al_pt_perturb_new(heap, al_pt_block(chunk), bytes);
+    return al_pt_block(chunk);
+}
+
+static void *cut_top(pt_heap *heap, pt_arena *arena, size_t need, size_t bytes) {
+    pt_chunk *chunk = arena->top;
+    size_t size = al_pt_size(chunk);
+    arena->max_system_mem = al_max(arena->max_system_mem, arena->system_mem);
+    if (size < need + PT_LEAST) return NULL;
+    chunk->head = need | PT_PREV_INUSE | al_pt_arena_flag(arena);
+    arena->top = al_pt_at(chunk, need);
+    arena->top->head = (size - need) | PT_PREV_INUSE;
+    al_pt_book_taken(arena, need);
+    al_pt_perturb_new(heap, al_pt_block(chunk), bytes);
+    return al_pt_block(chunk);
+}
+
+void *al_pt_grow(pt_thread *thread, pt_arena *arena, size_t bytes) {
+    pt_heap *heap = al_pt_heap(thread);
+    size_t need = al_pt_need(bytes);
+    bool map_first = arena == NULL || (need >= heap->params.mmap_threshold &&
+                                       heap->mapped_count < heap->params.mmap_max);
+    if (map_first) {
+        void *block = map_block(heap, need, bytes);
+        if (block != NULL || arena == NULL) return block;
+    }
+    bool grown = al_pt_is_main(arena) ? grow_top(thread, need) : al_pt_subheap_extend(thread, arena, need);
+    if (!grown && !map_first && !al_pt_is_main(arena)) return map_block(heap, need, bytes);
+    return cut_top(heap, arena, need, bytes);
+}

@@ -1,0 +1,94 @@
+/* Chunks with a mapping of their own.
+ *
+ *     mapping                                          mapping + prev_size + size, page aligned
+ *     |   (alignment)    | prev_size | size |M | block ...              |
+ *     |<-- prev_size --->|<------------------ size ------------------->|
+ *
+ * After an alignment the mapping begins with a head of its own, by which a walk finds the chunk:
+ *
+ *     | 0 | prev_size + size |M | fd = the chunk | ...
+ *
+ * A mapping that the system does not take back stays, free for ever: its head loses M. */
+#include "allocators/ptmalloc/bins.h"
+
+static size_t page_size(const pt_heap *heap) { return al_regions_page_size(heap->heap.regions); }
+
+static void keep_peaks(pt_heap *heap) {
+    heap->mapped_count_peak = al_max(heap->mapped_count_peak, heap->mapped_count);
+    heap->mapped_bytes_peak = al_max(heap->mapped_bytes_peak, heap->mapped_bytes);
+}
+
+pt_chunk *al_pt_map(pt_heap *heap, size_t size) {
+    size_t bytes = al_align_up(size + PT_WORD, page_size(heap));
+    void *at;
+    if (bytes <= size) return NULL;
+    al_lock_take(&heap->heap.lock);
+    int error = al_regions_mmap(heap->heap.regions, NULL, bytes, AL_PROT_READ_WRITE, AL_PLACE_ANYWHERE, &at);
+    if (error == 0) {
+        al_pt_advise_huge(heap, at, bytes);
+        heap->mapped_count++;
+        heap->mapped_bytes += bytes;
+        heap->mapped_heads += PT_HEADER;
+        keep_peaks(heap);
+    }
+    al_lock_drop(&heap->heap.lock);
+    if (error != 0) return NULL;
+    pt_chunk *chunk = at;
+    chunk->prev_size = 0;
+    chunk->head = bytes | PT_MAPPED;
+    return chunk;
+}
+
+/* A pointer that can be the block of a mapped chunk is aligned to some power of two within its page. */
+static bool sound(const pt_heap *heap, const pt_chunk *chunk) {
+    size_t page = page_size(heap), total = chunk->prev_size + al_pt_size(chunk);
+    uintptr_t mapping = (uintptr_t)chunk - chunk->prev_size, within = (uintptr_t)al_pt_block(chunk) & (page - 1);
+    return al_is_aligned(mapping | total, page) && (within & (within - 1)) == 0;
+}
+
+void al_pt_unmap(pt_heap *heap, pt_chunk *chunk) {
+    al_check(sound(heap, chunk), "munmap_chunk(): invalid pointer");
+    size_t offset = chunk->prev_size, bytes = offset + al_pt_size(chunk);
+    pt_chunk *mapping = al_pt_below(chunk);
+    mapping->head = bytes;
+    al_lock_take(&heap->heap.lock);
+    heap->mapped_count--;
+    heap->mapped_bytes -= bytes;
+    heap->mapped_heads -= offset + PT_HEADER;
+    al_regions_munmap(heap->heap.regions, mapping, bytes);
+    al_lock_drop(&heap->heap.lock);
+}
+
+pt_chunk *al_pt_remap(pt_heap *heap, pt_chunk *chunk, size_t size) {
+    al_check(sound(heap, chunk), "mremap_chunk(): invalid pointer");
+    size_t offset = chunk->prev_size, old = offset + al_pt_size(chunk);
+    size_t bytes = al_align_up(offset + size + PT_WORD, page_size(heap));
+    void *at;
+    if (bytes == old) return chunk;
+    al_lock_take(&heap->heap.lock);
+    int error = al_regions_mremap(heap->heap.regions, al_pt_below(chunk), old, bytes, true, &at);
+    if (error == 0) {
+        heap->mapped_bytes += bytes - old;
+        keep_peaks(heap);
+    }
+    al_lock_drop(&heap->heap.lock);
+    if (error != 0) return NULL;
+    pt_chunk *moved = (pt_chunk *)((char *)at + offset);
+    al_pt_set_size(moved, bytes - offset);
+    if (offset > 0) {
+        al_pt_set_size(at, bytes);
+        ((pt_chunk *)at)->fd = moved;
+    }
+    return moved;
+}
+
+pt_chunk *al_pt_advance_mapped(pt_heap *heap, pt_chunk *chunk, size_t lead) {
+    pt_chunk *advanced = al_pt_at(chunk, lead);
+    advanced->prev_size = lead;
+    advanced->head = (al_pt_size(chunk) - lead) | PT_MAPPED;
+    chunk->fd = advanced;
+    al_lock_take(&heap->heap.lock);
+    heap->mapped_heads += lead;
+    al_lock_drop(&heap->heap.lock);
+    return advanced;
+}
