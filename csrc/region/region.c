@@ -107,7 +107,7 @@ static int move_break(al_regions *r, intptr_t delta, uintptr_t *old) {
 
     old_end = al_align_up(*old, r->page);
     new_end = al_align_up(*old + (uintptr_t)delta, r->page);
-    if (new_end > old_end) al_vma_set(&r->vmas, old_end, new_end, AL_PROT_READ_WRITE, true);
+    if (delta > 0) al_vma_set(&r->vmas, al_align_down(*old, r->page), new_end, AL_PROT_READ_WRITE, true);
     if (new_end < old_end) al_vma_clear(&r->vmas, new_end, old_end);
     return 0;
 }
@@ -243,6 +243,14 @@ int al_regions_madvise(al_regions *r, void *addr, size_t bytes, al_advice advice
 /* --- questions and settings --- */
 
 size_t al_regions_page_size(const al_regions *r) { return r->page; }
+
+int al_regions_break(const al_regions *r, void **at) {
+    uintptr_t now = 0;
+    int error = r->space->break_now(r, &now);
+    if (error == 0) *at = (void *)now;
+    return error;
+}
+
 const al_counters *al_regions_counters(const al_regions *r) { return &r->counters; }
 void *al_regions_base(const al_regions *r) { return (void *)r->base; }
 int al_regions_overcommit(const al_regions *r) { return r->config.overcommit; }

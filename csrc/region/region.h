@@ -120,6 +120,7 @@ int al_regions_madvise(al_regions *regions, void *addr, size_t bytes, al_advice 
 /* --- questions and settings, not counted --- */
 
 size_t al_regions_page_size(const al_regions *regions);
+int al_regions_break(const al_regions *regions, void **at); /* where the program break is */
 const al_counters *al_regions_counters(const al_regions *regions);
 void *al_regions_base(const al_regions *regions);  /* the window's first address; NULL in a process space */
 int al_regions_overcommit(const al_regions *regions);

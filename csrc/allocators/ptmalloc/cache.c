@@ -14,6 +14,11 @@ static void enlist(pt_thread *thread, pt_cache *cache) {
     al_lock_drop(&heap->list_lock);
 }
 
+static void give(pt_thread *thread, void *block) {
+    pt_chunk *chunk = al_pt_chunk(block);
+    al_pt_give(thread, al_pt_arena_of(al_pt_heap(thread), chunk), chunk, false);
+}
+
 static void delist(pt_thread *thread) {
     pt_heap *heap = al_pt_heap(thread);
     al_lock_take(&heap->list_lock);
@@ -45,10 +50,10 @@ void al_pt_cache_close(pt_thread *thread) {
             al_check(al_is_aligned((uintptr_t)entry, PT_GRAIN),
                      "tcache_thread_shutdown(): unaligned tcache chunk detected");
             next = al_pt_protect(&entry->next, entry->next);
-            al_pt_give_any(thread, al_pt_chunk(entry));
+            give(thread, entry);
         }
     }
-    al_pt_give_any(thread, al_pt_chunk(cache));
+    give(thread, cache);
 }
 
 void al_pt_cache_refuse_twice(const pt_thread *thread, const pt_entry *entry, size_t list) {

@@ -1,5 +1,5 @@
 /* Memory from the system: a mapping for a large request, or a larger top. The main arena grows by the break; where that
- * is refused, by mappings of 1 MiB and more, and from then on it is not contiguous.
+ * is refused, by mappings, and from then on it is not contiguous.
  *
  *     segment                                                        end
  *     | chunks ...                    | top                          |       the last one
@@ -9,7 +9,7 @@
  * system_mem counts, as glibc does, what others put between our own stretches of the break, too. */
 #include "allocators/ptmalloc/bins.h"
 
-enum { MAPPING_LEAST = 1 << 20, FENCES = 2 * PT_HEADER };
+enum { MAPPING_GRAIN = 1 << 20, FENCES = 2 * PT_HEADER };
 
 static size_t page_size(const pt_heap *heap) { return al_regions_page_size(heap->heap.regions); }
 
@@ -80,15 +80,24 @@ typedef struct gain {
     bool mapped;
 } gain;
 
+/* Whole pages; where huge ones are asked for, so that the break ends at one of them. Of where the break is, glibc knows
+ * nothing before it moved it. */
+static size_t break_step(const pt_heap *heap, size_t bytes) {
+    size_t huge = heap->params.huge_page;
+    void *now = NULL;
+    if (huge == 0) return al_align_up(bytes, page_size(heap));
+    if (heap->break_base != 0) al_regions_break(heap->heap.regions, &now);
+    return al_align_up(al_align_up((uintptr_t)now + bytes, huge) - (uintptr_t)now, page_size(heap));
+}
+
 static gain gain_memory(pt_heap *heap, size_t need) {
     pt_arena *arena = &heap->main;
-    size_t page = page_size(heap), old = al_pt_size(arena->top);
-    size_t bytes = al_align_up(need + heap->params.top_pad + PT_LEAST - (arena->contiguous ? old : 0), page);
+    size_t old = arena->contiguous ? al_pt_size(arena->top) : 0;
+    size_t bytes = break_step(heap, need + heap->params.top_pad + PT_LEAST - old);
     gain got = {.bytes = bytes};
     if ((intptr_t)bytes > 0) got.start = move_break(heap, bytes);
     if (got.start != NULL) return got;
-    if (arena->contiguous) bytes = al_align_up(bytes + old, page);
-    bytes = al_max(bytes, MAPPING_LEAST);
+    if (arena->contiguous) bytes = al_align_up(bytes + old, MAPPING_GRAIN); /* only the first time, as glibc does */
     if (bytes <= need || (got.start = map(heap, bytes)) == NULL) return got;
     arena->contiguous = false;
     return (gain){got.start, bytes, true};

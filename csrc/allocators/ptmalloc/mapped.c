@@ -18,6 +18,12 @@ static void keep_peaks(pt_heap *heap) {
     heap->mapped_bytes_peak = al_max(heap->mapped_bytes_peak, heap->mapped_bytes);
 }
 
+void al_pt_advise_huge(pt_heap *heap, void *start, size_t bytes) {
+    size_t huge = heap->params.huge_page, before = (uintptr_t)start & (page_size(heap) - 1);
+    if (huge == 0 || bytes < huge) return;
+    al_regions_madvise(heap->heap.regions, (char *)start - before, bytes + before, AL_ADVISE_HUGEPAGE);
+}
+
 pt_chunk *al_pt_map(pt_heap *heap, size_t size) {
     size_t bytes = al_align_up(size + PT_WORD, page_size(heap));
     void *at;
@@ -68,6 +74,7 @@ pt_chunk *al_pt_remap(pt_heap *heap, pt_chunk *chunk, size_t size) {
     al_lock_take(&heap->heap.lock);
     int error = al_regions_mremap(heap->heap.regions, al_pt_below(chunk), old, bytes, true, &at);
     if (error == 0) {
+        al_pt_advise_huge(heap, at, bytes);
         heap->mapped_bytes += bytes - old;
         keep_peaks(heap);
     }

@@ -37,6 +37,7 @@
 #include "allocators/ptmalloc/chunk.h"
 
 #include <string.h>
+#include <sys/single_threaded.h>
 
 typedef enum pt_tunable {
     PT_TCACHE_COUNT,
@@ -220,8 +221,14 @@ void al_pt_unmap(pt_heap *heap, pt_chunk *chunk);
 pt_chunk *al_pt_remap(pt_heap *heap, pt_chunk *chunk, size_t size);
 /* A mapped chunk's block moves up by `lead` bytes, for an alignment. */
 pt_chunk *al_pt_advance_mapped(pt_heap *heap, pt_chunk *chunk, size_t lead);
-/* Advises huge pages where the settings ask for it. */
+/* Advises huge pages where the settings ask for it; heap->lock is held. */
 void al_pt_advise_huge(pt_heap *heap, void *start, size_t bytes);
+
+/* Whether one thread is all there is: glibc then uses the main arena, without locks, and no other if that fails. */
+static inline bool al_pt_alone(const pt_heap *heap) {
+    bool simulated = al_regions_base(heap->heap.regions) != NULL; /* threads of a window share one thread of ours */
+    return simulated ? heap->heap.threads <= 1 : __libc_single_threaded;
+}
 
 /* --- arena.c: which arena a thread uses; subheap.c: the memory of all but the main one --- */
 
