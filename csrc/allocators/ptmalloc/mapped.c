@@ -4,11 +4,9 @@
  *     |   (alignment)    | prev_size | size |M | block ...              |
  *     |<-- prev_size --->|<------------------ size ------------------->|
  *
- * After an alignment the mapping begins with a head of its own, by which a walk finds the chunk:
- *
- *     | 0 | prev_size + size |M | fd = the chunk | ...
- *
- * A mapping that the system does not take back stays, free for ever: its head loses M. */
+ * After an alignment the mapping begins with a head of its own, by which a walk finds the chunk: it has the chunk's
+ * prev_size, and the size of the whole. A mapping that the system does not take back stays, free for ever: its first
+ * head loses M. */
 #include "allocators/ptmalloc/bins.h"
 
 static size_t page_size(const pt_heap *heap) { return al_regions_page_size(heap->heap.regions); }
@@ -82,18 +80,14 @@ pt_chunk *al_pt_remap(pt_heap *heap, pt_chunk *chunk, size_t size) {
     if (error != 0) return NULL;
     pt_chunk *moved = (pt_chunk *)((char *)at + offset);
     al_pt_set_size(moved, bytes - offset);
-    if (offset > 0) {
-        al_pt_set_size(at, bytes);
-        ((pt_chunk *)at)->fd = moved;
-    }
+    if (offset > 0) al_pt_set_size(at, bytes);
     return moved;
 }
 
 pt_chunk *al_pt_advance_mapped(pt_heap *heap, pt_chunk *chunk, size_t lead) {
     pt_chunk *advanced = al_pt_at(chunk, lead);
-    advanced->prev_size = lead;
+    chunk->prev_size = advanced->prev_size = lead;
     advanced->head = (al_pt_size(chunk) - lead) | PT_MAPPED;
-    chunk->fd = advanced;
     al_lock_take(&heap->heap.lock);
     heap->mapped_heads += lead;
     al_lock_drop(&heap->heap.lock);

@@ -28,8 +28,12 @@
  *     cached   = sum over threads and lists of count * size
  *     usable   = sum over arenas of taken_bytes - 8 * taken_chunks, less the same of cached chunks and caches,
  *                + mapped_bytes - mapped_heads
- *     metadata = 8 * live chunks + caches + mapped_heads + sum over arenas of fixed
- *     free     = mapped - usable - cached - metadata */
+ *     metadata = 8 * live chunks + caches + mapped_heads + sum over arenas of fixed, and 8 for each that has a top
+ *     free     = mapped - usable - cached - metadata
+ *
+ * As the first word of a chunk is the last one of the chunk below, what is a chunk's own, and shown as such, are the
+ * bytes [chunk + 8, chunk + 8 + size). That leaves the first word of a stretch of chunks to nobody; at its end fences
+ * make up for it, but a top does not: hence the 8. */
 #ifndef AL_ALLOCATORS_PTMALLOC_PTMALLOC_H
 #define AL_ALLOCATORS_PTMALLOC_PTMALLOC_H
 
