@@ -5,6 +5,11 @@
 
 static void enlist(pt_thread *thread, pt_cache *cache) {
     pt_heap *heap = al_pt_heap(thread);
+    thread->cache_size = PT_LEAST + heap->params.cache_bins * PT_GRAIN;
+    thread->cache_bytes = thread->cache_size - PT_GRAIN - PT_WORD + 1;
+    thread->cache_count = heap->params.cache_count;
+    thread->cache_key = heap->cache_key;
+    if (heap->params.immediate) thread->cache_bytes = thread->cache_size = 0;
     al_lock_take(&heap->list_lock);
     thread->cache = cache;
     thread->prev = NULL;
@@ -21,6 +26,7 @@ static void give(pt_thread *thread, void *block) {
 
 static void delist(pt_thread *thread) {
     pt_heap *heap = al_pt_heap(thread);
+    thread->cache_bytes = thread->cache_size = 0;
     al_lock_take(&heap->list_lock);
     thread->cache = NULL;
     if (thread->next != NULL) thread->next->prev = thread->prev;
@@ -58,9 +64,9 @@ void al_pt_cache_close(pt_thread *thread) {
 }
 
 void al_pt_cache_refuse_twice(const pt_thread *thread, const pt_entry *entry, size_t list) {
-    size_t count = 0, most = al_pt_heap(thread)->params.cache_count;
+    size_t count = 0;
     for (const pt_entry *at = thread->cache->entries[list]; at != NULL; at = al_pt_protect(&at->next, at->next)) {
-        al_check(count++ < most, "free(): too many chunks detected in tcache");
+        al_check(count++ < thread->cache_count, "free(): too many chunks detected in tcache");
         al_check(al_is_aligned((uintptr_t)at, PT_GRAIN), "free(): unaligned chunk detected in tcache 2");
         al_check(at != entry, "free(): double free detected in tcache 2");
     }

@@ -10,13 +10,12 @@ static void check_pointer(const pt_chunk *chunk, size_t size) {
 }
 
 static bool give_to_cache(pt_thread *thread, pt_chunk *chunk, size_t size) {
-    const pt_heap *heap = al_pt_heap(thread);
-    size_t list = al_pt_cache_list(size);
-    if (thread->cache == NULL || list >= heap->params.cache_bins || heap->params.immediate) return false;
+    if (size >= thread->cache_size) return false;
     const pt_entry *entry = al_pt_block(chunk);
-    if (__builtin_expect(entry->key == heap->cache_key, 0)) al_pt_cache_refuse_twice(thread, entry, list);
-    if (al_pt_cache_count(thread->cache, list) >= heap->params.cache_count) return false;
-    al_pt_cache_put(thread->cache, heap->cache_key, chunk, list);
+    size_t list = al_pt_cache_list(size), count = al_pt_cache_count(thread->cache, list);
+    if (__builtin_expect(entry->key == thread->cache_key, 0)) al_pt_cache_refuse_twice(thread, entry, list);
+    if (count >= thread->cache_count) return false;
+    al_pt_cache_put(thread, chunk, list, count);
     return true;
 }
 

@@ -15,14 +15,18 @@ static int create(al_heap *base) {
     return 0;
 }
 
+__attribute__((noinline)) static void *malloc_uncached(pt_thread *thread, size_t bytes) {
+    al_pt_cache_open(thread);
+    return al_pt_take_anywhere(thread, bytes);
+}
+
 void *al_pt_malloc(al_thread *base, size_t bytes) {
     pt_thread *thread = (pt_thread *)base;
-    if (__builtin_expect(thread->cache == NULL, 0)) al_pt_cache_open(thread);
-    size_t list = al_pt_cache_list(al_pt_need(bytes));
-    if (list < al_pt_heap(thread)->params.cache_bins && thread->cache != NULL &&
-        al_pt_cache_count(thread->cache, list) > 0)
-        return al_pt_cache_pop(thread->cache, list);
-    return al_pt_take_anywhere(thread, bytes);
+    if (__builtin_expect(bytes < thread->cache_bytes, 1)) {
+        size_t list = al_pt_cache_list_for(bytes), count = al_pt_cache_count(thread->cache, list);
+        if (__builtin_expect(count > 0, 1)) return al_pt_cache_pop(thread->cache, list, count);
+    }
+    return malloc_uncached(thread, bytes);
 }
 
 /* The thresholds follow the largest mapping that was freed, so that blocks of its size come from the heap next time.

@@ -142,9 +142,14 @@ typedef struct pt_cache {
     pt_entry *entries[PT_CACHE_BINS];
 } pt_cache;
 
+/* What every malloc and free of the cache needs lies together. */
 typedef struct pt_thread {
     al_thread thread;
     pt_cache *cache;          /* NULL: not yet, or no more */
+    size_t cache_bytes;       /* smaller requests have a list; 0 where there is no cache */
+    size_t cache_size;        /* smaller chunks have one; 0 likewise */
+    size_t cache_count;       /* chunks a list may hold */
+    uintptr_t cache_key;
     pt_arena *arena;          /* NULL: not yet */
     bool cache_closed;        /* the thread is ending: no cache any more */
     struct pt_thread *next, *prev; /* all threads that have a cache */

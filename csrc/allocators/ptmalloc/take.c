@@ -8,7 +8,8 @@ typedef struct request {
     pt_arena *arena;
     size_t bytes, need;
     size_t flags;      /* of a chunk handed out */
-    pt_cache *cache;   /* takes what else is met of the size; NULL: there is none, or it has no list for it */
+    pt_thread *thread;
+    bool cacheable;    /* the thread's cache has a list for the size: it takes what else is met of it */
     size_t list;
     bool cached;       /* it has taken some while sorting */
     size_t sorted;     /* chunks put into bins meanwhile */
@@ -22,12 +23,12 @@ static void *handed_out(const request *r, pt_chunk *chunk) {
 }
 
 static bool cache_has_room(const request *r) {
-    return r->cache != NULL && al_pt_cache_count(r->cache, r->list) < r->heap->params.cache_count;
+    return r->cacheable && al_pt_cache_count(r->thread->cache, r->list) < r->thread->cache_count;
 }
 
 static void stash(const request *r, pt_chunk *chunk) {
     al_pt_book_taken(r->arena, r->need);
-    al_pt_cache_put(r->cache, r->heap->cache_key, chunk, r->list);
+    al_pt_cache_put(r->thread, chunk, r->list, al_pt_cache_count(r->thread->cache, r->list));
 }
 
 /* --- chunks of exactly the size --- */
@@ -143,7 +144,8 @@ static void *take_unsorted(request *r) {
         if (enough_cached(r)) break;
         passed++;
     }
-    return r->cached ? al_pt_cache_pop(r->cache, r->list) : NULL;
+    if (!r->cached) return NULL;
+    return al_pt_cache_pop(r->thread->cache, r->list, al_pt_cache_count(r->thread->cache, r->list));
 }
 
 /* --- larger chunks --- */
@@ -234,11 +236,11 @@ static void *search(request *r) {
 void *al_pt_take(pt_thread *thread, pt_arena *arena, size_t bytes) {
     if (bytes > PTRDIFF_MAX) return NULL;
     pt_heap *heap = al_pt_heap(thread);
-    request r = {.heap = heap, .arena = arena, .bytes = bytes, .need = al_pt_need(bytes)};
+    request r = {.heap = heap, .arena = arena, .thread = thread, .bytes = bytes, .need = al_pt_need(bytes)};
     if (arena == NULL) return al_pt_grow(thread, NULL, bytes);
     r.flags = al_pt_arena_flag(arena);
+    r.cacheable = r.need < thread->cache_size;
     r.list = al_pt_cache_list(r.need);
-    if (r.list < heap->params.cache_bins && !heap->params.immediate) r.cache = thread->cache;
 
     pt_chunk *chunk = r.need <= heap->params.fast_max ? take_fast(&r) : NULL;
     if (chunk == NULL && r.need < PT_SMALL_END) chunk = take_small(&r);
