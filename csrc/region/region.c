@@ -107,7 +107,7 @@ static int move_break(al_regions *r, intptr_t delta, uintptr_t *old) {
 
     old_end = al_align_up(*old, r->page);
     new_end = al_align_up(*old + (uintptr_t)delta, r->page);
-    if (delta > 0) al_vma_set(&r->vmas, al_align_down(*old, r->page), new_end, AL_PROT_READ_WRITE, true);
+    if (new_end > old_end) al_vma_set(&r->vmas, old_end, new_end, AL_PROT_READ_WRITE, true);
     if (new_end < old_end) al_vma_clear(&r->vmas, new_end, old_end);
     return 0;
 }
@@ -126,6 +126,15 @@ int al_regions_brk(al_regions *r, intptr_t delta, void **old_break) {
         event.result = relative(r, old + (uintptr_t)delta);
     }
     return end(r, &event, bytes, error);
+}
+
+int al_regions_adopt(al_regions *r, const void *at) {
+    uintptr_t page = al_align_down((uintptr_t)at, r->page);
+    int error = al_vma_prepare(&r->vmas);
+    if (error != 0) return error;
+    al_vma_set(&r->vmas, page, page + r->page, AL_PROT_READ_WRITE, true);
+    keep_peaks(&r->counters, al_vma_all(&r->vmas));
+    return 0;
 }
 
 /* --- mappings --- */

@@ -107,6 +107,9 @@ void al_regions_destroy(al_regions *regions);
  * but never made to fail. *old_break is the break before. EINVAL below the first break; ENOMEM at the obstacle or the
  * limit. In a process space the break may have been moved by others: compare *old_break with what you expect. */
 int al_regions_brk(al_regions *regions, intptr_t delta, void **old_break);
+/* The page that `at` lies in, which a stranger's move of the break left in part, is the heap's from there on: in the
+ * account it is all of it. Not counted: nothing is asked of the system. ENOMEM. */
+int al_regions_adopt(al_regions *regions, const void *at);
 /* Top-down, first gap that fits, if placement leaves the choice. */
 int al_regions_mmap(al_regions *regions, void *hint, size_t bytes, al_prot prot, al_placement placement, void **out);
 /* Any page-aligned part of what is mapped; holes are allowed, as in the system call. */

@@ -52,6 +52,10 @@ static void segment_begin(pt_heap *heap, char *start, char *first) {
         heap->last_segment->next = segment;
     heap->last_segment = segment;
     heap->main.fixed += (uintptr_t)first - segment->start;
+    if (segment->start == (uintptr_t)start) return;
+    al_lock_take(&heap->heap.lock);
+    al_check(al_regions_adopt(heap->heap.regions, start) == 0, "alloclab: no memory for the account");
+    al_lock_drop(&heap->heap.lock);
 }
 
 /* The top that cannot go on, of `size` bytes: fences at its end, so that nothing above is taken for its neighbour; the
