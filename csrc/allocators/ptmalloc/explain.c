@@ -1,8 +1,6 @@
 /* All that is known of the piece that holds an address. */
 #include "allocators/ptmalloc/inspect.h"
 
-#include <string.h>
-
 enum { FACTS = 24 };
 
 typedef struct facts {
@@ -109,8 +107,12 @@ static void tell_mapping(facts *f, const pt_stretch *s) {
 }
 
 static void tell_all(facts *f, pt_heap *heap, uintptr_t address) {
+    al_vma vma;
     pt_stretch s;
-    if (!al_pt_stretch_after(heap, address, &s) || address < s.start) return;
+    if (!al_regions_vma_after(heap->heap.regions, address, &vma)) return;
+    for (s.end = vma.start; s.end <= address;)
+        if (!al_pt_stretch_after(heap, s.end, &s)) return;
+    if (address < s.start) return;
     if (s.arena != NULL)
         tell_inside(f, heap, &s, address);
     else if (s.kind != PT_STRANGE)
@@ -124,6 +126,6 @@ size_t al_pt_explain(al_heap *heap, uintptr_t address, al_fact *out, size_t room
     al_pt_hold(al_pt_of(heap));
     tell_all(&f, al_pt_of(heap), address);
     al_pt_release(al_pt_of(heap));
-    memcpy(out, f.all, al_min(room, f.count) * sizeof *out);
+    for (size_t i = 0; i < al_min(room, f.count); i++) out[i] = f.all[i];
     return f.count;
 }

@@ -42,7 +42,7 @@ typedef struct pt_stretch {
     uintptr_t limit;
 } pt_stretch;
 
-/* The first one that ends above `at`; false: there is none. */
+/* The first one from `at` on, which is where another ends, or 0; false: there is none. */
 bool al_pt_stretch_after(pt_heap *heap, uintptr_t at, pt_stretch *out);
 
 typedef enum pt_sort {
