@@ -29,12 +29,19 @@ static bool find_list(pt_heap *heap, const pt_chunk *chunk, pt_list *list, pt_me
 /* --- the parts of a piece --- */
 
 static void tell_head(facts *f, const pt_chunk *chunk) {
-    tell_address(f, "chunk", chunk);
+    tell_address(f, "malloc_chunk", chunk);
     tell(f, "prev_size", AL_FACT_BYTES, chunk->prev_size);
     tell(f, "size", AL_FACT_BYTES, al_pt_size(chunk));
     tell(f, "prev_inuse", AL_FACT_FLAG, al_pt_prev_inuse(chunk));
     tell(f, "mapped", AL_FACT_FLAG, al_pt_mapped(chunk));
     tell(f, "non_main", AL_FACT_FLAG, (chunk->head & PT_NON_MAIN) != 0);
+}
+
+static void tell_link(facts *f, const char *name, const pt_list *list, const pt_chunk *link) {
+    if (link == al_pt_bin(list->arena, list->index))
+        tell_text(f, name, "the bin");
+    else
+        tell_address(f, name, link);
 }
 
 /* The links as they are stored, and where they lead. */
@@ -53,8 +60,8 @@ static void tell_links(facts *f, const pt_list *list, const pt_chunk *chunk) {
     case PT_LIST_UNSORTED:
     case PT_LIST_SMALL:
     case PT_LIST_LARGE:
-        tell_address(f, "fd", chunk->fd);
-        tell_address(f, "bk", chunk->bk);
+        tell_link(f, "fd", list, chunk->fd);
+        tell_link(f, "bk", list, chunk->bk);
         if (list->kind != PT_LIST_LARGE) break;
         tell_address(f, "fd_size", chunk->fd_size);
         tell_address(f, "bk_size", chunk->bk_size);
