@@ -9,7 +9,6 @@ static void enlist(pt_thread *thread, pt_cache *cache) {
     thread->cache_bytes = thread->cache_size - PT_GRAIN - PT_WORD + 1;
     thread->cache_count = heap->params.cache_count;
     thread->cache_key = heap->cache_key;
-    if (heap->params.immediate) thread->cache_bytes = thread->cache_size = 0;
     al_lock_take(&heap->list_lock);
     thread->cache = cache;
     thread->prev = NULL;

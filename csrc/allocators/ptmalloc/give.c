@@ -105,7 +105,7 @@ void al_pt_give(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, bool locked
     if (give_to_cache(thread, chunk, size)) return;
     if (!locked) al_pt_arena_lock(arena);
     al_pt_book_given(arena, size);
-    if (size <= heap->params.fast_max && !heap->params.immediate)
+    if (size <= heap->params.fast_max)
         give_to_fast(heap, arena, chunk, size);
     else
         give_back(heap, arena, chunk, size);

@@ -92,7 +92,7 @@ typedef struct pt_params {
     size_t arena_max, arena_test;
     size_t huge_page;        /* advise huge pages on growth, by this size; 0: do not */
     int perturb;             /* the byte that freed blocks are filled with, its complement new ones; 0: none */
-    bool first_fit, immediate, backward;
+    bool first_fit, backward;
 } pt_params;
 
 typedef struct pt_arena {
@@ -276,7 +276,7 @@ static inline void al_pt_perturb_new(const pt_heap *heap, void *block, size_t by
     if (__builtin_expect(heap->params.perturb != 0, 0)) memset(block, heap->params.perturb ^ 0xff, bytes);
 }
 
-/* --- settings.c, figures.c, report.c --- */
+/* --- settings.c, environment.c, figures.c, report.c --- */
 
 extern const al_tunable al_pt_tunables[PT_TUNABLES];
 void al_pt_configure(pt_heap *heap); /* params from the settings */
