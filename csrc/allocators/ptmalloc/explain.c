@@ -107,9 +107,12 @@ static void tell_inside(facts *f, pt_heap *heap, const pt_stretch *s, uintptr_t 
     tell_text(f, "what", "not in use");
 }
 
-static void tell_mapping(facts *f, const pt_stretch *s) {
+static void tell_mapping(facts *f, const pt_heap *heap, const pt_stretch *s) {
+    bool live = s->kind == PT_MAPPING;
     tell_address(f, "mapping", (const void *)s->start);
-    tell_text(f, "what", s->kind == PT_MAPPING ? "live" : "free, but the system did not take it back");
+    tell_text(f, "what", !live                            ? "free, but the system did not take it back"
+                         : al_pt_is_cache(heap, s->first) ? "thread cache"
+                                                          : "live");
     tell_head(f, s->first);
 }
 
@@ -123,7 +126,7 @@ static void tell_all(facts *f, pt_heap *heap, uintptr_t address) {
     if (s.arena != NULL)
         tell_inside(f, heap, &s, address);
     else if (s.kind != PT_STRANGE)
-        tell_mapping(f, &s);
+        tell_mapping(f, heap, &s);
     else
         tell_text(f, "what", "damaged");
 }

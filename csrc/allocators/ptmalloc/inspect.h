@@ -62,6 +62,8 @@ typedef struct pt_piece {
     pt_sort sort;  /* CACHED and FAST only if lists are marked, else LIVE */
 } pt_piece;
 
+/* Whether the chunk is in use for a thread's cache. */
+bool al_pt_is_cache(const pt_heap *heap, const pt_chunk *chunk);
 /* The pieces of a segment or subheap, to be started with {0}. Nothing follows a top, fence or broken piece. */
 bool al_pt_piece_next(const pt_heap *heap, const pt_stretch *stretch, pt_piece *piece);
 

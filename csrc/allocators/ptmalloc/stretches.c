@@ -93,21 +93,30 @@ bool al_pt_stretch_after(pt_heap *heap, uintptr_t at, pt_stretch *out) {
 
 /* --- pieces --- */
 
-static bool is_cache(const pt_heap *heap, const pt_chunk *chunk, size_t size) {
-    if (size != al_pt_need(sizeof(pt_cache))) return false;
+/* Most chunks are told by their size: a cache's exceeds what it needs by no more than what cannot be cut off, unless it
+ * is a mapped one. */
+bool al_pt_is_cache(const pt_heap *heap, const pt_chunk *chunk) {
+    size_t least = al_pt_need(sizeof(pt_cache)), size = al_pt_size(chunk);
+    if (size < least || (size >= least + PT_LEAST && !al_pt_mapped(chunk))) return false;
     for (const pt_thread *thread = heap->threads; thread != NULL; thread = thread->next)
         if (thread->cache == al_pt_block(chunk)) return true;
     return false;
 }
 
+/* Fences are too small for chunks, or have no arena's flag; there is little of them, at the end. */
+static bool is_fence(const pt_stretch *s, const pt_chunk *chunk, size_t size, size_t left) {
+    enum { FENCES_MOST = 64 };
+    return left < FENCES_MOST && (size < PT_LEAST || (s->kind == PT_SUBHEAP && !(chunk->head & PT_NON_MAIN)));
+}
+
 static pt_sort sort_of(const pt_heap *heap, const pt_stretch *s, const pt_chunk *chunk, size_t size, size_t left) {
-    if (size < PT_LEAST) return PT_FENCE;
-    if (size > left - PT_HEADER || !al_is_aligned(size, PT_GRAIN)) return PT_BROKEN; /* top or fences must follow */
-    if (!al_pt_inuse_at(chunk, size)) return PT_FREE;
-    if (s->kind == PT_SUBHEAP && !(chunk->head & PT_NON_MAIN)) return PT_FENCE;
+    bool leads_on = size >= PT_LEAST && size <= left - PT_HEADER && al_is_aligned(size, PT_GRAIN);
+    if (leads_on && !al_pt_inuse_at(chunk, size)) return PT_FREE;
+    if (is_fence(s, chunk, size, left)) return PT_FENCE;
+    if (!leads_on) return PT_BROKEN;
     if (al_pt_marks(chunk) == PT_MARK_CACHED) return PT_CACHED;
     if (al_pt_marks(chunk) == PT_MARK_FAST) return PT_FAST;
-    return is_cache(heap, chunk, size) ? PT_CACHE : PT_LIVE;
+    return al_pt_is_cache(heap, chunk) ? PT_CACHE : PT_LIVE;
 }
 
 bool al_pt_piece_next(const pt_heap *heap, const pt_stretch *s, pt_piece *piece) {

@@ -41,7 +41,9 @@ static bool walk_stretch(const walker *w, const pt_stretch *s) {
     switch (s->kind) {
     case PT_SEGMENT:
     case PT_SUBHEAP: return walk_chunks(w, s);
-    case PT_MAPPING: return show_live(w, s, s->start, s->end, s->first);
+    case PT_MAPPING:
+        if (al_pt_is_cache(w->heap, s->first)) return show(w, s, s->start, s->end, AL_STATE_METADATA);
+        return show_live(w, s, s->start, s->end, s->first);
     case PT_KEPT: return show(w, s, s->start, s->end, AL_STATE_FREE);
     case PT_STRANGE: break;
     }
