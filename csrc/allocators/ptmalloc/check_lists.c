@@ -11,7 +11,7 @@ static bool check_member(const pt_list *list, const pt_chunk *chunk, al_flaw *fl
 }
 
 static bool check_end(const pt_member *m, al_flaw *flaw) {
-    return m->stray == NULL || al_blame(flaw, m->stray, "ptmalloc: a list leads to where no chunk can be, or around");
+    return !m->strayed || al_blame(flaw, m->stray, "ptmalloc: a list leads to where no chunk can be, or around");
 }
 
 /* --- singly linked --- */

@@ -92,7 +92,8 @@ static inline bool al_pt_list_is_bin(const pt_list *list) { return list->kind >=
 typedef struct pt_member {
     pt_chunk *chunk;
     size_t position;
-    const void *stray; /* the list does not end but lead here: to no place of a chunk, or around */
+    bool strayed;      /* the list does not end but lead ... */
+    const void *stray; /* ... here: to where no chunk can be, or around */
 } pt_member;
 
 /* The members of a list, to be started with {0}. */

@@ -69,31 +69,37 @@ const char *al_pt_list_name(pt_list_kind kind) {
 
 /* --- members --- */
 
-static pt_chunk *chunk_of_entry(pt_entry *entry) { return entry == NULL ? NULL : al_pt_chunk(entry); }
-
-/* The first member, or the one after `chunk`, unchecked; NULL at the end. */
-static pt_chunk *follow(const pt_list *list, const pt_chunk *chunk) {
+/* What the list says is first, or after `chunk`, unchecked: an entry of a cache, else a chunk or the bin. */
+static void *follow(const pt_list *list, const pt_chunk *chunk) {
     if (list->kind == PT_LIST_CACHE) {
-        if (chunk == NULL) return chunk_of_entry(list->thread->cache->entries[list->number]);
+        if (chunk == NULL) return list->thread->cache->entries[list->number];
         const pt_entry *entry = al_pt_block(chunk);
-        return chunk_of_entry(al_pt_protect(&entry->next, entry->next));
+        return al_pt_protect(&entry->next, entry->next);
     }
     if (list->kind == PT_LIST_FAST)
         return chunk == NULL ? list->arena->fast[list->number] : al_pt_protect(&chunk->fd, chunk->fd);
-    pt_chunk *bin = al_pt_bin(list->arena, list->index), *next = chunk == NULL ? bin->fd : chunk->fd;
-    return next == bin ? NULL : next;
+    return chunk == NULL ? al_pt_bin(list->arena, list->index)->fd : chunk->fd;
+}
+
+static bool stray(pt_member *member, const void *to) {
+    *member = (pt_member){.strayed = true, .stray = to};
+    return false;
 }
 
 bool al_pt_member_next(const pt_heap *heap, const pt_list *list, pt_member *member) {
-    pt_chunk *next = follow(list, member->chunk);
+    bool cached = list->kind == PT_LIST_CACHE;
+    if (cached && !al_pt_readable(heap, list->thread->cache, sizeof(pt_cache)))
+        return stray(member, list->thread->cache);
+    void *link = follow(list, member->chunk);
     member->position += member->chunk != NULL;
-    member->chunk = next;
-    if (next == NULL) return false;
-    if (al_pt_readable(heap, next, list->kind == PT_LIST_LARGE ? sizeof *next : PT_LEAST) &&
-        member->position < al_pt_chunks_most(heap))
-        return true;
-    *member = (pt_member){.stray = next};
-    return false;
+    member->chunk = NULL;
+    if (link == (al_pt_list_is_bin(list) ? al_pt_bin(list->arena, list->index) : NULL)) return false;
+    pt_chunk *chunk = cached ? al_pt_chunk(link) : link;
+    if (!al_pt_readable(heap, chunk, list->kind == PT_LIST_LARGE ? sizeof *chunk : PT_LEAST) ||
+        member->position >= al_pt_chunks_most(heap))
+        return stray(member, chunk);
+    member->chunk = chunk;
+    return true;
 }
 
 /* --- marks --- */
