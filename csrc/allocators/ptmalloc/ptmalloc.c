@@ -16,7 +16,7 @@ static int create(al_heap *base) {
 }
 
 __attribute__((noinline)) static void *malloc_uncached(pt_thread *thread, size_t bytes) {
-    al_pt_cache_open(thread);
+    if (thread->cache == NULL) al_pt_cache_open(thread);
     return al_pt_take_anywhere(thread, bytes);
 }
 
