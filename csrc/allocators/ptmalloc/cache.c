@@ -18,11 +18,6 @@ static void enlist(pt_thread *thread, pt_cache *cache) {
     al_lock_drop(&heap->list_lock);
 }
 
-static void give(pt_thread *thread, void *block) {
-    pt_chunk *chunk = al_pt_chunk(block);
-    al_pt_give(thread, al_pt_arena_of(al_pt_heap(thread), chunk), chunk, false);
-}
-
 static void delist(pt_thread *thread) {
     pt_heap *heap = al_pt_heap(thread);
     thread->cache_bytes = thread->cache_size = 0;
@@ -56,10 +51,10 @@ void al_pt_cache_close(pt_thread *thread) {
             al_check(al_is_aligned((uintptr_t)entry, PT_GRAIN),
                      "tcache_thread_shutdown(): unaligned tcache chunk detected");
             next = al_pt_protect(&entry->next, entry->next);
-            give(thread, entry);
+            al_pt_free(&thread->thread, entry);
         }
     }
-    give(thread, cache);
+    al_pt_free(&thread->thread, cache); /* it may be a mapped chunk */
 }
 
 void al_pt_cache_refuse_twice(const pt_thread *thread, const pt_entry *entry, size_t list) {

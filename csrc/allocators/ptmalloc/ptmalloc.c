@@ -41,7 +41,7 @@ static void free_mapped(pt_heap *heap, pt_chunk *chunk) {
     al_pt_unmap(heap, chunk);
 }
 
-static void pt_free(al_thread *base, void *block) {
+void al_pt_free(al_thread *base, void *block) {
     pt_thread *thread = (pt_thread *)base;
     pt_chunk *chunk = al_pt_chunk(block);
     if (__builtin_expect(al_pt_mapped(chunk), 0)) {
@@ -73,7 +73,7 @@ const al_allocator al_ptmalloc = {
     .calloc = al_pt_calloc,
     .memalign = al_pt_memalign,
     .realloc = al_pt_realloc,
-    .free = pt_free,
+    .free = al_pt_free,
     .usable_size = pt_usable_size,
     .trim = al_pt_trim,
     .walk = al_pt_walk,

@@ -268,6 +268,7 @@ bool al_pt_subheap_trim(pt_heap *heap, pt_arena *arena, size_t pad);
 /* --- ptmalloc.c, realloc.c, aligned.c, zeroed.c --- */
 
 void *al_pt_malloc(al_thread *thread, size_t bytes);
+void al_pt_free(al_thread *thread, void *block);
 void *al_pt_realloc(al_thread *thread, void *block, size_t bytes);
 void *al_pt_memalign(al_thread *thread, size_t alignment, size_t bytes);
 void *al_pt_calloc(al_thread *thread, size_t bytes);
