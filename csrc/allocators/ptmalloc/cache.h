@@ -35,4 +35,19 @@ static inline void *al_pt_cache_pop(pt_cache *cache, size_t list, size_t count) 
     return entry;
 }
 
+/* The first step of free: a chunk that is one goes into the cache, if that has room in a list for it. */
+static inline bool al_pt_cache_give(const pt_thread *thread, pt_chunk *chunk) {
+    size_t size = al_pt_size(chunk);
+    bool wraps = (uintptr_t)chunk > (uintptr_t)-size;
+    al_check(!wraps && al_is_aligned((uintptr_t)chunk, PT_GRAIN), "free(): invalid pointer");
+    al_check(size >= PT_LEAST && al_is_aligned(size, PT_GRAIN), "free(): invalid size");
+    if (size >= thread->cache_size) return false;
+    const pt_entry *entry = al_pt_block(chunk);
+    size_t list = al_pt_cache_list(size), count = al_pt_cache_count(thread->cache, list);
+    if (__builtin_expect(entry->key == thread->cache_key, 0)) al_pt_cache_refuse_twice(thread, entry, list);
+    if (count >= thread->cache_count) return false;
+    al_pt_cache_put(thread, chunk, list, count);
+    return true;
+}
+
 #endif

@@ -3,22 +3,6 @@
 
 #include <string.h>
 
-static void check_pointer(const pt_chunk *chunk, size_t size) {
-    bool wraps = (uintptr_t)chunk > (uintptr_t)-size;
-    al_check(!wraps && al_is_aligned((uintptr_t)chunk, PT_GRAIN), "free(): invalid pointer");
-    al_check(size >= PT_LEAST && al_is_aligned(size, PT_GRAIN), "free(): invalid size");
-}
-
-static bool give_to_cache(pt_thread *thread, pt_chunk *chunk, size_t size) {
-    if (size >= thread->cache_size) return false;
-    const pt_entry *entry = al_pt_block(chunk);
-    size_t list = al_pt_cache_list(size), count = al_pt_cache_count(thread->cache, list);
-    if (__builtin_expect(entry->key == thread->cache_key, 0)) al_pt_cache_refuse_twice(thread, entry, list);
-    if (count >= thread->cache_count) return false;
-    al_pt_cache_put(thread, chunk, list, count);
-    return true;
-}
-
 static void perturb_old(const pt_heap *heap, pt_chunk *chunk, size_t size) {
     if (__builtin_expect(heap->params.perturb != 0, 0))
         memset(al_pt_block(chunk), heap->params.perturb, size - PT_HEADER);
@@ -98,18 +82,20 @@ static void give_back(pt_heap *heap, pt_arena *arena, pt_chunk *chunk, size_t si
     if (merge(arena, chunk, size, &words) >= PT_CONSOLIDATE_FROM) look_at_top(heap, arena);
 }
 
-void al_pt_give(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, bool locked) {
+void al_pt_give_uncached(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, bool locked) {
     pt_heap *heap = al_pt_heap(thread);
     size_t size = al_pt_size(chunk);
-    check_pointer(chunk, size);
-    if (give_to_cache(thread, chunk, size)) return;
     if (!locked) al_pt_arena_lock(arena);
     al_pt_book_given(arena, size);
-    if (size <= heap->params.fast_max)
+    if (size <= heap->params.fast_max && !heap->params.immediate)
         give_to_fast(heap, arena, chunk, size);
     else
         give_back(heap, arena, chunk, size);
     if (!locked) al_pt_arena_leave(arena);
+}
+
+void al_pt_give(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, bool locked) {
+    if (!al_pt_cache_give(thread, chunk)) al_pt_give_uncached(thread, arena, chunk, locked);
 }
 
 void al_pt_give_tail(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, size_t size) {

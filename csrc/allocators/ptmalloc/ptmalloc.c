@@ -31,7 +31,7 @@ void *al_pt_malloc(al_thread *base, size_t bytes) {
 
 /* The thresholds follow the largest mapping that was freed, so that blocks of its size come from the heap next time.
  * The head is compared with its flag, as glibc does. */
-static void free_mapped(pt_heap *heap, pt_chunk *chunk) {
+__attribute__((noinline)) static void free_mapped(pt_heap *heap, pt_chunk *chunk) {
     enum { LARGEST = 32 << 20 };
     pt_params *p = &heap->params;
     if (p->dynamic && chunk->head > p->mmap_threshold && chunk->head <= LARGEST) {
@@ -49,7 +49,8 @@ void al_pt_free(al_thread *base, void *block) {
         return;
     }
     if (__builtin_expect(thread->cache == NULL, 0)) al_pt_cache_open(thread);
-    al_pt_give(thread, al_pt_arena_of(al_pt_heap(thread), chunk), chunk, false);
+    if (!al_pt_cache_give(thread, chunk))
+        al_pt_give_uncached(thread, al_pt_arena_of(al_pt_heap(thread), chunk), chunk, false);
 }
 
 /* 0 for a chunk that is free by its neighbour's flag. */

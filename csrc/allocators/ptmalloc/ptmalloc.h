@@ -212,6 +212,8 @@ void *al_pt_take_anywhere(pt_thread *thread, size_t bytes);
 /* A taken chunk that has no mapping of its own, to its arena or the thread's cache. locked: the caller holds the
  * arena's lock; otherwise it is taken when needed. */
 void al_pt_give(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, bool locked);
+/* The same, where the thread's cache had no room. */
+void al_pt_give_uncached(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, bool locked);
 /* Cuts a taken chunk, the arena locked, down to `size` and gives the rest, which is one, too. */
 void al_pt_give_tail(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, size_t size);
 /* Empties the fastbins: each chunk merges with its neighbours. */
