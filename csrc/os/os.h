@@ -33,6 +33,8 @@ typedef enum al_backing {
 typedef struct al_os {
     size_t (*page_size)(void);
     unsigned (*cpus)(void); /* that this process may run on */
+    unsigned (*cpus_online)(void); /* that the system has switched on */
+    int (*overcommit)(void); /* vm.overcommit_memory; 0 where it cannot be read */
 
     /* Private anonymous memory; reserve = true asks for MAP_NORESERVE. post: *out is page aligned, zero-filled. */
     int (*map)(void *addr, size_t bytes, al_prot prot, al_placement placement, bool reserve, void **out);

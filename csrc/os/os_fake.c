@@ -57,6 +57,8 @@ static void set_pages(uintptr_t address, size_t bytes, al_fake_page to) {
 
 static size_t fake_page_size(void) { return AL_FAKE_PAGE; }
 static unsigned fake_cpus(void) { return 3; }
+static unsigned fake_cpus_online(void) { return 4; }
+static int fake_overcommit(void) { return 1; }
 
 static int from_arena(size_t bytes, void **out) {
     if (bytes > al_fake_kernel.arena_left) return ENOMEM;
@@ -140,6 +142,8 @@ static int fake_map_file(int fd, uint64_t offset, size_t bytes, void **out) {
 const al_os al_os_fake = {
     .page_size = fake_page_size,
     .cpus = fake_cpus,
+    .cpus_online = fake_cpus_online,
+    .overcommit = fake_overcommit,
     .map = fake_map,
     .unmap = fake_unmap,
     .map_file = fake_map_file,

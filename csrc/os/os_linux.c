@@ -10,6 +10,7 @@
 #include <sys/auxv.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,6 +34,17 @@ static unsigned cpus(void) {
     errno = before;
     if (!told) return 1;
     return (unsigned)CPU_COUNT_S(sizeof set, set);
+}
+
+static unsigned cpus_online(void) { return (unsigned)get_nprocs(); }
+
+static int overcommit(void) {
+    char digit = '0';
+    int fd = open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return 0;
+    ssize_t got = read(fd, &digit, 1);
+    close(fd);
+    return got == 1 && digit >= '0' && digit <= '2' ? digit - '0' : 0;
 }
 
 static int protection(al_prot prot) { return prot == AL_PROT_READ_WRITE ? PROT_READ | PROT_WRITE : PROT_NONE; }
@@ -188,6 +200,8 @@ static int resident(const void *addr, size_t pages, unsigned char *backing) {
 const al_os al_os_linux = {
     .page_size = page_size,
     .cpus = cpus,
+    .cpus_online = cpus_online,
+    .overcommit = overcommit,
     .map = map,
     .unmap = unmap,
     .map_file = map_file,

@@ -24,7 +24,6 @@ al_regions *al_regions_create(const al_regions_config *config, int *error) {
         .config = *config,
         .page = os->page_size(),
     };
-    if (r->config.cpus == 0) r->config.cpus = os->cpus();
     al_vma_init(&r->vmas, &r->own);
     *error = r->space->open(r);
     if (*error == 0) return r;
@@ -262,8 +261,17 @@ int al_regions_break(const al_regions *r, void **at) {
 
 const al_counters *al_regions_counters(const al_regions *r) { return &r->counters; }
 void *al_regions_base(const al_regions *r) { return (void *)r->base; }
-int al_regions_overcommit(const al_regions *r) { return r->config.overcommit; }
-unsigned al_regions_cpus(const al_regions *r) { return r->config.cpus; }
+
+int al_regions_overcommit(const al_regions *r) {
+    return r->config.overcommit == AL_OVERCOMMIT_SYSTEM ? r->os->overcommit() : r->config.overcommit;
+}
+
+unsigned al_regions_cpus(const al_regions *r) { return r->config.cpus == 0 ? r->os->cpus() : r->config.cpus; }
+
+unsigned al_regions_cpus_online(const al_regions *r) {
+    return r->config.cpus == 0 ? r->os->cpus_online() : r->config.cpus;
+}
+
 uint64_t al_regions_now(const al_regions *r) { return r->config.real_clock ? r->os->now() : r->clock; }
 void al_regions_advance(al_regions *r, uint64_t nanoseconds) { r->clock += nanoseconds; }
 void al_regions_set_op(al_regions *r, uint64_t op) { r->op = op; }

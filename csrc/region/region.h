@@ -49,6 +49,8 @@ typedef enum al_call {
 /* Linux came to align large anonymous mappings to 2 MiB: whatever their length at first, later only multiples of it. */
 typedef enum al_thp_align { AL_THP_ALIGN_NONE, AL_THP_ALIGN_MULTIPLES, AL_THP_ALIGN_LARGE } al_thp_align;
 
+enum { AL_OVERCOMMIT_SYSTEM = -1 };
+
 typedef struct al_regions_config {
     const al_os *os;       /* NULL: the real one */
     al_space space;
@@ -57,8 +59,8 @@ typedef struct al_regions_config {
     size_t break_room;     /* how far the break may grow before it meets an obstacle; 0 = as far as space allows */
     size_t limit_bytes;    /* refuse (ENOMEM) what would make `mapped` larger; 0 = no limit */
     uint64_t fail_call;    /* the n-th call from now, of any kind, counting from 1, fails with ENOMEM; 0 = none */
-    int overcommit;        /* 0, 1 or 2, as vm.overcommit_memory: policy asks al_regions_overcommit */
-    unsigned cpus;         /* what al_regions_cpus answers; 0 = what the system says */
+    int overcommit;        /* what al_regions_overcommit answers; AL_OVERCOMMIT_SYSTEM = what the system says */
+    unsigned cpus;         /* what al_regions_cpus and _cpus_online answer; 0 = what the system says */
     al_thp_align thp_align; /* window: which mappings are placed at multiples of 2 MiB (al_regions_probe_thp_align) */
     bool real_clock;       /* al_regions_now: the system's clock; otherwise one that al_regions_advance moves */
     bool log;              /* keep the event log */
@@ -126,8 +128,9 @@ size_t al_regions_page_size(const al_regions *regions);
 int al_regions_break(const al_regions *regions, void **at); /* where the program break is */
 const al_counters *al_regions_counters(const al_regions *regions);
 void *al_regions_base(const al_regions *regions);  /* the window's first address; NULL in a process space */
-int al_regions_overcommit(const al_regions *regions);
-unsigned al_regions_cpus(const al_regions *regions);
+int al_regions_overcommit(const al_regions *regions); /* 0, 1 or 2, as vm.overcommit_memory */
+unsigned al_regions_cpus(const al_regions *regions);  /* that the process may run on */
+unsigned al_regions_cpus_online(const al_regions *regions);
 uint64_t al_regions_now(const al_regions *regions); /* nanoseconds */
 void al_regions_advance(al_regions *regions, uint64_t nanoseconds);
 void al_regions_set_op(al_regions *regions, uint64_t op);

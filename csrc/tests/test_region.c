@@ -343,13 +343,15 @@ static void test_the_clock_is_moved_by_hand_or_real(void) {
     al_regions *r = make((al_regions_config){.overcommit = 2});
     al_fake_kernel.clock = 5;
     assert(al_regions_now(r) == 0 && al_regions_overcommit(r) == 2 && al_regions_cpus(r) == 3);
+    assert(al_regions_cpus_online(r) == 4);
     al_regions_advance(r, 10);
     al_regions_advance(r, 7);
     assert(al_regions_now(r) == 17);
     al_regions_destroy(r);
-    r = make((al_regions_config){.real_clock = true, .cpus = 12});
+    r = make((al_regions_config){.real_clock = true, .cpus = 12, .overcommit = AL_OVERCOMMIT_SYSTEM});
     al_fake_kernel.clock = 5;
     assert(al_regions_now(r) == 5 && al_regions_cpus(r) == 12);
+    assert(al_regions_cpus_online(r) == 12 && al_regions_overcommit(r) == 1);
     al_regions_destroy(r);
 }
 

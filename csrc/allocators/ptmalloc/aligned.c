@@ -36,9 +36,9 @@ void *al_pt_memalign(al_thread *base, size_t alignment, size_t bytes) {
     pt_thread *thread = (pt_thread *)base;
     pt_arena *arena = al_pt_arena_enter(thread, bytes + alignment + PT_LEAST);
     void *block = take_aligned(thread, arena, alignment, bytes);
-    if (block == NULL && arena != NULL) {
+    if (block == NULL && arena != NULL && !al_pt_alone(al_pt_heap(thread))) {
         arena = al_pt_arena_other(thread, arena, bytes);
-        if (arena != NULL) block = take_aligned(thread, arena, alignment, bytes);
+        block = take_aligned(thread, arena, alignment, bytes);
     }
     if (arena != NULL) al_pt_arena_leave(arena);
     return block;

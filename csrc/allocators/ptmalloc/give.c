@@ -87,7 +87,7 @@ void al_pt_give_uncached(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, bo
     size_t size = al_pt_size(chunk);
     if (!locked) al_pt_arena_lock(arena);
     al_pt_book_given(arena, size);
-    if (size <= heap->params.fast_max && !heap->params.immediate)
+    if (size <= heap->params.fast_max)
         give_to_fast(heap, arena, chunk, size);
     else
         give_back(heap, arena, chunk, size);

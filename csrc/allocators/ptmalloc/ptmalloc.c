@@ -12,6 +12,7 @@ static int create(al_heap *base) {
     heap->main.contiguous = true;
     heap->main.next = &heap->main;
     heap->arena_count = 1;
+    heap->overcommit = AL_OVERCOMMIT_SYSTEM;
     return 0;
 }
 
@@ -69,6 +70,7 @@ const al_allocator al_ptmalloc = {
     .thread_bytes = sizeof(pt_thread),
     .locks_itself = true,
     .create = create,
+    .thread_create = al_pt_thread_create,
     .thread_exit = al_pt_thread_exit,
     .malloc = al_pt_malloc,
     .calloc = al_pt_calloc,

@@ -107,7 +107,7 @@ typedef struct pt_arena {
     pt_chunk *bins[2 * PT_BINS]; /* fd and bk of each bin's head: al_pt_bin */
     uint64_t binmap[PT_BINS / 64]; /* bit i clear: bin i is empty */
     pt_chunk none;           /* size 0 */
-    struct pt_arena *next;   /* all arenas, around, from the main one */
+    struct pt_arena *next;   /* all arenas, around, from the main one, the newest first: al_pt_arena_next */
     struct pt_arena *next_free;
     size_t system_mem, max_system_mem; /* bytes from the system, as glibc counts them */
     size_t taken_bytes, taken_chunks;
@@ -172,10 +172,14 @@ typedef struct pt_heap {
     al_lock list_lock;
     pt_thread *threads;
     pt_arena *free_arenas;    /* left by all their threads, the last one first */
-    pt_arena *next_arena;     /* where the search for an arena to share begins */
+    pt_arena *next_arena;     /* where the search for an arena to share begins; NULL: at the main one */
+    pt_arena *spare_arena;    /* a struct that found no memory for its subheap */
     uint32_t arena_count;
     uint32_t arena_limit;     /* 0: not reckoned yet */
-    uintptr_t subheap_hint;   /* an aligned place that was free; 0: none known */
+
+    uintptr_t subheap_hint;   /* an aligned place that was free; 0: none known. Guarded, as the next, by heap->lock */
+    int overcommit;           /* the system's, once it was asked; before, AL_OVERCOMMIT_SYSTEM */
+    bool several_threads;     /* a window had a second one: atomically */
 } pt_heap;
 
 _Static_assert(sizeof(pt_cache) == 640 && sizeof(pt_subheap) == 48, "their chunks' sizes are glibc's");
@@ -237,21 +241,36 @@ void al_pt_advise_huge(pt_heap *heap, void *start, size_t bytes);
 
 /* Whether one thread is all there is: glibc then uses the main arena, without locks, and no other if that fails. */
 static inline bool al_pt_alone(const pt_heap *heap) {
-    bool simulated = al_regions_base(heap->heap.regions) != NULL; /* threads of a window share one thread of ours */
-    return simulated ? heap->heap.threads <= 1 : __libc_single_threaded;
+    bool simulated = al_regions_base(heap->heap.regions) != NULL; /* threads of a window may share one thread of ours */
+    return simulated ? !__atomic_load_n(&heap->several_threads, __ATOMIC_RELAXED) : __libc_single_threaded;
 }
 
-/* --- arena.c: which arena a thread uses; subheap.c: the memory of all but the main one --- */
+/* --- arena.c: which arena a thread uses; fork.c --- */
 
 /* The thread's arena, or the one it gets now; locked. bytes: what will be asked of it. NULL: no arena, and no memory
  * for one. */
 pt_arena *al_pt_arena_enter(pt_thread *thread, size_t bytes);
-void al_pt_arena_leave(pt_arena *arena);
-/* After `arena` (locked; it is left) had no memory: another one, locked, or NULL. The thread stays with it. */
+/* After `arena` (locked; it is left) had no memory, and other threads are there: another one, locked; or NULL. After
+ * the main one the thread stays with it. */
 pt_arena *al_pt_arena_other(pt_thread *thread, pt_arena *arena, size_t bytes);
-void al_pt_arena_lock(pt_arena *arena);   /* not where the process has but one thread */
+int al_pt_thread_create(al_thread *thread);
 void al_pt_thread_exit(al_thread *thread);
 void al_pt_fork(al_heap *heap, al_thread *survivor, al_fork_moment moment);
+
+/* Not where the process has but one thread: that does not change between the two. */
+static inline void al_pt_arena_lock(pt_arena *arena) {
+    if (!__libc_single_threaded) al_lock_take(&arena->lock);
+}
+static inline void al_pt_arena_leave(pt_arena *arena) {
+    if (!__libc_single_threaded) al_lock_drop(&arena->lock);
+}
+
+/* Arenas may be added meanwhile, in front; none ever goes. */
+static inline pt_arena *al_pt_arena_next(const pt_arena *arena) {
+    return __atomic_load_n(&arena->next, __ATOMIC_ACQUIRE);
+}
+
+/* --- subheap.c: the memory of all arenas but the main one --- */
 
 static inline pt_subheap *al_pt_subheap_of(const void *at) {
     return (pt_subheap *)((uintptr_t)at & ~(uintptr_t)(PT_SUBHEAP_BYTES - 1));
@@ -259,10 +278,12 @@ static inline pt_subheap *al_pt_subheap_of(const void *at) {
 static inline pt_arena *al_pt_arena_of(pt_heap *heap, const pt_chunk *chunk) {
     return chunk->head & PT_NON_MAIN ? al_pt_subheap_of(chunk)->arena : &heap->main;
 }
-/* A new subheap with room for `least` bytes and as much of `pad` as fits, its head filled but for arena and below. */
+/* A new subheap with room for `least` bytes and as much of `pad` as fits, its head filled but for arena and below.
+ * NULL: more than a subheap holds, or the system would not. */
 pt_subheap *al_pt_subheap_create(pt_heap *heap, size_t least, size_t pad);
-/* Makes the top of a secondary arena hold `size` bytes and stay a top: its subheap grows, or a new one begins and the
- * old top is given. False: the system would not. */
+/* Makes the top of a secondary arena larger, for `size` bytes and what must stay: its subheap grows, or a new one
+ * begins and the old top is given. False: the system would not. True does not promise a top of that size: when the old
+ * top is given, the arena is trimmed, and that may take back the new subheap at once. glibc does so. */
 bool al_pt_subheap_extend(pt_thread *thread, pt_arena *arena, size_t size);
 /* The top has grown by a free: gives whole subheaps and the end of the last one back. */
 bool al_pt_subheap_trim(pt_heap *heap, pt_arena *arena, size_t pad);

@@ -61,7 +61,7 @@ bool al_pt_trim(al_heap *base, size_t pad) {
         al_pt_arena_lock(arena);
         any |= trim_arena(heap, arena, pad);
         al_pt_arena_leave(arena);
-        arena = arena->next;
+        arena = al_pt_arena_next(arena);
     } while (arena != &heap->main);
     return any;
 }

@@ -28,9 +28,9 @@ void *al_pt_calloc(al_thread *base, size_t bytes) {
     const pt_chunk *old_top = arena == NULL ? NULL : arena->top;
     size_t used = arena == NULL ? 0 : used_before(heap, arena);
     void *block = al_pt_take(thread, arena, bytes);
-    if (block == NULL && arena != NULL) {
+    if (block == NULL && arena != NULL && !al_pt_alone(heap)) {
         arena = al_pt_arena_other(thread, arena, bytes);
-        if (arena != NULL) block = al_pt_take(thread, arena, bytes);
+        block = al_pt_take(thread, arena, bytes);
     }
     if (arena != NULL) al_pt_arena_leave(arena);
     return block == NULL ? NULL : zero(heap, block, bytes, old_top, used);
