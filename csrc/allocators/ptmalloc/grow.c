@@ -13,10 +13,12 @@ enum { MAPPING_GRAIN = 1 << 20, FENCES = 2 * PT_HEADER };
 
 static size_t page_size(const pt_heap *heap) { return al_regions_page_size(heap->heap.regions); }
 
-/* NULL: refused. */
+/* NULL: refused. Before the first move libc asks where the break is, and remembers. */
 static char *move_break(pt_heap *heap, size_t bytes) {
     void *old;
     al_lock_take(&heap->heap.lock);
+    if (!heap->break_asked) al_regions_brk(heap->heap.regions, 0, &old);
+    heap->break_asked = true;
     int error = al_regions_brk(heap->heap.regions, (intptr_t)bytes, &old);
     if (error == 0) al_pt_advise_huge(heap, old, bytes);
     al_lock_drop(&heap->heap.lock);

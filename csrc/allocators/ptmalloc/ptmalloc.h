@@ -161,6 +161,7 @@ typedef struct pt_heap {
     uintptr_t cache_key;
     pt_arena main;
 
+    bool break_asked;         /* libc knows where the break is */
     uintptr_t break_base;     /* where the first break growth began; 0: none yet */
     pt_segment *segments, *last_segment;
     pt_segment *spare_segment; /* there before memory for the next one is asked for; NULL: to be made */
