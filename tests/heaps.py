@@ -18,6 +18,10 @@ SETTINGS = [
     ("fit", {"policy": "next", "trim_threshold": 0, "top_pad": 0, "mmap_threshold": 0}),
     ("buddy", {"min_order": 4, "max_order": 16}),
     ("buddy", {"min_order": 12}),
+    ("ptmalloc", {"tcache_count": 0}),
+    ("ptmalloc", {"coalesce": "immediate", "realloc_backward": True}),
+    ("ptmalloc", {"large_fit": "first", "mxfast": 160, "top_pad": 0, "trim_threshold": 0}),
+    ("ptmalloc", {"mmap_threshold": 0}),
 ]
 NAMES = [f"{name}:{','.join(f'{k}={v}' for k, v in tunables.items())}" for name, tunables in SETTINGS]
 every_setting = pytest.mark.parametrize(("name", "tunables"), SETTINGS, ids=NAMES)

@@ -23,6 +23,14 @@ sizes = st.one_of(
     st.tuples(edges, st.integers(-9, 9)).map(sum),
 )
 
+CACHING = {"ptmalloc"}  # keeps freed blocks for their threads
+PURGING = {"ptmalloc"}  # trims pages, too, that stay mapped
+
+
+def spare_word(heap: Heap, block: int) -> int:
+    """The last bytes of a block that are offered, but make it grow when asked for: of glibc's mapped ones, a word."""
+    return 8 if heap.explain(block).facts.get("mapped") else 0
+
 
 @dataclass
 class Block:
@@ -99,13 +107,14 @@ class Calls(RuleBasedStateMachine):
     def realloc(self, block: Block, size: int) -> Block:
         before = {c.address: c for c in self.heap.walk()}
         old = self.heap.usable_size(block.address)
+        kept_room = old - spare_word(self.heap, block.address)
         address = self.heap.realloc(block.address, size)
         assert address != 0
         kept = min(block.size, size)
         assert self.heap.read(address, min(kept, EDGE)) == block.head[:kept]
         if size >= block.size:
             assert self.heap.read(address + block.size - len(block.tail), len(block.tail)) == block.tail
-        if size <= old:
+        if size <= kept_room:
             assert address == block.address, "a block that shrinks, or fits, moved"
         elif address == block.address:
             self.check_growth_was_legal(before, address, old)
@@ -124,7 +133,7 @@ class Calls(RuleBasedStateMachine):
         before = self.heap.ledger()
         trimmed = self.heap.trim(pad)
         after = self.heap.ledger()
-        assert (after.mapped < before.mapped) == trimmed
+        assert trimmed if after.mapped < before.mapped else not trimmed or self.name in PURGING
         assert after.usable == before.usable
 
     @invariant()
@@ -132,7 +141,7 @@ class Calls(RuleBasedStateMachine):
         self.heap.validate()
         held = self.heap.ledger()
         assert held.mapped == self.heap.counters().mapped
-        assert held.cached == 0
+        assert held.cached == 0 or self.name in CACHING
 
     @invariant()
     def live_blocks_are_where_the_walk_says(self) -> None:
@@ -234,7 +243,7 @@ def test_realloc_to_the_usable_size_stays(name: str, tunables: dict[str, int | s
         for size in (1, 24, 25, 1000, 5000, 200_000, 700_000):
             block, guard = heap.malloc(size), heap.malloc(1)
             usable = heap.usable_size(block)
-            assert heap.realloc(block, usable) == block
+            assert heap.realloc(block, usable - spare_word(heap, block)) == block
             assert heap.usable_size(block) == usable
             heap.free(guard)
 
