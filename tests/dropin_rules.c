@@ -227,7 +227,7 @@ static void other_names(void) {
     CHECK("C31", set == 0 || set == 1);
     FILE *out = tmpfile();
     CHECK("C31", malloc_info(0, out) == 0 && ftell(out) > 0);
-    CHECK("C31", malloc_info(1, out) == -1 && errno == EINVAL);
+    CHECK("C31", malloc_info(1, out) == EINVAL);
     fclose(out);
     free(strdup("C23"));
     char *text = NULL;

@@ -187,8 +187,7 @@ EXPORT struct mallinfo mallinfo(void) {
 
 EXPORT void malloc_stats(void) { al_heap_report(al_shim_heap(), stderr); }
 
+/* For options that do not exist an error number, as from glibc; its manual says -1. */
 EXPORT int malloc_info(int options, FILE *out) {
-    if (options == 0) return al_heap_report_xml(al_shim_heap(), out);
-    errno = EINVAL;
-    return -1;
+    return options == 0 ? al_heap_report_xml(al_shim_heap(), out) : EINVAL;
 }

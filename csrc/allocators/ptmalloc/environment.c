@@ -4,8 +4,8 @@
  *     MALLOC_TOP_PAD_=VALUE and the like                                 where nothing has set it, the first one counts
  *
  * A value is what C writes as a number, blanks and a sign before it, up to the first character that does not belong:
- * "abc" is 0, "7k" is 7, -1 is the largest. Values out of range are as if not there; of the three that malloc itself
- * looks at after all was read, the last one, right or wrong, has by then replaced those before it.
+ * "abc" is 0, "7k" is 7, -1 is the largest. A value out of range is as if not there; but some ranges only malloc
+ * itself knows, and by then a wrong value has replaced those before it.
  *
  * Runs inside the first malloc: it neither allocates nor prints. */
 #include "allocators/ptmalloc/ptmalloc.h"
@@ -14,13 +14,13 @@
 
 enum { GLIBC_TUNABLES = PT_TCACHE }; /* the policies behind are ours */
 
-/* What is taken when read, and the older name. */
 static const struct source {
     uint64_t least, most;
-    const char *variable;
+    const char *variable; /* the older name */
+    bool by_malloc;       /* the range is malloc's, and the tunable's here */
 } sources[GLIBC_TUNABLES] = {
-    [PT_TCACHE_COUNT] = {.most = UINT64_MAX},
-    [PT_TCACHE_MAX] = {.most = UINT64_MAX},
+    [PT_TCACHE_COUNT] = {.most = UINT64_MAX, .by_malloc = true},
+    [PT_TCACHE_MAX] = {.most = UINT64_MAX, .by_malloc = true},
     [PT_TCACHE_UNSORTED_LIMIT] = {.most = UINT64_MAX},
     [PT_MMAP_THRESHOLD] = {.most = UINT64_MAX, .variable = "MALLOC_MMAP_THRESHOLD_"},
     [PT_TRIM_THRESHOLD] = {.most = UINT64_MAX, .variable = "MALLOC_TRIM_THRESHOLD_"},
@@ -28,9 +28,9 @@ static const struct source {
     [PT_MMAP_MAX] = {.most = INT32_MAX, .variable = "MALLOC_MMAP_MAX_"},
     [PT_ARENA_MAX] = {.least = 1, .most = UINT64_MAX, .variable = "MALLOC_ARENA_MAX"},
     [PT_ARENA_TEST] = {.least = 1, .most = UINT64_MAX, .variable = "MALLOC_ARENA_TEST"},
-    [PT_MXFAST] = {.most = UINT64_MAX},
+    [PT_MXFAST] = {.most = UINT64_MAX, .by_malloc = true},
     [PT_PERTURB] = {.most = UINT8_MAX, .variable = "MALLOC_PERTURB_"},
-    [PT_HUGETLB] = {.most = UINT64_MAX},
+    [PT_HUGETLB] = {.most = UINT64_MAX, .by_malloc = true},
 };
 
 static unsigned digit(char c) {
@@ -102,7 +102,8 @@ void al_pt_environment(al_settings *settings) {
             read_variable(&r, *at);
     }
     for (size_t i = 0; i < GLIBC_TUNABLES; i++) {
-        if ((r.given >> i & 1) == 0 || r.values[i] > al_pt_tunables[i].most) continue;
+        if ((r.given >> i & 1) == 0) continue;
+        if (sources[i].by_malloc && r.values[i] > al_pt_tunables[i].most) continue;
         settings->values[i] = r.values[i];
         settings->given |= UINT32_C(1) << i;
     }

@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-enum { FAST_MAX = 160, CACHE_MAX = PT_CACHE_LARGEST - PT_WORD };
+enum { FAST_MAX = 160, CACHE_MAX = PT_CACHE_LARGEST - PT_WORD, ARENAS_MAX = 1 << 16 };
 /* Setting one of these stops the thresholds from following freed mappings. */
 enum { FREEZING = 1 << PT_MMAP_THRESHOLD | 1 << PT_TRIM_THRESHOLD | 1 << PT_TOP_PAD | 1 << PT_MMAP_MAX };
 
@@ -15,23 +15,25 @@ const al_tunable al_pt_tunables[PT_TUNABLES] = {
                          .real_name = "glibc.malloc.tcache_count"},
     [PT_TCACHE_MAX] = {.name = "tcache_max", .type = AL_TUNABLE_BYTES, .value = CACHE_MAX, .most = CACHE_MAX,
                        .help = "the largest request that thread caches serve", .real_name = "glibc.malloc.tcache_max"},
-    [PT_TCACHE_UNSORTED_LIMIT] = {.name = "tcache_unsorted_limit", .type = AL_TUNABLE_COUNT, .most = UINT64_MAX,
+    [PT_TCACHE_UNSORTED_LIMIT] = {.name = "tcache_unsorted_limit", .type = AL_TUNABLE_COUNT, .most = UINT32_MAX,
                                   .help = "unsorted chunks looked at while a request fills the cache; 0: all",
                                   .real_name = "glibc.malloc.tcache_unsorted_limit"},
-    [PT_MMAP_THRESHOLD] = {.name = "mmap_threshold", .type = AL_TUNABLE_BYTES, .value = 128 << 10, .most = UINT64_MAX,
+    [PT_MMAP_THRESHOLD] = {.name = "mmap_threshold", .type = AL_TUNABLE_BYTES, .value = 128 << 10,
+                           .most = UINT64_C(1) << 40,
                            .help = "chunks of this size get a mapping of their own; rises with freed ones unless set",
                            .real_name = "glibc.malloc.mmap_threshold"},
-    [PT_TRIM_THRESHOLD] = {.name = "trim_threshold", .type = AL_TUNABLE_BYTES, .value = 128 << 10, .most = UINT64_MAX,
+    [PT_TRIM_THRESHOLD] = {.name = "trim_threshold", .type = AL_TUNABLE_BYTES, .value = 128 << 10,
+                           .most = UINT64_C(1) << 40,
                            .help = "a top of this size is given back, but top_pad; rises with mmap_threshold",
                            .real_name = "glibc.malloc.trim_threshold"},
-    [PT_TOP_PAD] = {.name = "top_pad", .type = AL_TUNABLE_BYTES, .value = 128 << 10, .most = UINT64_MAX,
+    [PT_TOP_PAD] = {.name = "top_pad", .type = AL_TUNABLE_BYTES, .value = 128 << 10, .most = UINT64_C(1) << 40,
                     .help = "bytes asked of the system beyond what a request needs",
                     .real_name = "glibc.malloc.top_pad"},
     [PT_MMAP_MAX] = {.name = "mmap_max", .type = AL_TUNABLE_COUNT, .value = 65536, .most = INT32_MAX,
                      .help = "blocks that may have a mapping of their own", .real_name = "glibc.malloc.mmap_max"},
-    [PT_ARENA_MAX] = {.name = "arena_max", .type = AL_TUNABLE_COUNT, .most = UINT64_MAX,
+    [PT_ARENA_MAX] = {.name = "arena_max", .type = AL_TUNABLE_COUNT, .most = ARENAS_MAX,
                       .help = "arenas there may be; 0: eight for each core", .real_name = "glibc.malloc.arena_max"},
-    [PT_ARENA_TEST] = {.name = "arena_test", .type = AL_TUNABLE_COUNT, .value = 8, .least = 1, .most = UINT64_MAX,
+    [PT_ARENA_TEST] = {.name = "arena_test", .type = AL_TUNABLE_COUNT, .value = 8, .least = 1, .most = ARENAS_MAX,
                        .help = "arenas there may be before the cores are counted",
                        .real_name = "glibc.malloc.arena_test"},
     [PT_MXFAST] = {.name = "mxfast", .type = AL_TUNABLE_BYTES, .value = 128, .most = FAST_MAX,
@@ -54,7 +56,7 @@ const al_tunable al_pt_tunables[PT_TUNABLES] = {
                      .most = PT_COALESCES - 1, .choices = "deferred|immediate",
                      .help = "immediate: a freed chunk merges at once, as without thread caches and fastbins"},
     [PT_DYNAMIC_THRESHOLDS] = {.name = "dynamic_thresholds", .type = AL_TUNABLE_BOOL, .value = true, .most = true,
-                               .help = "mmap_threshold and trim_threshold rise, unless one of the four before is set"},
+                               .help = "the two thresholds rise, unless one of them, top_pad or mmap_max is set"},
     [PT_REALLOC_BACKWARD] = {.name = "realloc_backward", .type = AL_TUNABLE_BOOL, .most = true,
                              .help = "a growing block may take the free chunk below it, and move down"},
 };

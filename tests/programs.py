@@ -1,0 +1,24 @@
+"""C programs for tests: compiled here, run on an allocator."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from alloclab.allocators import resolve
+
+HERE = Path(__file__).parent
+
+
+def run(spec: str, *command: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The command on the allocator, outside this environment's Python settings."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    env = clean | resolve(spec).environment() | variables
+    return subprocess.run([str(c) for c in command], env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def compile_c(source: Path, program: Path) -> Path:
+    flags = ["-std=gnu17", "-O1", "-D_GNU_SOURCE", "-fno-builtin", "-w", "-pthread"]
+    subprocess.run(["gcc", *flags, source, "-o", program, "-ldl"], check=True)
+    return program
