@@ -19,6 +19,8 @@ typedef struct scene {
     al_heap *heap;
     al_thread *thread;
     pt_heap *pt;
+    pt_arena *second;    /* of another thread, with two subheaps, each with a large block, and something free */
+    pt_chunk *other[2];
     pt_chunk *live, *cached[CACHED], *fast[FAST], *small[SMALL], *large[LARGE], *unsorted[UNSORTED], *mapped[MAPPED];
 } scene;
 
@@ -41,11 +43,23 @@ static void give_all(scene *s, pt_chunk **chunks, size_t count) {
     for (size_t i = 0; i < count; i++) give(s, chunks[i]);
 }
 
+static void fill_second_arena(scene *s) {
+    al_thread *thread = al_thread_create(s->heap);
+    void *unsorted = al_heap_malloc(thread, 2000);
+    for (size_t i = 0; i < 2; i++) s->other[i] = al_pt_chunk(al_heap_malloc(thread, (size_t)40 << 20));
+    al_heap_free(thread, unsorted);
+    s->second = al_pt_arena_of(s->pt, s->other[0]);
+    assert(s->second == al_pt_arena_of(s->pt, s->other[1]) && s->second != &s->pt->main);
+}
+
+/* Two blocks may be mapped, and both are. */
 static scene make(void) {
     const al_regions_config config = {.window_bytes = (size_t)1 << 30};
     al_settings settings;
     int error;
+    char message[100];
     al_tunables_default(&al_ptmalloc, &settings);
+    assert(al_tunables_parse(&al_ptmalloc, "mmap_max=2", &settings, message, sizeof message) == 0);
     scene s = {.heap = al_heap_create(&al_ptmalloc, &settings, &config, &error)};
     assert(s.heap != NULL);
     s.thread = al_thread_create(s.heap);
@@ -70,6 +84,7 @@ static scene make(void) {
     give_all(&s, s.cached, CACHED);
     give_all(&s, s.fast, FAST);
     give_all(&s, s.unsorted, UNSORTED);
+    fill_second_arena(&s);
     return s;
 }
 
@@ -95,7 +110,8 @@ static void look_everywhere(const scene *s) {
     al_heap_walk(s->heap, add_bytes, &bytes);
     al_heap_bins(s->heap, count_kind, counts);
     for (uintptr_t at = 0; al_regions_vma_after(s->heap->regions, at, &vma); at = vma.end)
-        for (at = vma.start; at < vma.end; at += 999) al_heap_explain(s->heap, at, facts, 32);
+        for (at = vma.start; at < vma.end; at += (vma.end - vma.start) / 500 + 1)
+            assert(al_heap_explain(s->heap, at, facts, 32) <= 32);
 }
 
 static void a_sound_heap_is_sound(void) {
@@ -104,7 +120,7 @@ static void a_sound_heap_is_sound(void) {
     size_t counts[6] = {0}, bytes = 0;
     assert(al_heap_validate(s.heap, &flaw));
     al_heap_bins(s.heap, count_kind, counts);
-    static const size_t expected[6] = {2 * CACHED, FAST, UNSORTED, SMALL, LARGE, 1};
+    static const size_t expected[6] = {2 * CACHED, FAST, UNSORTED + 2, SMALL, LARGE, 2};
     assert(memcmp(counts, expected, sizeof counts) == 0);
     al_heap_walk(s.heap, add_bytes, &bytes);
     assert(bytes == al_regions_counters(s.heap->regions)->mapped);
@@ -226,6 +242,22 @@ static void offset_aligned(scene *s) { s->mapped[1]->prev_size += 16; }
 static void overrun_aligned(scene *s) { memset(al_pt_below(s->mapped[1]), 0x78, 64); }
 static void overrun_live(scene *s) { memset(al_pt_block(s->live), 0x78, 128); }
 
+static pt_subheap *newest(const scene *s) { return al_pt_subheap_of(s->second->top); }
+static void long_subheap(scene *s) { newest(s)->size += (size_t)1 << 30; }
+static void short_subheap(scene *s) { newest(s)->size -= 4096; }
+static void orphan_subheap(scene *s) { newest(s)->arena = NULL; }
+static void adopt_subheap(scene *s) { newest(s)->arena = &s->pt->main; }
+static void cut_chain(scene *s) { newest(s)->below = NULL; }
+static void circle_chain(scene *s) { newest(s)->below = newest(s); }
+static void wild_chain(scene *s) { newest(s)->below = (pt_subheap *)0x1000; }
+static void unfence(scene *s) { al_pt_at((pt_chunk *)newest(s)->below, newest(s)->below->size - 16)->head = 0; }
+static void lengthen_fence(scene *s) {
+    al_pt_at((pt_chunk *)newest(s)->below, newest(s)->below->size - 32)->head += 32;
+}
+static void move_to_main(scene *s) { s->other[0]->head &= ~(size_t)PT_NON_MAIN; }
+static void miscount_second(scene *s) { s->second->system_mem += 4096; }
+static void free_attached(scene *s) { s->pt->free_arenas = s->second; }
+
 static const struct {
     void (*damage)(scene *s);
     const char *what;
@@ -247,7 +279,7 @@ static const struct {
     {wild_cached, "ptmalloc: a list leads to where no chunk can be, or around"},
     {odd_cached, "ptmalloc: a list leads to where no chunk can be, or around"},
     {plain_cached, "ptmalloc: a list leads to where no chunk can be, or around"},
-    {circle_cached, "ptmalloc: a cache's count is not the length of its list"},
+    {circle_cached, "ptmalloc: a list leads to where no chunk can be, or around"},
     {poison_cached, "ptmalloc: a chunk is in a list of other sizes"},
     {lose_cached, "ptmalloc: a cache's count is not the length of its list"},
     {miscount_cached, "ptmalloc: a cache's count is not the length of its list"},
@@ -260,7 +292,7 @@ static const struct {
     {circle_fast, "ptmalloc: a list leads to where no chunk can be, or around"},
     {fake_fast, "ptmalloc: a list holds what is no chunk"},
     {lose_fast, "ptmalloc: what is handed out is miscounted"},
-    {forget_fast, "ptmalloc: an arena does not know that it has fastbin chunks"},
+    {forget_fast, "ptmalloc: an arena says it has no fastbin chunks, but has"},
     {fast_and_cached, "ptmalloc: a chunk is in two lists, or twice in one"},
     {misfile_fast, "ptmalloc: a chunk is in a list of other sizes"},
     {wild_small, "ptmalloc: a list leads to where no chunk can be, or around"},
@@ -300,16 +332,37 @@ static const struct {
     {offset_mapped, "ptmalloc: a mapped chunk does not fill its mapping"},
     {resize_aligned, "ptmalloc: a mapped chunk does not fill its mapping"},
     {offset_aligned, "ptmalloc: a mapped chunk does not fill its mapping"},
+    {long_subheap, "ptmalloc: here begins no segment, subheap or mapped chunk"},
+    {short_subheap, "ptmalloc: the top does not end where its memory does"},
+    {orphan_subheap, "ptmalloc: here begins no segment, subheap or mapped chunk"},
+    {adopt_subheap, "ptmalloc: here begins no segment, subheap or mapped chunk"},
+    {cut_chain, "ptmalloc: a chunk's size leads to no other chunk"},
+    {circle_chain, "ptmalloc: an arena's subheaps are not linked from the newest down"},
+    {wild_chain, "ptmalloc: an arena's subheaps are not linked from the newest down"},
+    {unfence, "ptmalloc: fences are damaged"},
+    {lengthen_fence, "ptmalloc: fences are damaged"},
+    {move_to_main, "ptmalloc: a chunk has the flag of another arena"},
+    {miscount_second, "ptmalloc: system_mem is not what the arena has"},
+    {free_attached, "ptmalloc: an arena with threads is in the list of free ones"},
     {overrun_aligned, "ptmalloc: here begins no segment, subheap or mapped chunk"},
 };
 
-/* A digest of all the heap's memory. */
+static uint64_t digest_range(uint64_t sum, uintptr_t from, uintptr_t to) {
+    for (const uint64_t *word = (const uint64_t *)from; (uintptr_t)word < to; word++)
+        sum = (sum ^ *word) * 0x9e3779b97f4a7c15;
+    return sum;
+}
+
+/* Of all the heap's memory, but the middle of what is large: blocks lie there, and nothing else. */
 static uint64_t digest(const scene *s) {
+    enum { EDGE = 1 << 20 };
     uint64_t sum = 0;
     al_vma vma;
-    for (uintptr_t at = 0; al_regions_vma_after(s->heap->regions, at, &vma); at = vma.end)
-        for (const uint64_t *word = (const uint64_t *)vma.start; (uintptr_t)word < vma.end; word++)
-            sum = (sum ^ *word) * 0x9e3779b97f4a7c15;
+    for (uintptr_t at = 0; al_regions_vma_after(s->heap->regions, at, &vma); at = vma.end) {
+        if (vma.prot != AL_PROT_READ_WRITE) continue;
+        size_t edge = al_min(vma.end - vma.start, EDGE);
+        sum = digest_range(digest_range(sum, vma.start, vma.start + edge), vma.end - edge, vma.end);
+    }
     return sum;
 }
 

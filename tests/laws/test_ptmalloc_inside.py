@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from alloclab.heap import Heap
@@ -147,3 +149,56 @@ def test_every_piece_says_what_it_is() -> None:
             assert states[str(what)] == chunk.state
             seen.add(what)
         assert seen == set(states)
+
+
+# --- arenas ---
+
+
+@pytest.mark.parametrize(
+    "tunables",
+    [{}, {"arena_max": 2}, {"tcache_count": 0}, {"trim_threshold": 0, "top_pad": 0}, {"mmap_threshold": 1 << 30}],
+    ids=str,
+)
+def test_threads_come_and_go_and_free_what_others_took(tunables: dict[str, int]) -> None:
+    """After every call the heap is sound, and all that is free is kept somewhere."""
+    for seed in range(6):
+        rng = random.Random(seed)
+        with Heap("ptmalloc", **tunables) as heap:
+            threads = [heap.thread() for _ in range(3)]
+            blocks: dict[int, int] = {}
+            for _ in range(200):
+                thread, slot = rng.choice(threads), rng.randrange(40)
+                size = int(2 ** rng.uniform(0, rng.choice([9, 23])))
+                if rng.random() < 0.03:
+                    thread.exit()
+                    threads[threads.index(thread)] = heap.thread()
+                elif slot not in blocks:
+                    blocks[slot] = thread.memalign(rng.choice([16, 64, 4096]), size)
+                elif rng.random() < 0.6:
+                    thread.free(blocks.pop(slot))
+                else:
+                    blocks[slot] = thread.realloc(blocks[slot], size)
+                heap.validate()
+            kept = sorted(chunk for b in heap.bins() for chunk in b.chunks)
+            assert kept == [(c.address, c.bytes) for c in heap.walk() if c.state in ("free", "cached")]
+            assert len({c.owner for c in heap.walk()}) > 1
+
+
+def test_a_chunk_of_another_arena_says_so() -> None:
+    with Heap("ptmalloc") as heap:
+        heap.malloc(100)
+        other = heap.thread()
+        block = other.malloc(2000)
+        facts = heap.explain(block).facts
+        assert facts["non_main"] is True and facts["arena"] == 1
+        assert facts["subheap"] == block - 0xB70 and block % (1 << 26) == 0xB70
+        assert heap.explain(facts["subheap"]).facts["what"] == "the subheap's head"
+        assert heap.explain(facts["subheap"]).chunk.bytes == 0x8D0 + 8
+        other.malloc(24)
+        other.free(block)
+        facts = heap.explain(block).facts
+        assert facts["non_main"] is False, "what is free does not say whose it is"
+        assert [(b.kind, b.owner) for b in heap.bins()] == [("top", 0), ("unsorted", 1), ("top", 1)]
+        small = heap.malloc(24)
+        other.free(small)
+        assert (heap.bins()[0].kind, heap.bins()[0].owner) == ("tcache", 1), "it is the thread's that freed it"

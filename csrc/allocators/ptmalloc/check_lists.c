@@ -39,7 +39,7 @@ static bool check_fast_list(const pt_heap *heap, const pt_list *list, al_flaw *f
         if (!check_member(list, m.chunk, flaw)) return false;
     if (!check_end(&m, flaw)) return false;
     return m.position == 0 || list->arena->has_fast ||
-           al_blame(flaw, list->arena->fast[list->index], "ptmalloc: an arena does not know that it has fastbin chunks");
+           al_blame(flaw, list->arena->fast[list->index], "ptmalloc: an arena says it has no fastbin chunks, but has");
 }
 
 /* --- bins --- */

@@ -1,18 +1,18 @@
 /* Chunks of ptmalloc: boundary tags that lend their last word.
  *
  *     in use                                     free
- *     chunk ->  | prev_size            |         | prev_size            |  the size of the chunk below, if that is free;
- *               | size          |N|M|P |         | size          |N|.|P |  else the last word of its block
+ *     chunk ->  | prev_size            |         | prev_size            |  the chunk's below, if that is free;
+ *               | size          |N|M|P |         | size          |.|.|P |  else the last word of its block
  *     block ->  | user bytes ...       |         | fd                   |
  *               |                      |         | bk                   |
  *               |                      |         | fd_size    bk_size   |  large ones only
  *               |                      |         |                      |
  *     next  ->  | user bytes           |         | size, again          |  = next.prev_size
- *               | size          |N|M|1 |         | size          |N|.|0 |
+ *               | size          |N|M|1 |         | size          |N|M|0 |
  *
  *     P  the chunk below is in use (or looks so: those in fastbins and thread caches do)
  *     M  a mapping of its own: prev_size is then the chunk's offset in it, and P and N are clear
- *     N  it belongs to another arena than the main one
+ *     N  it belongs to another arena than the main one; what is free does not say
  *
  *     chunk = size = 0 (mod 16),   size >= 32,   block = chunk + 16
  *     usable = size - 8;  size - 16 where M, as nothing follows */

@@ -21,8 +21,6 @@ void al_pt_release(pt_heap *heap);
 
 /* Whether bytes can be read and written there, and a chunk may begin there. */
 bool al_pt_readable(const pt_heap *heap, const void *at, size_t bytes);
-/* More chunks than this there cannot be. */
-size_t al_pt_chunks_most(const pt_heap *heap);
 
 /* --- stretches.c --- */
 
@@ -92,6 +90,7 @@ static inline bool al_pt_list_is_bin(const pt_list *list) { return list->kind >=
 typedef struct pt_member {
     pt_chunk *chunk;
     size_t position;
+    const pt_chunk *anchor; /* a member passed, ever further on: whoever meets it again goes around */
     bool strayed;      /* the list does not end but lead ... */
     const void *stray; /* ... here: to where no chunk can be, or around */
 } pt_member;

@@ -95,9 +95,9 @@ bool al_pt_member_next(const pt_heap *heap, const pt_list *list, pt_member *memb
     member->chunk = NULL;
     if (link == (al_pt_list_is_bin(list) ? al_pt_bin(list->arena, list->index) : NULL)) return false;
     pt_chunk *chunk = cached ? al_pt_chunk(link) : link;
-    if (!al_pt_readable(heap, chunk, list->kind == PT_LIST_LARGE ? sizeof *chunk : PT_LEAST) ||
-        member->position >= al_pt_chunks_most(heap))
+    if (chunk == member->anchor || !al_pt_readable(heap, chunk, list->kind == PT_LIST_LARGE ? sizeof *chunk : PT_LEAST))
         return stray(member, chunk);
+    if (al_is_power_of_two(member->position)) member->anchor = chunk;
     member->chunk = chunk;
     return true;
 }

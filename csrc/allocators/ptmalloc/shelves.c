@@ -1,9 +1,15 @@
-/* Every free chunk where it is kept. */
+/* Every free byte where it is kept: in lists; at the end of the arenas' memory; in mappings that could not be given
+ * back. As in a walk, a chunk's own bytes begin at its head. */
 #include "allocators/ptmalloc/inspect.h"
 
-/* As in a walk, a chunk's own bytes begin at its head. */
-static bool show_list(const pt_heap *heap, const pt_list *list, al_bin_fn *visit, void *context) {
-    for (pt_member m = {0}; al_pt_member_next(heap, list, &m);) {
+typedef struct viewer {
+    pt_heap *heap;
+    al_bin_fn *visit;
+    void *context;
+} viewer;
+
+static bool show_list(const viewer *v, const pt_list *list) {
+    for (pt_member m = {0}; al_pt_member_next(v->heap, list, &m);) {
         const al_binned entry = {
             .kind = al_pt_list_name(list->kind),
             .owner = al_pt_list_owner(list),
@@ -13,26 +19,43 @@ static bool show_list(const pt_heap *heap, const pt_list *list, al_bin_fn *visit
             .address = (uintptr_t)&m.chunk->head,
             .bytes = al_pt_size(m.chunk),
         };
-        if (!visit(context, &entry)) return false;
+        if (!v->visit(v->context, &entry)) return false;
     }
     return true;
 }
 
-static bool show_top(const pt_heap *heap, const pt_arena *arena, al_bin_fn *visit, void *context) {
-    if (arena->top == &arena->none || !al_pt_readable(heap, arena->top, PT_HEADER)) return true;
-    const al_binned entry = {"top", arena->number, 0, PT_LEAST, SIZE_MAX & ~(size_t)(PT_GRAIN - 1),
-                             (uintptr_t)&arena->top->head, al_pt_size(arena->top) - PT_WORD};
-    return visit(context, &entry);
+static bool show(const viewer *v, const char *kind, const pt_arena *arena, uintptr_t from, uintptr_t to) {
+    uint32_t owner = arena == NULL ? 0 : arena->number;
+    const al_binned entry = {kind, owner, 0, 0, SIZE_MAX, from, to - from};
+    return from >= to || v->visit(v->context, &entry);
+}
+
+/* What a subheap has beyond the top, or an arena of NULL in mappings. */
+static bool show_unused(const viewer *v, const pt_arena *arena) {
+    pt_stretch s;
+    for (uintptr_t at = 0; al_pt_stretch_after(v->heap, at, &s); at = s.end) {
+        if (s.arena != arena || s.kind == PT_MAPPING || s.kind == PT_STRANGE) continue;
+        if (!show(v, "unused", arena, s.kind == PT_KEPT ? s.start : s.limit, s.end)) return false;
+    }
+    return true;
+}
+
+static bool show_end(const viewer *v, const pt_arena *arena) {
+    const pt_chunk *top = arena->top;
+    if (top != &arena->none && al_pt_readable(v->heap, top, PT_HEADER) &&
+        !show(v, "top", arena, (uintptr_t)&top->head, (uintptr_t)al_pt_next(top)))
+        return false;
+    return show_unused(v, arena);
 }
 
 void al_pt_bins(al_heap *heap, al_bin_fn *visit, void *context) {
-    pt_heap *h = al_pt_of(heap);
+    const viewer v = {al_pt_of(heap), visit, context};
     bool more = true;
-    al_pt_hold(h);
-    for (pt_list list = {0}; more && al_pt_list_next(h, &list);) {
-        more = show_list(h, &list, visit, context);
-        if (more && list.index + 2 == PT_BINS && list.kind == PT_LIST_LARGE) /* an arena's last list */
-            more = show_top(h, list.arena, visit, context);
+    al_pt_hold(v.heap);
+    for (pt_list list = {0}; more && al_pt_list_next(v.heap, &list);) {
+        more = show_list(&v, &list);
+        if (more && list.kind == PT_LIST_LARGE && list.index + 2 == PT_BINS) more = show_end(&v, list.arena);
     }
-    al_pt_release(h);
+    if (more) show_unused(&v, NULL);
+    al_pt_release(v.heap);
 }

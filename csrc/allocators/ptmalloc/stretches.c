@@ -25,10 +25,6 @@ bool al_pt_readable(const pt_heap *heap, const void *at, size_t bytes) {
            vma.start <= start && vma.prot == AL_PROT_READ_WRITE && bytes <= vma.end - start;
 }
 
-size_t al_pt_chunks_most(const pt_heap *heap) {
-    return al_regions_counters(heap->heap.regions)->mapped / PT_LEAST;
-}
-
 /* --- stretches --- */
 
 /* The last segment ends where the top says, as far as that can be. */

@@ -96,7 +96,8 @@ static bool check_free(const census *c, const pt_piece *p) {
     if (c->prev_free) return al_blame(c->flaw, p->chunk, "ptmalloc: two free neighbours");
     if (al_pt_at(p->chunk, p->size)->prev_size != p->size)
         return al_blame(c->flaw, p->chunk, "ptmalloc: foot and head differ");
-    return al_pt_marks(p->chunk) == PT_MARK_BINNED || al_blame(c->flaw, p->chunk, "ptmalloc: a free chunk is in no bin");
+    return al_pt_marks(p->chunk) == PT_MARK_BINNED ||
+           al_blame(c->flaw, p->chunk, "ptmalloc: a free chunk is in no bin");
 }
 
 static bool check_in_use(census *c, const pt_piece *p) {
