@@ -1,0 +1,118 @@
+"""ptmalloc against the system's malloc: every block in the same place, every operation with the same system calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rows import Row, write
+from support import ROOT, budget
+
+from alloclab.comparison.fidelity import Fidelity, fidelity
+from alloclab.errors import TraceError
+from alloclab.replay import Settings
+from alloclab.trace import load
+from alloclab.trace.model import Op
+from alloclab.trace.parquet import Trace
+from alloclab.trace.synth import Recipe, synthesize
+
+UNTOUCHED = Settings(touch="none")
+MIXES = ("odd", "pareto", "tiny", "kilobytes", "huge")
+LIVE = (100, 1500, 5000)
+
+
+def same(trace: str | Path | Trace, **faults: int) -> Fidelity:
+    """Fails with the first operation that differs."""
+    found = fidelity(trace, "ptmalloc", "system", settings=UNTOUCHED, **faults)
+    assert found.first is None, f"{found.trace}: {found.first}, after {found.before}"
+    assert found.same and found.sides[0].calls == found.sides[1].calls
+    assert found.sides[0].usable_bytes == found.sides[1].usable_bytes
+    return found
+
+
+# --- recordings ---
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "traces").glob("*.parquet")), ids=lambda p: p.stem)
+def test_recordings(path: Path) -> None:
+    same(load(path))
+
+
+def test_extra_traces(extra_traces: list[Path]) -> None:
+    for path in extra_traces:
+        try:
+            trace = load(path)
+        except TraceError:
+            continue  # malformed on purpose
+        same(trace)
+
+
+# --- generated stress ---
+
+
+def stress(folder: Path, sizes: str, live: int, seed: int) -> Trace:
+    """120,000 operations of all kinds; the working set swells and drains four times."""
+    recipe = Recipe(
+        120_000, seed=seed, sizes=sizes, live=live, phases=4, reallocs=0.15, callocs=0.1, aligned=0.05, young=0.3
+    )
+    return synthesize(folder / f"{sizes}-{live}-{seed}.parquet", recipe)
+
+
+@pytest.mark.parametrize("live", LIVE)
+@pytest.mark.parametrize("sizes", MIXES)
+def test_generated_stress(sizes: str, live: int, tmp_path: Path) -> None:
+    for seed in range(budget(2)):
+        same(stress(tmp_path, sizes, live, seed))
+
+
+@pytest.mark.parametrize("sizes", MIXES)
+def test_generated_stress_that_only_grows(sizes: str, tmp_path: Path) -> None:
+    for seed in range(budget(1)):
+        same(synthesize(tmp_path / "t.parquet", Recipe(60_000, seed=seed, sizes=sizes, live=20_000, reallocs=0.3)))
+
+
+# --- faults ---
+
+
+def all_calls() -> list[Row]:
+    """Some dozens of system calls of every kind: growth and trimming of the break, mappings made, resized, aligned."""
+    rows = [Row(Op.MALLOC, i, 30_000 + 7 * i) for i in range(20)]
+    rows += [Row(Op.REALLOC, i, 50_000) for i in range(0, 20, 3)]
+    rows += [Row(Op.MALLOC, 20, 300_000), Row(Op.REALLOC, 20, 600_000), Row(Op.REALLOC, 20, 200_000)]
+    rows += [Row(Op.ALIGNED, 21, 70_000, align=4096), Row(Op.ALIGNED, 22, 500_000, align=1 << 16)]
+    rows += [Row(Op.CALLOC, 23, 100_000), Row(Op.CALLOC, 24, 400_000), Row(Op.REALLOC, 22, 900_000)]
+    rows += [Row(Op.FREE, i) for i in reversed(range(5, 20))]
+    rows += [Row(Op.FREE, 20), Row(Op.MALLOC, 25, 150_000), Row(Op.MALLOC, 26, 2_000_000), Row(Op.FREE, 24)]
+    rows += [Row(Op.REALLOC, 26, 3_000_000), Row(Op.MALLOC, 27, 500_000), Row(Op.CALLOC, 28, 1_000_000)]
+    rows += [Row(Op.REALLOC, 26, 100_000), Row(Op.REALLOC, 27, 5_000_000), Row(Op.FREE, 26), Row(Op.FREE, 28)]
+    rows += [Row(Op.MALLOC, 29 + i, 100_000 + i) for i in range(20)]
+    rows += [Row(Op.REALLOC, i, 20_000) for i in range(29, 49, 2)]
+    rows += [Row(Op.FREE, i) for i in (*range(0, 5), 21, 22, 23, 25, 27, *range(29, 49))]
+    return [*rows, Row(Op.MALLOC, 49, 100), Row(Op.CALLOC, 50, 5000), Row(Op.ALIGNED, 51, 100, align=64)]
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Trace:
+    return write(tmp_path / "t.parquet", all_calls())
+
+
+def test_any_one_call_fails(trace: Trace) -> None:
+    whole = same(trace)
+    calls = whole.sides[0].calls
+    assert all(calls[kind] > 0 for kind in ("brk", "mmap", "munmap", "mremap")) and sum(calls.values()) > 30
+    failed = [same(trace, fail_call=nth).sides[0].failed_calls for nth in range(1, sum(calls.values()) + 2)]
+    assert sum(failed) >= sum(calls.values()) - 2  # all but the questions where the break is
+
+
+def test_a_limit_is_reached(trace: Trace) -> None:
+    peak = same(trace).sides[0].peak_mapped
+    for limit in range(1, peak, peak // 60):
+        assert same(trace, limit=limit).sides[0].failed_calls > 0
+
+
+# --- threads' own recordings are replayed in one thread here; this says that the comparison sees what differs ---
+
+
+@pytest.mark.parametrize("setting", ["tcache_count=3", "mxfast=0", "top_pad=4KiB", "mmap_threshold=128KiB"])
+def test_another_setting_is_seen(setting: str) -> None:
+    assert not fidelity(ROOT / "traces" / "cc1.parquet", f"ptmalloc:{setting}", settings=UNTOUCHED).same
