@@ -1,0 +1,157 @@
+/* ptmalloc with threads that take, resize and free each other's blocks, end and are followed by others, while one asks
+ * for the ledger and trims, and one forks: in each child, the heap is sound and all of it can be used. For the thread
+ * sanitizer, and for any build. */
+#undef NDEBUG
+#include "allocators/heap.h"
+#include "allocators/ptmalloc/ptmalloc.h"
+#include "base/rng.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { WORKERS = 4, LIVES = 12, STEPS = 400, MAILBOXES = 32, FORKS = 12 };
+
+extern const al_allocator al_ptmalloc;
+
+static al_heap *heap;
+static _Atomic(size_t *) mailboxes[MAILBOXES];
+static atomic_bool stop;
+
+static void check(void) {
+    al_flaw flaw = {0};
+    bool sound = al_heap_validate(heap, &flaw);
+    if (!sound) fprintf(stderr, "%#zx: %s\n", (size_t)flaw.address, flaw.what);
+    assert(sound);
+}
+
+/* Each block begins with its size. */
+static size_t *take(al_thread *thread, uint64_t draw) {
+    size_t room = draw % 64 == 0 ? 300000 : draw % 16 == 0 ? 20000 : 1200;
+    size_t bytes = sizeof(size_t) + (draw >> 32) % room;
+    size_t *block = draw % 8 == 0   ? al_heap_calloc(thread, 1, bytes)
+                    : draw % 8 == 1 ? al_heap_memalign(thread, 64, bytes)
+                                    : al_heap_malloc(thread, bytes);
+    assert(block != NULL && (draw % 8 != 0 || *block == 0));
+    memset(block, 1, bytes);
+    *block = bytes;
+    return block;
+}
+
+/* What lies in a mailbox is resized or freed, and a block left instead. */
+static void step(al_thread *thread, al_rng *rng) {
+    uint64_t draw = al_rng_next(rng);
+    size_t *theirs = atomic_exchange(&mailboxes[draw % MAILBOXES], take(thread, draw));
+    if (theirs == NULL) return;
+    size_t kept = *theirs;
+    assert(al_heap_usable_size(heap, theirs) >= kept);
+    if (draw & 32) {
+        theirs = al_heap_realloc(thread, theirs, sizeof(size_t) + (draw >> 20) % 5000);
+        assert(theirs != NULL && *theirs == kept);
+    }
+    al_heap_free(thread, theirs);
+}
+
+static void *live(void *seed) {
+    al_rng rng = {(uint64_t)(uintptr_t)seed};
+    al_thread *thread = al_thread_create(heap);
+    for (int i = 0; i < STEPS; i++) step(thread, &rng);
+    al_thread_exit(thread);
+    al_thread *brief = al_thread_borrow(heap);
+    al_heap_free(brief, take(brief, al_rng_next(&rng)));
+    al_thread_exit(brief);
+    return NULL;
+}
+
+/* Threads that follow each other. */
+static void *work(void *seed) {
+    for (uintptr_t i = 0; i < LIVES; i++) {
+        pthread_t thread;
+        assert(pthread_create(&thread, NULL, live, (void *)((uintptr_t)seed * LIVES + i)) == 0);
+        assert(pthread_join(thread, NULL) == 0);
+    }
+    return NULL;
+}
+
+static void *ask(void *unused) {
+    (void)unused;
+    while (!stop) {
+        const al_ledger ledger = al_heap_ledger(heap);
+        assert(ledger.metadata > 0 && (ssize_t)ledger.usable >= 0 && (ssize_t)ledger.free >= 0);
+        al_heap_trim(heap, 0);
+        usleep(300);
+    }
+    return NULL;
+}
+
+static void empty_mailboxes(al_thread *thread) {
+    for (int i = 0; i < MAILBOXES; i++) al_heap_free(thread, atomic_exchange(&mailboxes[i], NULL));
+}
+
+static void use_in_child(al_thread *survivor) {
+    check();
+    al_rng rng = {7};
+    for (int i = 0; i < 200; i++) step(survivor, &rng);
+    for (int t = 0; t < 6; t++) {
+        al_thread *thread = al_thread_create(heap);
+        for (int i = 0; i < 50; i++) step(thread, &rng);
+        if (t % 2 == 0) al_thread_exit(thread);
+    }
+    empty_mailboxes(survivor);
+    al_thread_exit(survivor);
+    check();
+}
+
+static void fork_in_between(al_thread *survivor) {
+    al_rng rng = {99};
+    for (int i = 0; i < 20; i++) step(survivor, &rng);
+    al_heap_fork(heap, survivor, AL_FORK_PREPARE);
+    pid_t child = fork();
+    assert(child >= 0);
+    al_heap_fork(heap, survivor, child == 0 ? AL_FORK_CHILD : AL_FORK_PARENT);
+    if (child == 0) {
+        use_in_child(survivor);
+        _exit(0);
+    }
+    int status;
+    assert(waitpid(child, &status, 0) == child && status == 0);
+}
+
+static void run(const char *options) {
+    al_settings settings;
+    char message[200];
+    int error = 0;
+    al_tunables_default(&al_ptmalloc, &settings);
+    assert(al_tunables_parse(&al_ptmalloc, options, &settings, message, sizeof message) == 0);
+    const al_regions_config config = {.space = AL_SPACE_WINDOW, .cpus = 1};
+    heap = al_heap_create(&al_ptmalloc, &settings, &config, &error);
+    assert(heap != NULL);
+    stop = false;
+    al_thread *main = al_thread_create(heap);
+    pthread_t workers[WORKERS], asking;
+    assert(pthread_create(&asking, NULL, ask, NULL) == 0);
+    for (uintptr_t i = 0; i < WORKERS; i++) assert(pthread_create(&workers[i], NULL, work, (void *)(i + 1)) == 0);
+    for (int i = 0; i < FORKS; i++) fork_in_between(main);
+    for (int i = 0; i < WORKERS; i++) assert(pthread_join(workers[i], NULL) == 0);
+    stop = true;
+    assert(pthread_join(asking, NULL) == 0);
+    empty_mailboxes(main);
+    al_thread_exit(main);
+    check();
+    const al_ledger ledger = al_heap_ledger(heap);
+    assert(ledger.usable == 0 && ledger.cached == 0);
+    for (const pt_arena *a = al_pt_of(heap)->main.next; a != &al_pt_of(heap)->main; a = a->next)
+        assert(a->attached == 0 && a->taken_chunks == 0);
+    al_heap_destroy(heap);
+}
+
+int main(void) {
+    run("");
+    run("arena_max=2,mmap_threshold=10000");
+    run("tcache_count=0,arena_max=3");
+    return 0;
+}
