@@ -107,7 +107,7 @@ static void test_an_arena_is_cut_out_of_twice_the_space(void) {
     make("", &(al_regions_config){0});
     al_thread *main = thread(), *other = thread();
     take(main, MIB);
-    expect("brk +21000, mmap +101000");
+    expect("brk +0, brk +21000, mmap +101000");
     assert(within(take(other, 24)) == FIRST);
     expect("mmap 3eff000 +8000000, munmap 3eff000 +101000, munmap 0 +3eff000, mprotect 0 +21000");
     take(other, 100000);
@@ -328,7 +328,7 @@ static void test_a_new_subheap_may_go_at_once(void) {
     al_thread *t = empty_the_second(135168);
     asked();
     char *block = take(t, 200000);
-    expect("mmap 0 +8000000, munmap 0 +4000000, mprotect 0 +51000, munmap 0 +4000000, brk +51000");
+    expect("mmap 0 +8000000, munmap 0 +4000000, mprotect 0 +51000, munmap 0 +4000000, brk +0, brk +51000");
     assert(arena_of(block) == &pt()->main && ((pt_thread *)t)->arena == pt()->main.next);
     end();
 }

@@ -34,13 +34,10 @@ pt_chunk *al_pt_map(pt_heap *heap, size_t size) {
         heap->mapped_bytes += bytes;
         heap->mapped_heads += PT_HEADER;
         keep_peaks(heap);
+        *(pt_chunk *)at = (pt_chunk){.head = bytes | PT_MAPPED};
     }
     al_lock_drop(&heap->heap.lock);
-    if (error != 0) return NULL;
-    pt_chunk *chunk = at;
-    chunk->prev_size = 0;
-    chunk->head = bytes | PT_MAPPED;
-    return chunk;
+    return error == 0 ? at : NULL;
 }
 
 /* A pointer that can be the block of a mapped chunk is aligned to some power of two within its page. */
@@ -54,8 +51,8 @@ void al_pt_unmap(pt_heap *heap, pt_chunk *chunk) {
     al_check(sound(heap, chunk), "munmap_chunk(): invalid pointer");
     size_t offset = chunk->prev_size, bytes = offset + al_pt_size(chunk);
     pt_chunk *mapping = al_pt_below(chunk);
-    mapping->head = bytes;
     al_lock_take(&heap->heap.lock);
+    mapping->head = bytes;
     heap->mapped_count--;
     heap->mapped_bytes -= bytes;
     heap->mapped_heads -= offset + PT_HEADER;
@@ -71,24 +68,24 @@ pt_chunk *al_pt_remap(pt_heap *heap, pt_chunk *chunk, size_t size) {
     if (bytes == old) return chunk;
     al_lock_take(&heap->heap.lock);
     int error = al_regions_mremap(heap->heap.regions, al_pt_below(chunk), old, bytes, true, &at);
+    pt_chunk *moved = NULL;
     if (error == 0) {
         al_pt_advise_huge(heap, at, bytes);
         heap->mapped_bytes += bytes - old;
         keep_peaks(heap);
+        moved = al_pt_at(at, offset);
+        al_pt_set_size(moved, bytes - offset);
+        if (offset > 0) al_pt_set_size(at, bytes);
     }
     al_lock_drop(&heap->heap.lock);
-    if (error != 0) return NULL;
-    pt_chunk *moved = (pt_chunk *)((char *)at + offset);
-    al_pt_set_size(moved, bytes - offset);
-    if (offset > 0) al_pt_set_size(at, bytes);
     return moved;
 }
 
 pt_chunk *al_pt_advance_mapped(pt_heap *heap, pt_chunk *chunk, size_t lead) {
     pt_chunk *advanced = al_pt_at(chunk, lead);
+    al_lock_take(&heap->heap.lock);
     chunk->prev_size = advanced->prev_size = lead;
     advanced->head = (al_pt_size(chunk) - lead) | PT_MAPPED;
-    al_lock_take(&heap->heap.lock);
     heap->mapped_heads += lead;
     al_lock_drop(&heap->heap.lock);
     return advanced;
