@@ -4,8 +4,8 @@
 static pt_chunk *cut_lead(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, size_t lead) {
     size_t rest = al_pt_size(chunk) - lead;
     pt_chunk *upper = al_pt_at(chunk, lead);
-    upper->head = rest | PT_PREV_INUSE | al_pt_arena_flag(arena);
-    al_pt_at(upper, rest)->head |= PT_PREV_INUSE;
+    al_pt_set_head(upper, rest | PT_PREV_INUSE | al_pt_arena_flag(arena));
+    al_pt_set_prev_inuse(al_pt_at(upper, rest), true);
     al_pt_set_size(chunk, lead);
     arena->taken_chunks++;
     al_pt_give(thread, arena, chunk, true);

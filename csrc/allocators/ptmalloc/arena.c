@@ -57,7 +57,7 @@ static pt_arena *create(pt_heap *heap, size_t bytes) {
     arena->system_mem = arena->max_system_mem = subheap->size;
     arena->fixed = PT_ARENA_BYTES;
     arena->top = al_pt_at((pt_chunk *)subheap, PT_ARENA_BYTES);
-    arena->top->head = (subheap->size - PT_ARENA_BYTES) | PT_PREV_INUSE;
+    al_pt_set_head(arena->top, (subheap->size - PT_ARENA_BYTES) | PT_PREV_INUSE);
     enlist(heap, arena);
     return arena;
 }

@@ -40,9 +40,18 @@ enum {
     PT_LEAST = 32
 };
 
-static inline size_t al_pt_size(const pt_chunk *chunk) { return chunk->head & ~(size_t)PT_FLAGS; }
-static inline bool al_pt_mapped(const pt_chunk *chunk) { return chunk->head & PT_MAPPED; }
-static inline bool al_pt_prev_inuse(const pt_chunk *chunk) { return chunk->head & PT_PREV_INUSE; }
+/* Whoever owns a chunk may look at its head without a lock, while another thread, in its arena, changes P. */
+static inline size_t al_pt_head(const pt_chunk *chunk) { return __atomic_load_n(&chunk->head, __ATOMIC_RELAXED); }
+static inline void al_pt_set_head(pt_chunk *chunk, size_t head) {
+    __atomic_store_n(&chunk->head, head, __ATOMIC_RELAXED);
+}
+
+static inline size_t al_pt_size(const pt_chunk *chunk) { return al_pt_head(chunk) & ~(size_t)PT_FLAGS; }
+static inline bool al_pt_mapped(const pt_chunk *chunk) { return al_pt_head(chunk) & PT_MAPPED; }
+static inline bool al_pt_prev_inuse(const pt_chunk *chunk) { return al_pt_head(chunk) & PT_PREV_INUSE; }
+static inline void al_pt_set_prev_inuse(pt_chunk *chunk, bool inuse) {
+    al_pt_set_head(chunk, (al_pt_head(chunk) & ~(size_t)PT_PREV_INUSE) | (inuse ? PT_PREV_INUSE : 0));
+}
 
 static inline pt_chunk *al_pt_at(const pt_chunk *chunk, size_t offset) { return (pt_chunk *)((char *)chunk + offset); }
 static inline pt_chunk *al_pt_next(const pt_chunk *chunk) { return al_pt_at(chunk, al_pt_size(chunk)); }
@@ -60,7 +69,9 @@ static inline bool al_pt_inuse_at(const pt_chunk *chunk, size_t offset) {
 }
 static inline bool al_pt_inuse(const pt_chunk *chunk) { return al_pt_inuse_at(chunk, al_pt_size(chunk)); }
 
-static inline void al_pt_set_size(pt_chunk *chunk, size_t size) { chunk->head = size | (chunk->head & PT_FLAGS); }
+static inline void al_pt_set_size(pt_chunk *chunk, size_t size) {
+    al_pt_set_head(chunk, size | (al_pt_head(chunk) & PT_FLAGS));
+}
 /* A free chunk says its size at its end, too. */
 static inline void al_pt_set_foot(pt_chunk *chunk, size_t size) { al_pt_at(chunk, size)->prev_size = size; }
 

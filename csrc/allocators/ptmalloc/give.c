@@ -41,17 +41,17 @@ static size_t merge(pt_arena *arena, pt_chunk *chunk, size_t size, const merge_w
     }
     if (next == arena->top) {
         size += al_pt_size(next);
-        chunk->head = size | PT_PREV_INUSE;
+        al_pt_set_head(chunk, size | PT_PREV_INUSE);
         arena->top = chunk;
         return size;
     }
     if (al_pt_inuse(next)) {
-        next->head &= ~(size_t)PT_PREV_INUSE;
+        al_pt_set_prev_inuse(next, false);
     } else {
         al_pt_unlink(next);
         size += al_pt_size(next);
     }
-    chunk->head = size | PT_PREV_INUSE;
+    al_pt_set_head(chunk, size | PT_PREV_INUSE);
     al_pt_set_foot(chunk, size);
     al_pt_push_unsorted(arena, chunk, size, words->list);
     return size;
@@ -70,7 +70,7 @@ static void look_at_top(pt_heap *heap, pt_arena *arena) {
     if (arena->has_fast) al_pt_consolidate(heap, arena);
     if (!al_pt_is_main(arena))
         al_pt_subheap_trim(heap, arena, heap->params.top_pad);
-    else if (al_pt_size(arena->top) >= heap->params.trim_threshold)
+    else if (al_pt_size(arena->top) >= al_pt_get(&heap->params.trim_threshold))
         al_pt_trim_top(heap, heap->params.top_pad);
 }
 
@@ -102,7 +102,7 @@ void al_pt_give_tail(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, size_t
     size_t rest = al_pt_size(chunk) - size;
     pt_chunk *tail = al_pt_at(chunk, size);
     al_pt_set_size(chunk, size);
-    tail->head = rest | PT_PREV_INUSE | al_pt_arena_flag(arena);
+    al_pt_set_head(tail, rest | PT_PREV_INUSE | al_pt_arena_flag(arena));
     arena->taken_chunks++;
     al_pt_give(thread, arena, tail, true);
 }

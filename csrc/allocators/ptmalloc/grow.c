@@ -65,9 +65,9 @@ static void segment_begin(pt_heap *heap, char *start, char *first) {
 static void fence(pt_thread *thread, pt_chunk *top, size_t size) {
     pt_heap *heap = al_pt_heap(thread);
     size_t rest = (size - FENCES) & ~(size_t)(PT_GRAIN - 1);
-    top->head = rest | PT_PREV_INUSE;
-    al_pt_at(top, rest)->head = PT_HEADER | PT_PREV_INUSE;
-    al_pt_at(top, rest + PT_HEADER)->head = PT_HEADER | PT_PREV_INUSE;
+    al_pt_set_head(top, rest | PT_PREV_INUSE);
+    al_pt_set_head(al_pt_at(top, rest), PT_HEADER | PT_PREV_INUSE);
+    al_pt_set_head(al_pt_at(top, rest + PT_HEADER), PT_HEADER | PT_PREV_INUSE);
     if (rest < PT_LEAST) {
         heap->main.fixed += size;
         return;
@@ -125,7 +125,7 @@ static void begin_top(pt_heap *heap, const gain *got, size_t old) {
         }
     }
     arena->top = (pt_chunk *)start;
-    arena->top->head = (size_t)(end - start) | PT_PREV_INUSE;
+    al_pt_set_head(arena->top, (size_t)(end - start) | PT_PREV_INUSE);
     segment_begin(heap, got->start, start);
 }
 
@@ -143,7 +143,7 @@ static bool grow_top(pt_thread *thread, size_t need) {
     if (heap->break_base == 0) heap->break_base = (uintptr_t)got.start;
     arena->system_mem += got.bytes;
     if (got.start == old_end && !got.mapped) {
-        top->head = (old + got.bytes) | PT_PREV_INUSE;
+        al_pt_set_head(top, (old + got.bytes) | PT_PREV_INUSE);
         return true;
     }
     if (arena->contiguous && old > 0) {
@@ -170,9 +170,9 @@ static void *cut_top(pt_heap *heap, pt_arena *arena, size_t need, size_t bytes) 
     size_t size = al_pt_size(chunk);
     arena->max_system_mem = al_max(arena->max_system_mem, arena->system_mem);
     if (size < need + PT_LEAST) return NULL;
-    chunk->head = need | PT_PREV_INUSE | al_pt_arena_flag(arena);
+    al_pt_set_head(chunk, need | PT_PREV_INUSE | al_pt_arena_flag(arena));
     arena->top = al_pt_at(chunk, need);
-    arena->top->head = (size - need) | PT_PREV_INUSE;
+    al_pt_set_head(arena->top, (size - need) | PT_PREV_INUSE);
     al_pt_book_taken(arena, need);
     al_pt_perturb_new(heap, al_pt_block(chunk), bytes);
     return al_pt_block(chunk);
@@ -181,8 +181,8 @@ static void *cut_top(pt_heap *heap, pt_arena *arena, size_t need, size_t bytes) 
 void *al_pt_grow(pt_thread *thread, pt_arena *arena, size_t bytes) {
     pt_heap *heap = al_pt_heap(thread);
     size_t need = al_pt_need(bytes);
-    bool map_first = arena == NULL || (need >= heap->params.mmap_threshold &&
-                                       heap->mapped_count < heap->params.mmap_max);
+    bool map_first = arena == NULL || (need >= al_pt_get(&heap->params.mmap_threshold) &&
+                                       al_pt_get(&heap->mapped_count) < heap->params.mmap_max);
     if (map_first) {
         void *block = map_block(heap, need, bytes);
         if (block != NULL || arena == NULL) return block;

@@ -30,7 +30,7 @@ pt_chunk *al_pt_map(pt_heap *heap, size_t size) {
     int error = al_regions_mmap(heap->heap.regions, NULL, bytes, AL_PROT_READ_WRITE, AL_PLACE_ANYWHERE, &at);
     if (error == 0) {
         al_pt_advise_huge(heap, at, bytes);
-        heap->mapped_count++;
+        al_pt_set(&heap->mapped_count, heap->mapped_count + 1);
         heap->mapped_bytes += bytes;
         heap->mapped_heads += PT_HEADER;
         keep_peaks(heap);
@@ -52,8 +52,8 @@ void al_pt_unmap(pt_heap *heap, pt_chunk *chunk) {
     size_t offset = chunk->prev_size, bytes = offset + al_pt_size(chunk);
     pt_chunk *mapping = al_pt_below(chunk);
     al_lock_take(&heap->heap.lock);
-    mapping->head = bytes;
-    heap->mapped_count--;
+    al_pt_set_head(mapping, bytes);
+    al_pt_set(&heap->mapped_count, heap->mapped_count - 1);
     heap->mapped_bytes -= bytes;
     heap->mapped_heads -= offset + PT_HEADER;
     al_regions_munmap(heap->heap.regions, mapping, bytes);
@@ -85,7 +85,7 @@ pt_chunk *al_pt_advance_mapped(pt_heap *heap, pt_chunk *chunk, size_t lead) {
     pt_chunk *advanced = al_pt_at(chunk, lead);
     al_lock_take(&heap->heap.lock);
     chunk->prev_size = advanced->prev_size = lead;
-    advanced->head = (al_pt_size(chunk) - lead) | PT_MAPPED;
+    al_pt_set_head(advanced, (al_pt_size(chunk) - lead) | PT_MAPPED);
     heap->mapped_heads += lead;
     al_lock_drop(&heap->heap.lock);
     return advanced;

@@ -35,9 +35,9 @@ void *al_pt_malloc(al_thread *base, size_t bytes) {
 __attribute__((noinline)) static void free_mapped(pt_heap *heap, pt_chunk *chunk) {
     enum { LARGEST = 32 << 20 };
     pt_params *p = &heap->params;
-    if (p->dynamic && chunk->head > p->mmap_threshold && chunk->head <= LARGEST) {
-        p->mmap_threshold = al_pt_size(chunk);
-        p->trim_threshold = 2 * p->mmap_threshold;
+    if (p->dynamic && chunk->head > al_pt_get(&p->mmap_threshold) && chunk->head <= LARGEST) {
+        al_pt_set(&p->mmap_threshold, al_pt_size(chunk));
+        al_pt_set(&p->trim_threshold, 2 * al_pt_size(chunk));
     }
     al_pt_unmap(heap, chunk);
 }

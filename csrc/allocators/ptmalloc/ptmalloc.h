@@ -80,7 +80,11 @@ enum {
     PT_ARENA_BYTES = 0x8d0
 };
 
-/* The settings in force; mallopt and freed mappings change them. */
+/* Figures that one thread may change while others look at them, without a lock. */
+static inline size_t al_pt_get(const size_t *figure) { return __atomic_load_n(figure, __ATOMIC_RELAXED); }
+static inline void al_pt_set(size_t *figure, size_t value) { __atomic_store_n(figure, value, __ATOMIC_RELAXED); }
+
+/* The settings in force; mallopt and freed mappings change them: the two thresholds by al_pt_set. */
 typedef struct pt_params {
     size_t mmap_threshold, trim_threshold, top_pad;
     bool dynamic;            /* the two thresholds follow the largest mapping freed */
@@ -166,7 +170,7 @@ typedef struct pt_heap {
     pt_segment *segments, *last_segment;
     pt_segment *spare_segment; /* there before memory for the next one is asked for; NULL: to be made */
 
-    size_t mapped_count, mapped_count_peak; /* chunks with a mapping of their own */
+    size_t mapped_count, mapped_count_peak; /* chunks with a mapping of their own; the first by al_pt_set */
     size_t mapped_bytes, mapped_bytes_peak;
     size_t mapped_heads;      /* of mapped_bytes: in front of blocks */
 
@@ -277,7 +281,7 @@ static inline pt_subheap *al_pt_subheap_of(const void *at) {
     return (pt_subheap *)((uintptr_t)at & ~(uintptr_t)(PT_SUBHEAP_BYTES - 1));
 }
 static inline pt_arena *al_pt_arena_of(pt_heap *heap, const pt_chunk *chunk) {
-    return chunk->head & PT_NON_MAIN ? al_pt_subheap_of(chunk)->arena : &heap->main;
+    return al_pt_head(chunk) & PT_NON_MAIN ? al_pt_subheap_of(chunk)->arena : &heap->main;
 }
 /* A new subheap with room for `least` bytes and as much of `pad` as fits, its head filled but for arena and below.
  * NULL: more than a subheap holds, or the system would not. */

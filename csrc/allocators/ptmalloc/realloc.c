@@ -16,7 +16,7 @@ static void grow_into_top(pt_arena *arena, pt_chunk *chunk, size_t need) {
     size_t size = al_pt_size(chunk), both = size + al_pt_size(arena->top);
     al_pt_set_size(chunk, need);
     arena->top = al_pt_at(chunk, need);
-    arena->top->head = (both - need) | PT_PREV_INUSE;
+    al_pt_set_head(arena->top, (both - need) | PT_PREV_INUSE);
     arena->taken_bytes += need - size;
 }
 
@@ -24,7 +24,7 @@ static void grow_into_next(pt_arena *arena, pt_chunk *chunk, pt_chunk *next) {
     size_t more = al_pt_size(next);
     al_pt_unlink(next);
     al_pt_set_size(chunk, al_pt_size(chunk) + more);
-    al_pt_next(chunk)->head |= PT_PREV_INUSE;
+    al_pt_set_prev_inuse(al_pt_next(chunk), true);
     arena->taken_bytes += more;
 }
 
@@ -39,7 +39,7 @@ static pt_chunk *grow_backward(pt_arena *arena, pt_chunk *chunk, size_t need) {
     al_pt_unlink(below);
     size_t whole = al_pt_size(chunk) + less;
     memmove(al_pt_block(below), al_pt_block(chunk), size - PT_WORD);
-    below->head = whole | PT_PREV_INUSE | al_pt_arena_flag(arena);
+    al_pt_set_head(below, whole | PT_PREV_INUSE | al_pt_arena_flag(arena));
     arena->taken_bytes += less;
     return below;
 }

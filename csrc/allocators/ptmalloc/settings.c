@@ -122,7 +122,7 @@ void al_pt_configure(pt_heap *heap) {
 
 /* Thresholds are sizes: -1 is the largest. */
 static void set_threshold(pt_params *params, size_t *threshold, int value) {
-    *threshold = (size_t)value;
+    al_pt_set(threshold, (size_t)value);
     params->dynamic = false;
 }
 

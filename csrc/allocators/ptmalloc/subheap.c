@@ -97,7 +97,7 @@ static bool grow(pt_heap *heap, pt_arena *arena, size_t more) {
     if (more > PT_SUBHEAP_BYTES - last->size || !commit(heap, last, last->size + more)) return false;
     last->size += more;
     arena->system_mem += more;
-    arena->top->head = (al_pt_size(arena->top) + more) | PT_PREV_INUSE;
+    al_pt_set_head(arena->top, (al_pt_size(arena->top) + more) | PT_PREV_INUSE);
     return true;
 }
 
@@ -107,12 +107,12 @@ static void fence(pt_thread *thread, pt_arena *arena, pt_chunk *top) {
     bool is_chunk = rest >= PT_LEAST;
     pt_chunk *lower = is_chunk ? al_pt_at(top, rest) : top, *upper = al_pt_at(top, rest + PT_HEADER);
     size_t lower_size = (size_t)((char *)upper - (char *)lower);
-    upper->head = 0 | PT_PREV_INUSE;
-    lower->head = lower_size | PT_PREV_INUSE;
+    al_pt_set_head(upper, 0 | PT_PREV_INUSE);
+    al_pt_set_head(lower, lower_size | PT_PREV_INUSE);
     al_pt_set_foot(lower, lower_size);
     arena->fixed += lower_size + PT_HEADER;
     if (!is_chunk) return;
-    top->head = rest | PT_PREV_INUSE | PT_NON_MAIN;
+    al_pt_set_head(top, rest | PT_PREV_INUSE | PT_NON_MAIN);
     al_pt_book_taken(arena, rest);
     al_pt_give(thread, arena, top, true);
 }
@@ -128,7 +128,7 @@ bool al_pt_subheap_extend(pt_thread *thread, pt_arena *arena, size_t size) {
     arena->system_mem += next->size;
     arena->fixed += sizeof *next;
     arena->top = (pt_chunk *)(next + 1);
-    arena->top->head = (next->size - sizeof *next) | PT_PREV_INUSE;
+    al_pt_set_head(arena->top, (next->size - sizeof *next) | PT_PREV_INUSE);
     fence(thread, arena, top);
     return true;
 }
@@ -161,7 +161,7 @@ static bool drop_last(pt_heap *heap, pt_arena *arena, pt_subheap *last, size_t p
         top = al_pt_below(top);
         al_pt_unlink(top);
     }
-    top->head = size | PT_PREV_INUSE;
+    al_pt_set_head(top, size | PT_PREV_INUSE);
     arena->top = top;
     return true;
 }
@@ -198,10 +198,11 @@ bool al_pt_subheap_trim(pt_heap *heap, pt_arena *arena, size_t pad) {
         any = true;
     }
     size_t size = al_pt_size(arena->top);
-    if (size < heap->params.trim_threshold || size <= PT_LEAST + 1 || size - PT_LEAST - 1 <= pad) return any;
+    if (size < al_pt_get(&heap->params.trim_threshold)) return any;
+    if (size <= PT_LEAST + 1 || size - PT_LEAST - 1 <= pad) return any;
     size_t extra = al_align_down(size - PT_LEAST - 1 - pad, page_size(heap));
     if (extra == 0 || !shrink(heap, last, last->size - extra)) return any;
     arena->system_mem -= extra;
-    arena->top->head = (size - extra) | PT_PREV_INUSE;
+    al_pt_set_head(arena->top, (size - extra) | PT_PREV_INUSE);
     return true;
 }

@@ -52,8 +52,8 @@ static pt_chunk *take_fast(const request *r) {
 
 /* A free chunk of the size that is asked for: the next one learns that it is in use. */
 static void use_whole(const request *r, pt_chunk *chunk, size_t size) {
-    al_pt_at(chunk, size)->head |= PT_PREV_INUSE;
-    chunk->head |= r->flags;
+    al_pt_set_prev_inuse(al_pt_at(chunk, size), true);
+    al_pt_set_head(chunk, al_pt_head(chunk) | r->flags);
 }
 
 static pt_chunk *pop_small(const request *r, pt_chunk *bin, pt_chunk *oldest) {
@@ -83,8 +83,8 @@ static pt_chunk *cut(const request *r, pt_chunk *chunk, size_t size, const char 
         return chunk;
     }
     pt_chunk *upper = al_pt_at(chunk, r->need);
-    chunk->head = r->need | PT_PREV_INUSE | r->flags;
-    upper->head = rest | PT_PREV_INUSE;
+    al_pt_set_head(chunk, r->need | PT_PREV_INUSE | r->flags);
+    al_pt_set_head(upper, rest | PT_PREV_INUSE);
     al_pt_set_foot(upper, rest);
     al_pt_push_unsorted(r->arena, upper, rest, flaw);
     return chunk;
@@ -212,9 +212,9 @@ static pt_chunk *take_top(const request *r) {
     size_t size = al_pt_size(chunk);
     al_check(size <= arena->system_mem, "malloc(): corrupted top size");
     if (size < r->need + PT_LEAST) return NULL;
-    chunk->head = r->need | PT_PREV_INUSE | r->flags;
+    al_pt_set_head(chunk, r->need | PT_PREV_INUSE | r->flags);
     arena->top = al_pt_at(chunk, r->need);
-    arena->top->head = (size - r->need) | PT_PREV_INUSE;
+    al_pt_set_head(arena->top, (size - r->need) | PT_PREV_INUSE);
     return chunk;
 }
 

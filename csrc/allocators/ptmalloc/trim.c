@@ -24,7 +24,7 @@ bool al_pt_trim_top(pt_heap *heap, size_t pad) {
     al_lock_drop(&heap->heap.lock);
     if (!trimmed) return false;
     arena->system_mem -= extra;
-    top->head = (size - extra) | PT_PREV_INUSE;
+    al_pt_set_head(top, (size - extra) | PT_PREV_INUSE);
     return true;
 }
 
