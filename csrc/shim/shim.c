@@ -42,7 +42,8 @@ static al_heap *make_heap(void) {
     if (options != NULL && al_tunables_parse(&AL_SHIM, options, &settings, message, sizeof message) != 0)
         refuse("ALLOCLAB_OPTIONS: ", message);
     int error = 0;
-    const al_regions_config config = {.space = AL_SPACE_PROCESS, .overcommit = AL_OVERCOMMIT_SYSTEM, .real_clock = true};
+    const al_regions_config config = {
+        .space = AL_SPACE_PROCESS, .overcommit = AL_OVERCOMMIT_SYSTEM, .real_clock = true};
     al_heap *heap = al_heap_create(&AL_SHIM, &settings, &config, &error);
     if (heap == NULL) refuse("", "no memory for the heap");
     return heap;

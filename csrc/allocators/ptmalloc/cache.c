@@ -34,7 +34,7 @@ static void delist(pt_thread *thread) {
 void al_pt_cache_open(pt_thread *thread) {
     bool refused = al_pt_heap(thread)->params.cache_bins == 0 || thread->cache_closed || thread->thread.brief;
     if (refused || thread->cache != NULL) return;
-    pt_cache *cache = al_pt_take_anywhere(thread, sizeof *cache);
+    pt_cache *cache = al_pt_take_anywhere(thread, sizeof *cache, false);
     if (cache == NULL) return; /* tried again at the next call */
     memset(cache, 0, sizeof *cache);
     enlist(thread, cache);

@@ -18,7 +18,7 @@ static int create(al_heap *base) {
 
 __attribute__((noinline)) static void *malloc_uncached(pt_thread *thread, size_t bytes) {
     if (thread->cache == NULL) al_pt_cache_open(thread);
-    return al_pt_take_anywhere(thread, bytes);
+    return al_pt_take_anywhere(thread, bytes, al_pt_alone(al_pt_heap(thread)));
 }
 
 void *al_pt_malloc(al_thread *base, size_t bytes) {

@@ -216,8 +216,8 @@ void al_pt_sort_in(pt_arena *arena, pt_chunk *chunk, size_t size, bool first_fit
  * PTRDIFF_MAX. The arena is locked, or NULL, which leaves only a mapping. The thread's cache takes what fits and is met
  * on the way. */
 void *al_pt_take(pt_thread *thread, pt_arena *arena, size_t bytes);
-/* The same from the thread's arena, or another if that has no memory. */
-void *al_pt_take_anywhere(pt_thread *thread, size_t bytes);
+/* The same from the thread's arena; or, unless it is to stay there, from another if that has no memory. */
+void *al_pt_take_anywhere(pt_thread *thread, size_t bytes, bool stay);
 /* A taken chunk that has no mapping of its own, to its arena or the thread's cache. locked: the caller holds the
  * arena's lock; otherwise it is taken when needed. */
 void al_pt_give(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, bool locked);

@@ -36,7 +36,7 @@ static char *reserve_one(pt_heap *heap, uintptr_t hint) {
     return NULL;
 }
 
-/* Twice as much, so that an aligned part can be cut out. Where the lower half is one, the upper half will be the next. */
+/* Twice as much, so that an aligned part can be cut out. Where the lower half is one, the upper will be the next. */
 static char *reserve_two(pt_heap *heap) {
     char *at = reserve(heap, 0, 2 * PT_SUBHEAP_BYTES);
     if (at == NULL) return NULL;

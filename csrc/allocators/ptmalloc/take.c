@@ -250,10 +250,10 @@ void *al_pt_take(pt_thread *thread, pt_arena *arena, size_t bytes) {
     return block != NULL ? block : al_pt_grow(thread, arena, bytes);
 }
 
-void *al_pt_take_anywhere(pt_thread *thread, size_t bytes) {
+void *al_pt_take_anywhere(pt_thread *thread, size_t bytes, bool stay) {
     pt_arena *arena = al_pt_arena_enter(thread, bytes);
     void *block = al_pt_take(thread, arena, bytes);
-    if (block == NULL && arena != NULL && !al_pt_alone(al_pt_heap(thread))) {
+    if (block == NULL && arena != NULL && !stay) {
         arena = al_pt_arena_other(thread, arena, bytes);
         block = al_pt_take(thread, arena, bytes);
     }
