@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { WORKERS = 4, LIVES = 12, STEPS = 400, MAILBOXES = 32, FORKS = 12 };
+enum { WORKERS = 4, LIVES = 12, STEPS = 1000, MAILBOXES = 32, FORKS = 30 };
 
 extern const al_allocator al_ptmalloc;
 
