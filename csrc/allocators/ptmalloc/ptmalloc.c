@@ -12,13 +12,17 @@ static int create(al_heap *base) {
     heap->main.contiguous = true;
     heap->main.next = &heap->main;
     heap->arena_count = 1;
+    heap->simulated = al_regions_base(base->regions) != NULL;
     heap->overcommit = AL_OVERCOMMIT_SYSTEM;
     return 0;
 }
 
 __attribute__((noinline)) static void *malloc_uncached(pt_thread *thread, size_t bytes) {
+    pt_heap *heap = al_pt_heap(thread);
     if (thread->cache == NULL) al_pt_cache_open(thread);
-    return al_pt_take_anywhere(thread, bytes, al_pt_alone(al_pt_heap(thread)));
+    bool alone = al_pt_alone(heap);
+    if (alone && !heap->simulated) return al_pt_take(thread, &heap->main, bytes); /* no lock, no other arena */
+    return al_pt_take_anywhere(thread, bytes, alone);
 }
 
 void *al_pt_malloc(al_thread *base, size_t bytes) {

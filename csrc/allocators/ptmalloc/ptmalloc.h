@@ -165,6 +165,7 @@ typedef struct pt_heap {
     uintptr_t cache_key;
     pt_arena main;
 
+    bool simulated;           /* a window's: its threads may share one of ours */
     bool break_asked;         /* libc knows where the break is */
     uintptr_t break_base;     /* where the first break growth began; 0: none yet */
     pt_segment *segments, *last_segment;
@@ -246,8 +247,7 @@ void al_pt_advise_huge(pt_heap *heap, void *start, size_t bytes);
 
 /* Whether one thread is all there is: glibc then uses the main arena, without locks, and no other if that fails. */
 static inline bool al_pt_alone(const pt_heap *heap) {
-    bool simulated = al_regions_base(heap->heap.regions) != NULL; /* threads of a window may share one thread of ours */
-    return simulated ? !__atomic_load_n(&heap->several_threads, __ATOMIC_RELAXED) : __libc_single_threaded;
+    return heap->simulated ? !__atomic_load_n(&heap->several_threads, __ATOMIC_RELAXED) : __libc_single_threaded;
 }
 
 /* --- arena.c: which arena a thread uses; fork.c --- */
