@@ -130,6 +130,7 @@ int al_regions_brk(al_regions *r, intptr_t delta, void **old_break) {
 int al_regions_adopt(al_regions *r, const void *at) {
     uintptr_t page = al_align_down((uintptr_t)at, r->page);
     int error = al_vma_prepare(&r->vmas);
+    if (error == 0 && r->space->open_page != NULL) error = r->space->open_page(r, page);
     if (error != 0) return error;
     al_vma_set(&r->vmas, page, page + r->page, AL_PROT_READ_WRITE, true);
     keep_peaks(&r->counters, al_vma_all(&r->vmas));

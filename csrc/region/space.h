@@ -17,6 +17,8 @@ typedef struct al_space_calls {
     int (*break_now)(const al_regions *regions, uintptr_t *at);
     /* old + delta lies in [first_break, break_limit]. *old: the break before, moved by others perhaps. */
     int (*move_break)(al_regions *regions, intptr_t delta, uintptr_t *old);
+    /* Lets the heap use a page that a stranger's move of the break left in part; NULL: it can already. */
+    int (*open_page)(al_regions *regions, uintptr_t page);
     int (*map)(al_regions *regions, uintptr_t hint, size_t bytes, al_prot prot, al_placement placement, uintptr_t *at);
     int (*unmap)(al_regions *regions, uintptr_t addr, size_t bytes);
     /* The old range lies in one VMA, and has these rights. */

@@ -87,6 +87,9 @@ static int move_break(al_regions *r, intptr_t delta, uintptr_t *old) {
     return 0;
 }
 
+/* A stranger's pages hold nothing here, and so are never opened but for the heap. */
+static int open_page(al_regions *r, uintptr_t page) { return commit(r, page, r->page, AL_PROT_READ_WRITE); }
+
 int al_regions_foreign_brk(al_regions *r, intptr_t delta) {
     if (r->config.space != AL_SPACE_WINDOW || delta < 0) return EINVAL;
     if ((uintptr_t)delta > r->break_limit - r->break_at) return ENOMEM;
@@ -199,6 +202,7 @@ const al_space_calls al_space_window = {
     .holds = holds,
     .break_now = break_now,
     .move_break = move_break,
+    .open_page = open_page,
     .map = map,
     .unmap = give_back,
     .remap = remap,

@@ -236,6 +236,17 @@ static void test_failed_calls_leave_errno_alone(void) {
     assert(errno == EILSEQ);
 }
 
+/* In a window as in a process: the rest of a page in which a stranger's break ended can be written. */
+static void test_an_adopted_page_can_be_used(void) {
+    al_regions *r = make(AL_SPACE_WINDOW);
+    void *at;
+    assert(al_regions_foreign_brk(r, 100) == 0 && al_regions_brk(r, (intptr_t)page, &at) == 0);
+    assert((uintptr_t)at % page == 100 && al_regions_adopt(r, at) == 0);
+    memset(at, 1, page);
+    assert(resident_pages(r) == 2);
+    al_regions_destroy(r);
+}
+
 int main(void) {
     page = al_os_linux.page_size();
     for (al_space space = AL_SPACE_WINDOW; space <= AL_SPACE_PROCESS; space++) {
@@ -243,6 +254,7 @@ int main(void) {
         test_what_is_given_back_comes_back_zero(space);
         test_mremap_keeps_contents(space);
     }
+    test_an_adopted_page_can_be_used();
     test_residency_survives_a_fork();
     test_mremap_across_what_was_two_mappings();
     as_nobody(read_pages_are_not_resident);

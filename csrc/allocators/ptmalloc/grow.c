@@ -125,8 +125,8 @@ static void begin_top(pt_heap *heap, const gain *got, size_t old) {
         }
     }
     arena->top = (pt_chunk *)start;
-    al_pt_set_head(arena->top, (size_t)(end - start) | PT_PREV_INUSE);
     segment_begin(heap, got->start, start);
+    al_pt_set_head(arena->top, (size_t)(end - start) | PT_PREV_INUSE);
 }
 
 /* False: the system would not. */
