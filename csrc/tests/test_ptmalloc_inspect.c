@@ -76,6 +76,8 @@ static scene make(void) {
     take_apart(&s, &s.live, 1, 100);
     s.mapped[0] = take(&s, 300000);
     s.mapped[1] = al_pt_chunk(al_heap_memalign(s.thread, 8192, 300000));
+    assert(al_regions_foreign_brk(s.heap->regions, 4096) == 0);
+    take(&s, 130000); /* from a new segment: the old top has fences now, and its rest is unsorted */
 
     give_all(&s, filling, CACHED);
     give_all(&s, s.small, SMALL);
@@ -120,7 +122,7 @@ static void a_sound_heap_is_sound(void) {
     size_t counts[6] = {0}, bytes = 0;
     assert(al_heap_validate(s.heap, &flaw));
     al_heap_bins(s.heap, count_kind, counts);
-    static const size_t expected[6] = {2 * CACHED, FAST, UNSORTED + 2, SMALL, LARGE, 2};
+    static const size_t expected[6] = {2 * CACHED, FAST, UNSORTED + 2, SMALL, LARGE + 1, 2};
     assert(memcmp(counts, expected, sizeof counts) == 0);
     al_heap_walk(s.heap, add_bytes, &bytes);
     assert(bytes == al_regions_counters(s.heap->regions)->mapped);
@@ -242,6 +244,13 @@ static void offset_aligned(scene *s) { s->mapped[1]->prev_size += 16; }
 static void overrun_aligned(scene *s) { memset(al_pt_below(s->mapped[1]), 0x78, 64); }
 static void overrun_live(scene *s) { memset(al_pt_block(s->live), 0x78, 128); }
 
+static pt_chunk *lower_fence(const scene *s) { return (pt_chunk *)(s->pt->segments->end - 2 * PT_HEADER); }
+static void unfence_segment(scene *s) { lower_fence(s)->head = 0; }
+static void lengthen_fence_of_segment(scene *s) { lower_fence(s)->head += 16; }
+static void free_fence(scene *s) { al_pt_next(lower_fence(s))->head &= ~(size_t)PT_PREV_INUSE; }
+static void use_below_fence(scene *s) { lower_fence(s)->head |= PT_PREV_INUSE; }
+static void move_segment(scene *s) { s->pt->segments->start += 4096; }
+
 static pt_subheap *newest(const scene *s) { return al_pt_subheap_of(s->second->top); }
 static void long_subheap(scene *s) { newest(s)->size += (size_t)1 << 30; }
 static void short_subheap(scene *s) { newest(s)->size -= 4096; }
@@ -332,6 +341,11 @@ static const struct {
     {offset_mapped, "ptmalloc: a mapped chunk does not fill its mapping"},
     {resize_aligned, "ptmalloc: a mapped chunk does not fill its mapping"},
     {offset_aligned, "ptmalloc: a mapped chunk does not fill its mapping"},
+    {unfence_segment, "ptmalloc: fences are damaged"},
+    {lengthen_fence_of_segment, "ptmalloc: a chunk's size leads to no other chunk"},
+    {free_fence, "ptmalloc: fences are damaged"},
+    {use_below_fence, "ptmalloc: a chunk is in a bin, but looks in use"},
+    {move_segment, "ptmalloc: here begins no segment, subheap or mapped chunk"},
     {long_subheap, "ptmalloc: here begins no segment, subheap or mapped chunk"},
     {short_subheap, "ptmalloc: the top does not end where its memory does"},
     {orphan_subheap, "ptmalloc: here begins no segment, subheap or mapped chunk"},

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from alloclab.heap import Heap
+from alloclab.heap import Heap, Thread
 
 Picture = dict[str, list[int]]
 
@@ -160,16 +160,20 @@ def test_every_piece_says_what_it_is() -> None:
     ids=str,
 )
 def test_threads_come_and_go_and_free_what_others_took(tunables: dict[str, int]) -> None:
-    """After every call the heap is sound, and all that is free is kept somewhere."""
+    """After every call the heap is sound, and all that is free is kept somewhere: also where a stranger moves the
+    break, or the system soon refuses to."""
     for seed in range(6):
         rng = random.Random(seed)
-        with Heap("ptmalloc", **tunables) as heap:
-            threads = [heap.thread() for _ in range(3)]
+        refused = seed % 2 == 1
+        with Heap("ptmalloc", regions={"break_room": 1 << 20} if refused else {}, **tunables) as heap:
+            threads: list[Heap | Thread] = [*(heap.thread() for _ in range(3)), heap]
             blocks: dict[int, int] = {}
             for _ in range(200):
                 thread, slot = rng.choice(threads), rng.randrange(40)
                 size = int(2 ** rng.uniform(0, rng.choice([9, 23])))
-                if rng.random() < 0.03:
+                if not refused and rng.random() < 0.03:
+                    heap.regions.foreign_brk(rng.choice([16, 4096, 70000]))
+                if rng.random() < 0.03 and isinstance(thread, Thread):
                     thread.exit()
                     threads[threads.index(thread)] = heap.thread()
                 elif slot not in blocks:
