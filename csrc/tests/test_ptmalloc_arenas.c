@@ -356,6 +356,23 @@ static void test_subheaps_come_and_go_with_what_is_in_them(void) {
     end();
 }
 
+/* A slip of glibc's that programs can see: it takes what there is to give for a size, and -1 of it is much. */
+static void test_the_smallest_top_of_the_main_arena_grows_by_a_trim(void) {
+    make("trim_threshold=0", &(al_regions_config){0});
+    al_thread *main = thread();
+    const pt_chunk *const *top = (const pt_chunk *const *)&pt()->main.top;
+    char *block = take(main, 70000);
+    take(main, al_pt_size(*top) - 32 - 8);
+    assert(al_pt_size(*top) == 32);
+    asked();
+    give(main, block);
+    expect("brk +21000");
+    assert(al_pt_size(*top) == 32 + 0x21000 && pt()->main.system_mem == 2 * 0x21000);
+    take(main, 100000);
+    expect("");
+    end();
+}
+
 /* --- which arena --- */
 
 /* Makes `count` contexts, each takes a block; the arenas' numbers, as letters, the main one being a. */
@@ -582,6 +599,7 @@ int main(void) {
     test_a_subheap_goes_when_the_one_below_has_room();
     test_a_new_subheap_may_go_at_once();
     test_subheaps_come_and_go_with_what_is_in_them();
+    test_the_smallest_top_of_the_main_arena_grows_by_a_trim();
     test_arenas_are_made_up_to_the_limit_and_then_shared();
     test_free_arenas_come_first();
     test_the_last_thread_of_the_main_arena_leaves_it_free();

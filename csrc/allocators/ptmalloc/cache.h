@@ -21,7 +21,7 @@ static inline void al_pt_cache_put(const pt_thread *thread, pt_chunk *chunk, siz
     pt_entry *entry = al_pt_block(chunk);
     entry->key = thread->cache_key;
     entry->next = al_pt_protect(&entry->next, cache->entries[list]);
-    cache->entries[list] = entry;
+    __atomic_store_n(&cache->entries[list], entry, __ATOMIC_RELEASE); /* after its link: a fork may come in between */
     al_pt_cache_set_count(cache, list, count + 1);
 }
 

@@ -13,9 +13,10 @@ bool al_pt_trim_top(pt_heap *heap, size_t pad) {
     pt_arena *arena = &heap->main;
     pt_chunk *top = arena->top;
     size_t size = al_pt_size(top);
-    if (size < PT_LEAST + 1 || size - PT_LEAST - 1 <= pad) return false;
+    size_t spare = size - PT_LEAST - 1; /* of the smallest top -1, a size: so, as glibc's, it grows by the pad */
+    if (spare <= pad) return false;
     size_t step = heap->params.huge_page != 0 ? heap->params.huge_page : page_size(heap);
-    size_t extra = al_align_down(size - PT_LEAST - 1 - pad, step);
+    size_t extra = al_align_down(spare - pad, step);
     if (extra == 0) return false;
     void *old;
     al_lock_take(&heap->heap.lock);
