@@ -1,5 +1,5 @@
 /* ptmalloc with threads that take, resize and free each other's blocks, end and are followed by others, while one asks
- * for the ledger and trims, and one forks: in each child, the heap is sound and all of it can be used. For the thread
+ * for figures and trims, and one forks: in each child, the heap is sound and all of it can be used. For the thread
  * sanitizer, and for any build. */
 #undef NDEBUG
 #include "allocators/heap.h"
@@ -82,6 +82,11 @@ static void *ask(void *unused) {
     while (!stop) {
         const al_ledger ledger = al_heap_ledger(heap);
         assert((ssize_t)ledger.usable >= 0 && (ssize_t)ledger.free >= 0);
+        const struct mallinfo2 info = al_heap_mallinfo(heap);
+        assert(info.uordblks + info.fordblks == info.arena);
+        al_stat stats[64];
+        assert(al_heap_stats(heap, stats, 64) < 64);
+        assert(al_heap_report_text(heap, true, NULL, 0) > 0 && al_heap_report_text(heap, false, NULL, 0) > 0);
         al_heap_trim(heap, 0);
         usleep(300);
     }

@@ -37,13 +37,6 @@ void al_pt_count(pt_arena *arena, pt_census *census) {
     al_pt_arena_leave(arena);
 }
 
-pt_arena *al_pt_arena_after(pt_heap *heap, const pt_arena *arena) {
-    al_lock_take(&heap->list_lock);
-    pt_arena *next = arena->next;
-    al_lock_drop(&heap->list_lock);
-    return next == &heap->main ? NULL : next;
-}
-
 pt_mapped al_pt_count_mapped(pt_heap *heap) {
     al_lock_take(&heap->heap.lock);
     pt_mapped mapped = {heap->mapped_count, heap->mapped_count_peak, heap->mapped_bytes, heap->mapped_bytes_peak};
@@ -55,7 +48,7 @@ void al_pt_mallinfo(al_heap *base, struct mallinfo2 *out) {
     pt_heap *heap = al_pt_of(base);
     pt_census census;
     *out = (struct mallinfo2){0};
-    for (pt_arena *arena = &heap->main; arena != NULL; arena = al_pt_arena_after(heap, arena)) {
+    for (pt_arena *arena = &heap->main; arena != NULL; arena = al_pt_arena_after(arena)) {
         al_pt_count(arena, &census);
         pt_row fast = al_pt_sum(census.fast, PT_FAST_BINS), rest = al_pt_sum_free(&census);
         out->arena += census.system;
@@ -140,7 +133,7 @@ typedef struct sums {
 static sums sum_arenas(pt_heap *heap) {
     sums all = {0};
     pt_census census;
-    for (pt_arena *arena = &heap->main; arena != NULL; arena = al_pt_arena_after(heap, arena)) {
+    for (pt_arena *arena = &heap->main; arena != NULL; arena = al_pt_arena_after(arena)) {
         al_pt_count(arena, &census);
         all.arenas++;
         all.system += census.system;
@@ -176,8 +169,8 @@ size_t al_pt_stats(al_heap *base, al_stat *out, size_t room) {
         {"mapped_bytes", mapped.bytes},
         {"mapped_blocks_peak", mapped.count_peak},
         {"mapped_bytes_peak", mapped.bytes_peak},
-        {"mmap_threshold", heap->params.mmap_threshold},
-        {"trim_threshold", heap->params.trim_threshold},
+        {"mmap_threshold", al_pt_get(&heap->params.mmap_threshold)},
+        {"trim_threshold", al_pt_get(&heap->params.trim_threshold)},
     };
     const size_t known = sizeof figures / sizeof *figures;
     memcpy(out, figures, al_min(room, known) * sizeof *figures);

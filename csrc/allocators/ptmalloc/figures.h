@@ -26,7 +26,10 @@ typedef struct pt_mapped {
 pt_mapped al_pt_count_mapped(pt_heap *heap);
 
 /* The arena after this one; NULL after the last. */
-pt_arena *al_pt_arena_after(pt_heap *heap, const pt_arena *arena);
+static inline pt_arena *al_pt_arena_after(const pt_arena *arena) {
+    pt_arena *next = al_pt_arena_next(arena);
+    return al_pt_is_main(next) ? NULL : next;
+}
 
 static inline pt_row al_pt_add(pt_row a, pt_row b) {
     return (pt_row){.count = a.count + b.count, .bytes = a.bytes + b.bytes};

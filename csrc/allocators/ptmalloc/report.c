@@ -12,7 +12,7 @@ void al_pt_report(al_heap *base, FILE *out) {
     pt_heap *heap = al_pt_of(base);
     unsigned number = 0, system = (unsigned)al_pt_count_mapped(heap).bytes, in_use = system;
     pt_census census;
-    for (pt_arena *arena = &heap->main; arena != NULL; arena = al_pt_arena_after(heap, arena)) {
+    for (pt_arena *arena = &heap->main; arena != NULL; arena = al_pt_arena_after(arena)) {
         al_pt_count(arena, &census);
         unsigned used = (unsigned)al_pt_in_use(&census);
         fprintf(out, "Arena %u:\n", number++);
@@ -119,7 +119,7 @@ int al_pt_report_xml(al_heap *base, FILE *out) {
     unsigned number = 0;
     pt_census census;
     fputs("<malloc version=\"1\">\n", out);
-    for (pt_arena *arena = &heap->main; arena != NULL; arena = al_pt_arena_after(heap, arena)) {
+    for (pt_arena *arena = &heap->main; arena != NULL; arena = al_pt_arena_after(arena)) {
         al_pt_count(arena, &census);
         const account a = account_of(&census);
         print_arena(out, &census, &a, number++);

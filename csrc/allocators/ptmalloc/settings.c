@@ -148,7 +148,8 @@ static bool set(pt_heap *heap, int parameter, int value) {
     return true;
 }
 
-/* Whatever the parameter, known or not, fastbins are consolidated first: their largest size may change. */
+/* Whatever the parameter, known or not, fastbins are consolidated first: their largest size may change. As with glibc,
+ * other threads must be at rest. */
 int al_pt_mallopt(al_heap *base, int parameter, int value) {
     pt_heap *heap = al_pt_of(base);
     al_pt_arena_lock(&heap->main);
