@@ -110,9 +110,21 @@ def test_a_limit_is_reached(trace: Trace) -> None:
         assert same(trace, limit=limit).sides[0].failed_calls > 0
 
 
-# --- threads' own recordings are replayed in one thread here; this says that the comparison sees what differs ---
+@pytest.mark.parametrize("seed", range(budget(2)))
+def test_any_one_call_of_a_generated_trace_fails(seed: int, tmp_path: Path) -> None:
+    recipe = Recipe(600, seed=seed, sizes="huge", live=60, phases=2, reallocs=0.2, callocs=0.1, aligned=0.1)
+    trace = synthesize(tmp_path / "t.parquet", recipe)
+    calls = sum(same(trace).sides[0].calls.values())
+    for nth in range(1, calls + 1):
+        same(trace, fail_call=nth)
 
 
-@pytest.mark.parametrize("setting", ["tcache_count=3", "mxfast=0", "top_pad=4KiB", "mmap_threshold=128KiB"])
-def test_another_setting_is_seen(setting: str) -> None:
-    assert not fidelity(ROOT / "traces" / "cc1.parquet", f"ptmalloc:{setting}", settings=UNTOUCHED).same
+# --- the comparison is able to fail ---
+
+
+@pytest.mark.parametrize(
+    ("setting", "recording"),
+    [("tcache_count=3", "cc1"), ("mxfast=0", "cc1"), ("top_pad=4KiB", "cc1"), ("mmap_threshold=128KiB", "perl")],
+)
+def test_another_setting_is_seen(setting: str, recording: str) -> None:
+    assert not fidelity(ROOT / "traces" / f"{recording}.parquet", f"ptmalloc:{setting}", settings=UNTOUCHED).same
