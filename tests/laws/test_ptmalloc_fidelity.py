@@ -124,7 +124,7 @@ def test_any_one_call_of_a_generated_trace_fails(seed: int, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("setting", "recording"),
-    [("tcache_count=3", "cc1"), ("mxfast=0", "cc1"), ("top_pad=4KiB", "cc1"), ("mmap_threshold=128KiB", "perl")],
+    [("tcache_count=3", "cc1"), ("mxfast=0", "cc1"), ("top_pad=4KiB", "cc1"), ("mmap_threshold=128KiB", "git")],
 )
 def test_another_setting_is_seen(setting: str, recording: str) -> None:
     assert not fidelity(ROOT / "traces" / f"{recording}.parquet", f"ptmalloc:{setting}", settings=UNTOUCHED).same
