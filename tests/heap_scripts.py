@@ -25,7 +25,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 HEAP_BYTES = 64 << 20
@@ -174,7 +174,7 @@ def run(check: Check, program: Path, folder: Path, variables: Mapping[str, str])
         env={"PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=10,
         check=False,
     )
     steps, first_break = _steps(log.read_text())
@@ -281,6 +281,12 @@ def transcript(check: Check, ran: Ran) -> tuple[list[str], list[str]]:
     return should, does
 
 
+def account(check: Check, ran: Ran) -> list[str]:
+    """Every statement with all that came of it, whatever was expected."""
+    everything = [replace(line, expected=" ".join("?" * len(line.statements)), calls="?") for line in check.lines]
+    return transcript(replace(check, lines=everything), ran)[1]
+
+
 def _told(calls: Sequence[tuple[str, list[str], int]], space: _Space) -> list[str]:
     """In short; what is unmapped at once in several pieces is told in one."""
     told = [space.told(*call) for call in calls]
@@ -307,7 +313,7 @@ def _seen(words: Sequence[str], ran: Ran, at: int, space: _Space, places: dict[s
         return _text(place)
     if operation == "info":
         return " ".join(str(result[INFO.index(name)]) for name in words[words.index("info") + 1 :])
-    if operation == "link":
+    if operation in ("link", "sbrk"):
         return _text(space.place(result[0], 0)) if result[0] else "null"
     if operation == "peek":
         return hex(result[0])
