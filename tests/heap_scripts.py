@@ -41,6 +41,8 @@ WEIGHT = "libweight.so"
 _RANGE = re.compile(r"\b([a-z]\w*?)(\d+)\.\.(\d+)\b")
 _NAME = re.compile(r"^([a-z]\w*)([+-]\w+)?$")
 _SYSCALL = re.compile(r"^\d+ +(\w+)\((.*)\) += (0x[0-9a-f]+|-?\d+)")
+_UNFINISHED = re.compile(r"^(\d+ +\w+\(.*) <unfinished \.\.\.>$")
+_RESUMED = re.compile(r"^(\d+) +<\.\.\. \w+ resumed>(.*)$")
 
 
 @dataclass(frozen=True)
@@ -182,11 +184,23 @@ def run(check: Check, program: Path, folder: Path, variables: Mapping[str, str])
     return Ran(results, steps[1:], first_break, done.returncode, done.stderr.strip())
 
 
+def _whole_lines(log: str) -> Iterator[str]:
+    """A call during which strace had to tell of another thread (its end, say) stands in two lines."""
+    begun: dict[str, str] = {}
+    for line in log.splitlines():
+        if unfinished := _UNFINISHED.match(line):
+            begun[line.split()[0]] = unfinished[1]
+        elif resumed := _RESUMED.match(line):
+            yield begun.pop(resumed[1]) + resumed[2]
+        else:
+            yield line
+
+
 def _steps(log: str) -> tuple[list[list[tuple[str, list[str], int]]], int]:
     """Calls between one line written and the next, and the first break."""
     steps: list[list[tuple[str, list[str], int]]] = [[]]
     first_break = 0
-    for line in log.splitlines():
+    for line in _whole_lines(log):
         found = _SYSCALL.match(line)
         if found is None:
             continue

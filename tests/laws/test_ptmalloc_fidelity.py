@@ -18,7 +18,7 @@ from alloclab.trace.synth import Recipe, synthesize
 
 UNTOUCHED = Settings(touch="none")
 MIXES = ("odd", "pareto", "tiny", "kilobytes", "huge")
-LIVE = (100, 1500, 5000)
+LIVE = (100, *(pytest.param(live, marks=pytest.mark.slow) for live in (1500, 5000)))
 
 
 def same(trace: str | Path | Trace, **faults: int) -> Fidelity:
@@ -33,11 +33,13 @@ def same(trace: str | Path | Trace, **faults: int) -> Fidelity:
 # --- recordings ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((ROOT / "traces").glob("*.parquet")), ids=lambda p: p.stem)
 def test_recordings(path: Path) -> None:
     same(load(path))
 
 
+@pytest.mark.slow
 def test_extra_traces(extra_traces: list[Path]) -> None:
     for path in extra_traces:
         try:
@@ -65,6 +67,7 @@ def test_generated_stress(sizes: str, live: int, tmp_path: Path) -> None:
         same(stress(tmp_path, sizes, live, seed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", MIXES)
 def test_generated_stress_that_only_grows(sizes: str, tmp_path: Path) -> None:
     for seed in range(budget(1)):
@@ -110,6 +113,7 @@ def test_a_limit_is_reached(trace: Trace) -> None:
         assert same(trace, limit=limit).sides[0].failed_calls > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(budget(2)))
 def test_any_one_call_of_a_generated_trace_fails(seed: int, tmp_path: Path) -> None:
     recipe = Recipe(600, seed=seed, sizes="huge", live=60, phases=2, reallocs=0.2, callocs=0.1, aligned=0.1)
