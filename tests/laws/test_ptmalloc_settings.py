@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from programs import HERE, compile_c, run
 
-from alloclab.allocators import lab_allocators
+from alloclab.allocators import lab_allocators, resolve
 from alloclab.heap import Heap
 
 GLIBC = "system"
@@ -95,6 +96,26 @@ class Program:
         assert done.returncode == 0, done.stderr
         return done.stdout, done.stderr
 
+    def asks(self, spec: str, folder: Path, *arguments: str, **variables: str) -> list[str]:
+        """The system calls for memory after it has first said something: of the break by how much it moves, of the
+        others all but the addresses.
+        """
+        log, calls, at, begun = folder / "strace.log", [], 0, False
+        library = str(self.beside_glibc) if spec == GLIBC else resolve(spec).environment()["LD_PRELOAD"]
+        named = (variables | {"LD_PRELOAD": library}).items()
+        settings = [word for name, value in named for word in ("-E", f"{name}={value}")]
+        traced = ["strace", "-qq", "-s", "0", "-o", log, "-e", "trace=write,brk,mmap,munmap,mremap,madvise", *settings]
+        subprocess.run([*traced, self.path, *arguments], capture_output=True, timeout=60, check=True)
+        for line in log.read_text().splitlines():
+            begun = begun or line.startswith("write(2, ")
+            if line.startswith("brk("):
+                before, at = at, int(line.split()[-1], 16)
+                if begun and at != before:
+                    calls.append(f"brk {at - before}")
+            elif begun and not line.startswith("write("):
+                calls.append(re.sub(r"0x\w+", "", line))
+        return calls
+
     def says_the_same(self, *arguments: str, **variables: str) -> bool:
         there, here = (self.said(spec, *arguments, **variables) for spec in (GLIBC, "ptmalloc"))
         assert here == there
@@ -133,6 +154,16 @@ def test_it_obeys_glibcs_tunables(tunables: str, program: Program) -> None:
 @pytest.mark.parametrize("variables", VARIABLES, ids=lambda v: " ".join(f"{name}={value}" for name, value in v.items()))
 def test_it_obeys_the_older_variables(variables: dict[str, str], program: Program) -> None:
     assert program.says_the_same("tour", **variables)
+
+
+@pytest.mark.needs("strace")
+@pytest.mark.parametrize("setting", ["hugetlb=0", "hugetlb=1", "hugetlb=1:glibc.malloc.top_pad=0"])
+@pytest.mark.parametrize("case", ["large", "mapped", "huge", "trimmed"])
+def test_it_asks_the_system_for_what_glibc_asks_for(case: str, setting: str, program: Program, tmp_path: Path) -> None:
+    tunables = f"glibc.malloc.{setting}"
+    there, here = (program.asks(spec, tmp_path, case, "first", GLIBC_TUNABLES=tunables) for spec in (GLIBC, "ptmalloc"))
+    assert there
+    assert here == there
 
 
 def test_its_own_options_win(program: Program) -> None:
