@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 extern const al_allocator al_ptmalloc;
@@ -59,8 +60,11 @@ static inline const char *asked(void) {
 
 static inline void expect(const char *text) {
     const char *was = asked();
-    if (strcmp(was, text) != 0) fprintf(stderr, "expected: %s\nasked:    %s\n", text, was);
-    assert(strcmp(was, text) == 0);
+    if (strcmp(was, text) == 0) return;
+    fputs(text, stderr);
+    fputs(" was expected, but asked for was ", stderr);
+    fputs(was, stderr);
+    abort();
 }
 
 static inline void check_system_mem(const pt_arena *arena) {
