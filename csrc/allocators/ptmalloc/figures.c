@@ -78,8 +78,12 @@ static cached count_caches(const pt_heap *heap) {
     for (const pt_thread *thread = heap->threads; thread != NULL; thread = thread->next) {
         const pt_chunk *own = al_pt_chunk(thread->cache);
         sum.caches++;
-        sum.chunked += !al_pt_mapped(own);
-        *(al_pt_mapped(own) ? &sum.mapped : &sum.own) += al_pt_mapped(own) ? al_pt_usable(own) : al_pt_size(own);
+        if (al_pt_mapped(own)) {
+            sum.mapped += al_pt_usable(own);
+        } else {
+            sum.chunked++;
+            sum.own += al_pt_size(own);
+        }
         for (size_t list = 0; list < PT_CACHE_BINS; list++) {
             size_t count = al_pt_cache_count(thread->cache, list);
             sum.chunks += count;
@@ -94,15 +98,13 @@ typedef struct handed {
     size_t chunks, bytes, fixed;
 } handed;
 
-static handed count_handed(pt_heap *heap) {
+static handed count_handed(const pt_heap *heap) {
     handed sum = {0};
-    pt_arena *arena = &heap->main;
-    do {
+    for (const pt_arena *arena = &heap->main; arena != NULL; arena = al_pt_arena_after(arena)) {
         sum.chunks += arena->taken_chunks;
         sum.bytes += arena->taken_bytes;
         sum.fixed += arena->fixed + (al_pt_size(arena->top) > 0 ? PT_WORD : 0);
-        arena = arena->next;
-    } while (arena != &heap->main);
+    }
     return sum;
 }
 
