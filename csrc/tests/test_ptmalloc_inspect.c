@@ -1,8 +1,9 @@
 /* ptmalloc's own view of a heap: every kind of damage is found, by name, and looking at a damaged heap in any way does
  * no harm and changes nothing. */
 #undef NDEBUG
-#include "allocators/ptmalloc/inspect.h"
 #include "allocators/heap.h"
+#include "allocators/ptmalloc/inspect.h"
+#include "base/rng.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -319,7 +320,7 @@ static const struct {
     {long_top, "ptmalloc: the top does not end where its memory does"},
     {short_top, "ptmalloc: here begins no segment, subheap or mapped chunk"},
     {no_top, "ptmalloc: a chunk's size leads to no other chunk"},
-    {odd_top, "ptmalloc: a chunk's size leads to no other chunk"},
+    {odd_top, "ptmalloc: the top does not end where its memory does"},
     {free_below_top, "ptmalloc: foot and head differ"},
     {stray_top, "ptmalloc: a chunk's size leads to no other chunk"},
     {lost_top, "ptmalloc: a chunk's size leads to no other chunk"},
@@ -396,8 +397,64 @@ static void every_fault_is_found(void) {
     }
 }
 
+/* --- damage of any kind --- */
+
+enum { TARGETS = 18 };
+
+/* Where heads and links are. */
+typedef struct targets {
+    uint64_t *at[TARGETS];
+} targets;
+
+static targets find_targets(const scene *s) {
+    const void *const at[TARGETS] = {
+        s->live,     s->cached[3],   s->fast[1],   s->small[1],  s->large[0],      s->large[1],
+        &s->large[1]->fd_size, s->other[1],    s->mapped[0], s->mapped[1], s->pt->main.top,  al_pt_next(s->large[2]),
+        cache_of(s), lower_fence(s), newest(s),    newest(s)->below, s->second->top, s->unsorted[0],
+    };
+    targets t;
+    memcpy(t.at, at, sizeof at);
+    return t;
+}
+
+static uint64_t *some_word(const targets *t, al_rng *rng) {
+    uint64_t draw = al_rng_next(rng);
+    return t->at[draw % TARGETS] + (draw >> 32) % 4;
+}
+
+static uint64_t some_value(const targets *t, al_rng *rng, uint64_t old) {
+    uint64_t draw = al_rng_next(rng);
+    switch (draw % 6) {
+    case 0: return old ^ (UINT64_C(1) << (draw >> 32) % 64);
+    case 1: return old + ((draw >> 32) % 512 - 256) * 8;
+    case 2: return *some_word(t, rng);
+    case 3: return (uintptr_t)some_word(t, rng);
+    case 4: return al_rng_next(rng);
+    default: return 0;
+    }
+}
+
+static void any_damage_does_no_harm_to_who_looks(void) {
+    al_rng rng = {11};
+    for (int round = 0; round < 150; round++) {
+        scene s = make();
+        const targets t = find_targets(&s);
+        for (uint64_t words = 1 + al_rng_next(&rng) % 3; words > 0; words--) {
+            uint64_t *word = some_word(&t, &rng);
+            *word = some_value(&t, &rng, *word);
+        }
+        uint64_t before = digest(&s);
+        al_flaw flaw = {0};
+        assert(al_heap_validate(s.heap, &flaw) == (flaw.what == NULL));
+        look_everywhere(&s);
+        assert(digest(&s) == before);
+        al_heap_destroy(s.heap);
+    }
+}
+
 int main(void) {
     a_sound_heap_is_sound();
     every_fault_is_found();
+    any_damage_does_no_harm_to_who_looks();
     return 0;
 }

@@ -33,7 +33,6 @@ enum {
     PT_MAPPED = 2,
     PT_NON_MAIN = 4,
     PT_FLAGS = 7,
-    PT_MARK = 8, /* only ever set while a walk lasts: the chunk is in a fastbin or thread cache */
     PT_WORD = sizeof(size_t),
     PT_HEADER = 2 * sizeof(size_t),
     PT_GRAIN = 16,

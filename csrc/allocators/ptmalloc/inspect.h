@@ -98,23 +98,24 @@ typedef struct pt_member {
 /* The members of a list, to be started with {0}. */
 bool al_pt_member_next(const pt_heap *heap, const pt_list *list, pt_member *member);
 
-/* Marks in heads, while whoever looks holds the heap: no chunk of an arena has either flag, else. With them
- * al_pt_piece_next knows the free chunks that look in use, and a check sees that each free one is in one list. */
-enum {
-    PT_MARK_BINNED = PT_MAPPED,
-    PT_MARK_FAST = PT_MARK,
-    PT_MARK_CACHED = PT_MARK | PT_MAPPED,
-    PT_MARKS = PT_MARK | PT_MAPPED
-};
+/* Marks in heads, while whoever looks holds the heap: in the upper 16 bits, of which no size has any. With them
+ * al_pt_piece_next knows the free chunks that look in use, and a check sees that each free one is in one list. They are
+ * patterns that damage will hardly make. */
+enum { PT_UNMARKED, PT_MARK_BINNED = 0xb19d, PT_MARK_FAST = 0xfa57, PT_MARK_CACHED = 0xcac4, PT_MARK_SHIFT = 48 };
 
-static inline size_t al_pt_marks(const pt_chunk *chunk) { return chunk->head & PT_MARKS; }
-/* The size of a chunk that may be marked. */
-static inline size_t al_pt_bare_size(const pt_chunk *chunk) { return al_pt_size(chunk) & ~(size_t)PT_MARK; }
+static inline size_t al_pt_mark_of(const pt_chunk *chunk) { return chunk->head >> PT_MARK_SHIFT; }
+static inline size_t al_pt_bare_head(const pt_chunk *chunk) {
+    return chunk->head & (((size_t)1 << PT_MARK_SHIFT) - 1);
+}
+static inline size_t al_pt_bare_size(const pt_chunk *chunk) { return al_pt_bare_head(chunk) & ~(size_t)PT_FLAGS; }
+static inline void al_pt_set_mark(pt_chunk *chunk, size_t mark) {
+    chunk->head = al_pt_bare_head(chunk) | mark << PT_MARK_SHIFT;
+}
 
 /* Marks lists as far as they make sense; with_bins: all, not only those of chunks that look in use. Returns a chunk
  * that is in two lists, or twice in one; NULL: there is none. */
-pt_chunk *al_pt_mark(pt_heap *heap, bool with_bins);
-void al_pt_unmark(pt_heap *heap, bool with_bins);
+pt_chunk *al_pt_mark_lists(pt_heap *heap, bool with_bins);
+void al_pt_unmark_lists(pt_heap *heap, bool with_bins);
 
 /* --- check_lists.c --- */
 

@@ -108,29 +108,30 @@ static size_t mark_of(const pt_list *list) {
     return list->kind == PT_LIST_CACHE ? PT_MARK_CACHED : list->kind == PT_LIST_FAST ? PT_MARK_FAST : PT_MARK_BINNED;
 }
 
-/* Whether the head is that of a member, with these marks. A damaged one stops who marks and who takes marks away at the
+/* Whether the head is that of a member, with this mark. A damaged one stops who marks and who takes marks away at the
  * same place; so damage is left as it is. */
-static bool fits(const pt_list *list, const pt_chunk *chunk, size_t marks) {
+static bool fits(const pt_list *list, const pt_chunk *chunk, size_t mark) {
     size_t size = al_pt_bare_size(chunk);
-    return al_pt_marks(chunk) == marks && size >= list->least && size <= list->most;
+    return al_pt_mark_of(chunk) == mark && size >= list->least && size <= list->most;
 }
 
-pt_chunk *al_pt_mark(pt_heap *heap, bool with_bins) {
+pt_chunk *al_pt_mark_lists(pt_heap *heap, bool with_bins) {
     pt_chunk *twice = NULL;
     for (pt_list list = {0}; al_pt_list_next(heap, &list);) {
         if (al_pt_list_is_bin(&list) && !with_bins) continue;
         pt_member m = {0};
-        while (al_pt_member_next(heap, &list, &m) && fits(&list, m.chunk, 0)) m.chunk->head |= mark_of(&list);
-        if (m.chunk != NULL && al_pt_marks(m.chunk) != 0 && twice == NULL) twice = m.chunk;
+        while (al_pt_member_next(heap, &list, &m) && fits(&list, m.chunk, PT_UNMARKED))
+            al_pt_set_mark(m.chunk, mark_of(&list));
+        if (m.chunk != NULL && al_pt_mark_of(m.chunk) != PT_UNMARKED && twice == NULL) twice = m.chunk;
     }
     return twice;
 }
 
-void al_pt_unmark(pt_heap *heap, bool with_bins) {
+void al_pt_unmark_lists(pt_heap *heap, bool with_bins) {
     for (pt_list list = {0}; al_pt_list_next(heap, &list);) {
         if (al_pt_list_is_bin(&list) && !with_bins) continue;
         pt_member m = {0};
         while (al_pt_member_next(heap, &list, &m) && fits(&list, m.chunk, mark_of(&list)))
-            m.chunk->head &= ~mark_of(&list);
+            al_pt_set_mark(m.chunk, PT_UNMARKED);
     }
 }

@@ -42,9 +42,8 @@ static bool show_unused(const viewer *v, const pt_arena *arena) {
 
 static bool show_end(const viewer *v, const pt_arena *arena) {
     const pt_chunk *top = arena->top;
-    if (top != &arena->none && al_pt_readable(v->heap, top, PT_HEADER) &&
-        !show(v, "top", arena, (uintptr_t)&top->head, (uintptr_t)al_pt_next(top)))
-        return false;
+    bool known = top != &arena->none && al_pt_readable(v->heap, top, PT_HEADER);
+    if (known && !show(v, "top", arena, (uintptr_t)&top->head, (uintptr_t)top + al_pt_size(top))) return false;
     return show_unused(v, arena);
 }
 

@@ -110,8 +110,8 @@ static pt_sort sort_of(const pt_heap *heap, const pt_stretch *s, const pt_chunk 
     if (leads_on && !al_pt_inuse_at(chunk, size)) return PT_FREE;
     if (is_fence(s, chunk, size, left)) return PT_FENCE;
     if (!leads_on) return PT_BROKEN;
-    if (al_pt_marks(chunk) == PT_MARK_CACHED) return PT_CACHED;
-    if (al_pt_marks(chunk) == PT_MARK_FAST) return PT_FAST;
+    if (al_pt_mark_of(chunk) == PT_MARK_CACHED) return PT_CACHED;
+    if (al_pt_mark_of(chunk) == PT_MARK_FAST) return PT_FAST;
     return al_pt_is_cache(heap, chunk) ? PT_CACHE : PT_LIVE;
 }
 

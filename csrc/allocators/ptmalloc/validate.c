@@ -44,7 +44,7 @@ static bool check_threads(const pt_heap *heap, al_flaw *flaw) {
 static bool check_stretch(const pt_heap *heap, const pt_stretch *s, al_flaw *flaw) {
     pt_piece p = {0};
     while (al_pt_piece_next(heap, s, &p)) {
-        if (p.sort == PT_BROKEN || p.chunk->head & PT_MARK)
+        if (p.sort == PT_BROKEN || al_pt_mark_of(p.chunk) != PT_UNMARKED)
             return al_blame(flaw, p.chunk, "ptmalloc: a chunk's size leads to no other chunk");
         if (al_pt_mapped(p.chunk)) return al_blame(flaw, p.chunk, "ptmalloc: a chunk inside an arena counts as mapped");
     }
@@ -96,12 +96,12 @@ static bool check_free(const census *c, const pt_piece *p) {
     if (c->prev_free) return al_blame(c->flaw, p->chunk, "ptmalloc: two free neighbours");
     if (al_pt_at(p->chunk, p->size)->prev_size != p->size)
         return al_blame(c->flaw, p->chunk, "ptmalloc: foot and head differ");
-    return al_pt_marks(p->chunk) == PT_MARK_BINNED ||
+    return al_pt_mark_of(p->chunk) == PT_MARK_BINNED ||
            al_blame(c->flaw, p->chunk, "ptmalloc: a free chunk is in no bin");
 }
 
 static bool check_in_use(census *c, const pt_piece *p) {
-    if (al_pt_marks(p->chunk) == PT_MARK_BINNED)
+    if (al_pt_mark_of(p->chunk) == PT_MARK_BINNED)
         return al_blame(c->flaw, p->chunk, "ptmalloc: a chunk is in a bin, but looks in use");
     if (p->sort == PT_FAST) return true;
     c->taken_bytes += p->size;
@@ -124,7 +124,7 @@ static bool check_piece(census *c, const pt_stretch *s, const pt_piece *p) {
     bool sound = p->sort == PT_TOP     ? check_top(c, p)
                  : p->sort == PT_FENCE ? check_fences(c, s, p)
                                        : check_chunk(c, p);
-    p->chunk->head &= ~(size_t)PT_MARKS;
+    al_pt_set_mark(p->chunk, PT_UNMARKED);
     c->prev_free = p->sort == PT_FREE;
     return sound;
 }
@@ -223,14 +223,14 @@ static const pt_chunk *clear_marks(pt_heap *heap) {
     const pt_chunk *left = NULL;
     for (pt_list list = {0}; al_pt_list_next(heap, &list);)
         for (pt_member m = {0}; al_pt_member_next(heap, &list, &m);) {
-            if (left == NULL && al_pt_marks(m.chunk) != 0) left = m.chunk;
-            m.chunk->head &= ~(size_t)PT_MARKS;
+            if (left == NULL && al_pt_mark_of(m.chunk) != PT_UNMARKED) left = m.chunk;
+            al_pt_set_mark(m.chunk, PT_UNMARKED);
         }
     return left;
 }
 
 static bool check_census(pt_heap *heap, al_flaw *flaw) {
-    const pt_chunk *twice = al_pt_mark(heap, true);
+    const pt_chunk *twice = al_pt_mark_lists(heap, true);
     bool sound = twice == NULL || al_blame(flaw, twice, "ptmalloc: a chunk is in two lists, or twice in one");
     sound = sound && check_all_memory(heap, flaw);
     const pt_chunk *left = clear_marks(heap);

@@ -53,10 +53,10 @@ static bool walk_stretch(const walker *w, const pt_stretch *s) {
 void al_pt_walk(al_heap *heap, al_walk_fn *visit, void *context) {
     const walker w = {al_pt_of(heap), visit, context};
     al_pt_hold(al_pt_of(heap));
-    al_pt_mark(al_pt_of(heap), false);
+    al_pt_mark_lists(al_pt_of(heap), false);
     pt_stretch s;
     for (uintptr_t at = 0; al_pt_stretch_after(al_pt_of(heap), at, &s); at = s.end)
         if (!walk_stretch(&w, &s)) break;
-    al_pt_unmark(al_pt_of(heap), false);
+    al_pt_unmark_lists(al_pt_of(heap), false);
     al_pt_release(al_pt_of(heap));
 }
