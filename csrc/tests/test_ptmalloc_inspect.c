@@ -408,9 +408,10 @@ typedef struct targets {
 
 static targets find_targets(const scene *s) {
     const void *const at[TARGETS] = {
-        s->live,     s->cached[3],   s->fast[1],   s->small[1],  s->large[0],      s->large[1],
-        &s->large[1]->fd_size, s->other[1],    s->mapped[0], s->mapped[1], s->pt->main.top,  al_pt_next(s->large[2]),
-        cache_of(s), lower_fence(s), newest(s),    newest(s)->below, s->second->top, s->unsorted[0],
+        s->live,         s->cached[3],           s->fast[1],     s->small[1],      s->unsorted[0],
+        s->large[0],     &s->large[1]->fd_size,  s->large[1],    s->mapped[0],     s->mapped[1],
+        s->other[1],     al_pt_next(s->large[2]), s->pt->main.top, s->second->top, lower_fence(s),
+        newest(s),       newest(s)->below,       cache_of(s),
     };
     targets t;
     memcpy(t.at, at, sizeof at);
