@@ -74,6 +74,26 @@ def test_generated_stress_that_only_grows(sizes: str, tmp_path: Path) -> None:
         same(synthesize(tmp_path / "t.parquet", Recipe(60_000, seed=seed, sizes=sizes, live=20_000, reallocs=0.3)))
 
 
+# --- settings: ours against glibc's of the same name ---
+
+SETTINGS = (
+    *("tcache_count=0", "tcache_count=1", "tcache_count=50", "tcache_max=0", "tcache_max=24", "tcache_max=500"),
+    *("tcache_unsorted_limit=1", "tcache_unsorted_limit=3", "mxfast=0", "mxfast=64", "mxfast=160"),
+    *("mmap_threshold=0", "mmap_threshold=4096", "mmap_threshold=131072", "mmap_threshold=100000000"),
+    *("trim_threshold=0", "trim_threshold=10000", "trim_threshold=1000000"),
+    *("top_pad=0", "top_pad=1", "top_pad=4096", "top_pad=1000000", "mmap_max=0", "mmap_max=3"),
+    *("perturb=1", "hugetlb=1"),
+)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_settings_do_what_glibcs_do(setting: str, tmp_path: Path) -> None:
+    trace = synthesize(tmp_path / "t.parquet", Recipe(20_000, sizes="huge", live=300, phases=3, reallocs=0.2))
+    env = {"system": {"GLIBC_TUNABLES": f"glibc.malloc.{setting}"}}
+    found = fidelity(trace, f"ptmalloc:{setting}", "system", settings=UNTOUCHED, env=env)
+    assert found.first is None and found.same, f"{found.first}, after {found.before}"
+
+
 # --- faults ---
 
 
