@@ -14,7 +14,6 @@ from support import budget
 from alloclab.allocators import resolve
 
 pytestmark = [pytest.mark.needs("strace"), pytest.mark.needs("gcc")]
-MALLOCS = ("system", "ptmalloc")
 THREADS = 5
 SETTINGS = ["", *(f"{{GLIBC_TUNABLES=glibc.malloc.{setting}}}" for setting in (
     "tcache_count=0", "tcache_count=2:glibc.malloc.mxfast=160", "arena_max=2", "top_pad=0", "mmap_threshold=20000",
@@ -36,11 +35,19 @@ class Script:
         self.live: list[str] = []
         self.born = 0
         self.started = 0
+        self.refused = 0  # statements to come for which the system gives no memory
 
     def statements(self, count: int) -> Iterator[str]:
+        if self.rng.random() < 0.3:  # the break meets something sooner or later
+            yield f"obstacle {4096 * self.rng.randrange(200)}"
         for step in range(count):
             grows = (step * 6 // count) % 2 == 0
             kind = self.rng.random()
+            self.refused -= 1
+            if self.refused == 0:
+                yield "limit 0"
+            if self.refused > 0:  # only calls of the heap then: a thread's start wants memory, too
+                kind = max(kind, 0.03)
             if kind < 0.01 and len(self.threads) < THREADS:
                 self.started += 1
                 self.threads.append(self.started)
@@ -50,6 +57,9 @@ class Script:
             elif kind < 0.016:
                 self.threads = [0]  # the child's only one
                 yield "fork"
+            elif kind < 0.02:
+                self.refused = 15
+                yield "limit 1"
             elif kind < 0.03:
                 yield self.rng.choice(["trim 0", "trim 100000", "sbrk 4096", "sbrk 24", "mallopt 77 0", "info arena"])
             elif self.live and kind < (0.3 if grows else 0.75):
@@ -80,11 +90,22 @@ class Script:
         return self.rng.choice([24, 40, 40, 120, 136, 300, 1000, 1040, 3000, 7000, int(2 ** self.rng.uniform(0, 19))])
 
 
+def accounts(seed: int, setting: str, program: Path, folder: Path, *mallocs: str) -> list[list[str]]:
+    lines = "\n".join(Script(random.Random(seed)).statements(600))
+    (check,) = parse_checks(f"== seed {seed} {setting}\n{lines}")
+    found = [account(check, run(check, program, folder, resolve(malloc).environment())) for malloc in mallocs]
+    assert len(found[0]) == len(check.lines) and not any("aborts" in line for line in found[0])
+    return found
+
+
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s[16:-1] or "default")
 def test_both_do_the_same(setting: str, program: Path, tmp_path: Path) -> None:
     for seed in range(budget(2)):
-        lines = "\n".join(Script(random.Random(seed)).statements(600))
-        (check,) = parse_checks(f"== seed {seed} {setting}\n{lines}")
-        one, other = (account(check, run(check, program, tmp_path, resolve(m).environment())) for m in MALLOCS)
-        assert len(one) == len(check.lines) and not any("aborts" in line for line in one)
-        assert other == one
+        theirs, ours = accounts(seed, setting, program, tmp_path, "system", "ptmalloc")
+        assert ours == theirs
+
+
+@pytest.mark.parametrize("setting", ["tcache_count=6", "mxfast=112", "top_pad=132KiB", "mmap_threshold=8KiB"])
+def test_another_setting_is_seen(setting: str, program: Path, tmp_path: Path) -> None:
+    theirs, ours = accounts(1, "", program, tmp_path, "system", f"ptmalloc:{setting}")
+    assert ours != theirs

@@ -88,12 +88,16 @@ static void do_info(words w) {
 
 static void do_peek(words w) { number(*(uint64_t *)w[0]); }
 static void do_poke(words w) { *(volatile uint64_t *)w[0] = w[1]; }
-static void do_fill(words w) { memset((void *)w[0], (int)w[1], w[2]); }
+
+/* Nothing, where a call that failed left NULL. */
+static void do_fill(words w) {
+    if (w[0] != 0) memset((void *)w[0], (int)w[1], w[2]);
+}
 
 /* How many of the bytes are not zero. */
 static void do_dirty(words w) {
     uint64_t count = 0;
-    for (size_t i = 0; i < w[1]; i++) count += ((unsigned char *)w[0])[i] != 0;
+    for (size_t i = 0; w[0] != 0 && i < w[1]; i++) count += ((unsigned char *)w[0])[i] != 0;
     number(count);
 }
 
