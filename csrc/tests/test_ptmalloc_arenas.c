@@ -112,6 +112,7 @@ static void test_without_memory_for_an_arena_a_mapping_serves(void) {
     allow(3 * 4096);
     const pt_chunk *chunk = al_pt_chunk(take(t, 5000)); /* its cache got a page before */
     assert(al_pt_mapped(chunk) && al_pt_size(chunk) == 8192 && pt()->arena_count == 1);
+    assert(pt()->spare_arena != NULL);
     assert(al_heap_malloc(t, 24) == NULL);
     allow(MIB);
     assert(arena_of(take(t, 24))->number == 1);
@@ -170,6 +171,21 @@ static void test_a_child_has_all_arenas_but_one_thread(void) {
     child_of(2, "bdeafgh");
 }
 
+/* A thread that is gone may have been between putting a chunk into its cache and counting it. */
+static void test_a_child_counts_what_caches_hold(void) {
+    al_thread *threads[2];
+    make("", &(al_regions_config){0});
+    numbers(threads, 2);
+    give(threads[1], take(threads[1], 24));
+    uint16_t *counts = ((pt_thread *)threads[1])->cache->counts;
+    assert(counts[0] == 1);
+    counts[0] = 0;
+    al_heap_fork(heap, threads[0], AL_FORK_PREPARE);
+    al_heap_fork(heap, threads[0], AL_FORK_CHILD);
+    assert(counts[0] == 1);
+    end();
+}
+
 static void test_a_parent_goes_on_as_before(void) {
     al_thread *threads[3], *more[2];
     make("", &(al_regions_config){0});
@@ -190,6 +206,7 @@ int main(void) {
     test_one_thread_has_nowhere_to_turn();
     test_brief_contexts_use_what_is_there();
     test_a_child_has_all_arenas_but_one_thread();
+    test_a_child_counts_what_caches_hold();
     test_a_parent_goes_on_as_before();
     return 0;
 }

@@ -7,13 +7,15 @@
 /* A mapping at the window's end makes the next ones lie as they do in a process: anywhere. */
 static void test_an_arena_is_cut_out_of_twice_the_space(void) {
     make("", &(al_regions_config){0});
-    al_thread *main = thread(), *other = thread();
+    al_thread *main = thread(), *other = thread(), *third = thread();
     take(main, MIB);
     expect("brk +0, brk +21000, mmap +101000");
     assert(within(take(other, 24)) == FIRST);
     expect("mmap 3eff000 +8000000, munmap 3eff000 +101000, munmap 0 +3eff000, mprotect 0 +21000");
     take(other, 100000);
     expect("");
+    take(third, 24);
+    expect("mmap 0 +8000000, munmap 0 +4000000, mprotect 0 +21000");
     end();
 }
 
@@ -148,7 +150,7 @@ static void test_what_is_left_of_a_full_subheap(void) {
 
 /* --- trimming --- */
 
-static void fill_and_empty(const char *first, const char *second, const char *regrown) {
+static void fill_and_empty(const char *first, const char *again, const char *second, const char *regrown) {
     thread();
     al_thread *t = thread();
     take(t, 24);
@@ -156,6 +158,10 @@ static void fill_and_empty(const char *first, const char *second, const char *re
     char *a = take(t, 200000), *b = take(t, 200000), *c = take(t, 200000);
     expect("mmap 0 +8000000, munmap 0 +4000000, mprotect 0 +21000, mprotect 21000 +31000, mprotect 52000 +31000, "
            "mprotect 83000 +31000");
+    give(t, c);
+    expect(first);
+    assert(take(t, 200000) == c); /* up to the last byte that was given back */
+    expect(again);
     give(t, c);
     expect(first);
     give(t, b);
@@ -177,12 +183,13 @@ static void fill_and_empty(const char *first, const char *second, const char *re
 /* Pages that a trim gave back are there still when the top grows again. */
 static void test_a_trim_advises_and_keeps_the_rights(void) {
     make("mmap_max=0", &(al_regions_config){0});
-    fill_and_empty("madvise a3000 +11000", "madvise 72000 +31000", "mprotect b4000 +18000");
+    fill_and_empty("madvise a3000 +11000", "", "madvise 72000 +31000", "mprotect b4000 +18000");
 }
 
 static void test_a_trim_where_promises_count_gives_the_rights_back(void) {
     make("mmap_max=0", &(al_regions_config){.overcommit = 2});
-    fill_and_empty("mmap a3000 +11000", "mmap 72000 +31000", "mprotect 72000 +1d000, mprotect 8f000 +3d000");
+    fill_and_empty("mmap a3000 +11000", "mprotect a3000 +11000", "mmap 72000 +31000",
+                   "mprotect 72000 +1d000, mprotect 8f000 +3d000");
 }
 
 /* Frees what lies before the fences of the first subheap, `bytes` of it, then all of the second. */
@@ -235,6 +242,23 @@ static void test_a_new_subheap_may_go_at_once(void) {
     end();
 }
 
+/* What is beside a subheap that went is not remembered: nor is the subheap's own place. */
+static void test_the_place_beside_a_subheap_is_forgotten_with_it(void) {
+    make("mmap_max=0", &(al_regions_config){0});
+    thread();
+    al_thread *t = thread();
+    take(t, 24);
+    for (size_t i = 0; i < 4; i++) take(t, (i % 2 == 0 ? 40 : 20) * MIB);
+    asked();
+    char *third = take(t, 40 * MIB);
+    expect("mmap 0 +8000000, munmap 0 +4000000, mprotect 0 +2821000");
+    assert(pt()->subheap_hint != 0);
+    give(t, third);
+    expect("munmap 0 +4000000");
+    assert(pt()->subheap_hint == 0);
+    end();
+}
+
 static size_t count_subheaps(void) {
     size_t count = 0;
     for (const pt_subheap *s = al_pt_subheap_of(pt()->main.next->top); s != NULL; s = s->below) count++;
@@ -258,20 +282,29 @@ static void test_subheaps_come_and_go_with_what_is_in_them(void) {
     end();
 }
 
-/* A slip of glibc's that programs can see: it takes what there is to give for a size, and -1 of it is much. */
+/* Lets a block end with the smallest top there is, and gives one below it, with the threshold at 0. */
+static const pt_arena *trim_smallest_top(al_thread *t) {
+    char *block = take(t, 70000);
+    const pt_arena *arena = arena_of(block);
+    take(t, al_pt_size(arena->top) - 32 - 8);
+    assert(al_pt_size(arena->top) == 32);
+    asked();
+    give(t, block);
+    return arena;
+}
+
+/* A slip of glibc's that programs can see, but not in other arenas: it takes what there is to give for a size, and -1 of it is much. */
 static void test_the_smallest_top_of_the_main_arena_grows_by_a_trim(void) {
     make("trim_threshold=0", &(al_regions_config){0});
-    al_thread *main = thread();
-    const pt_chunk *const *top = (const pt_chunk *const *)&pt()->main.top;
-    char *block = take(main, 70000);
-    take(main, al_pt_size(*top) - 32 - 8);
-    assert(al_pt_size(*top) == 32);
-    asked();
-    give(main, block);
+    al_thread *main = thread(), *other = thread();
+    const pt_arena *arena = trim_smallest_top(main);
     expect("brk +21000");
-    assert(al_pt_size(*top) == 32 + 0x21000 && pt()->main.system_mem == 2 * 0x21000);
+    assert(al_pt_size(arena->top) == 32 + 0x21000 && arena->system_mem == 2 * 0x21000);
     take(main, 100000);
     expect("");
+    arena = trim_smallest_top(other);
+    expect("");
+    assert(al_pt_size(arena->top) == 32);
     end();
 }
 
@@ -322,6 +355,7 @@ int main(void) {
     test_a_trim_where_promises_count_gives_the_rights_back();
     test_a_subheap_goes_when_the_one_below_has_room();
     test_a_new_subheap_may_go_at_once();
+    test_the_place_beside_a_subheap_is_forgotten_with_it();
     test_subheaps_come_and_go_with_what_is_in_them();
     test_the_smallest_top_of_the_main_arena_grows_by_a_trim();
     test_any_call_may_be_refused();
