@@ -317,7 +317,7 @@ void al_pt_mallinfo(al_heap *heap, struct mallinfo2 *out);
 void al_pt_report(al_heap *heap, FILE *out);
 int al_pt_report_xml(al_heap *heap, FILE *out);
 
-/* --- walk.c, validate.c, bins_view.c, explain.c --- */
+/* --- walk.c, validate.c, shelves.c, explain.c: looking inside; inspect.h has what they share --- */
 
 void al_pt_walk(al_heap *heap, al_walk_fn *visit, void *context);
 bool al_pt_validate(al_heap *heap, al_flaw *flaw);
