@@ -293,8 +293,8 @@ static const pt_arena *trim_smallest_top(al_thread *t) {
     return arena;
 }
 
-/* A slip of glibc's that programs can see, but not in other arenas: it takes what there is to give for a size, and -1 of
- * it is much. */
+/* A slip of glibc's that programs can see, but not in other arenas: it takes what there is to give for a size, and -1
+ * of it is much. */
 static void test_the_smallest_top_of_the_main_arena_grows_by_a_trim(void) {
     make("trim_threshold=0", &(al_regions_config){0});
     al_thread *main = thread(), *other = thread();
