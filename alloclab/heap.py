@@ -80,7 +80,8 @@ class Ledger:
 @dataclass(frozen=True)
 class Bin:
     """A list of free chunks, in its order: what kind of list and which of that kind, whose it is (an arena's number; of
-    a thread's cache the thread's), and the sizes, from ``least`` to ``most`` bytes, that belong there."""
+    a thread's cache the thread's), and the sizes, from ``least`` to ``most`` bytes, that belong there. ``print`` shows
+    it in a line."""
 
     kind: str
     owner: int
@@ -89,6 +90,10 @@ class Bin:
     most: int
     chunks: tuple[tuple[int, int], ...]
     """Of each chunk its address and all its bytes."""
+
+    def __str__(self) -> str:
+        chunks = ", ".join(f"{address:#x} ({length})" for address, length in self.chunks)
+        return f"{self.kind} {self.index}{f' of {self.owner}' if self.owner else ''}: {chunks}"
 
 
 class Address(int):

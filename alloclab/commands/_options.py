@@ -1,10 +1,12 @@
-"""Options that ``compare`` and ``replay`` share, and what both do before and after a comparison."""
+"""What several commands share: options, and what they do before and after their work."""
 
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -111,6 +113,11 @@ def output_console() -> Console:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPE_WIDTH
     return console
+
+
+def next_step(trace: str | Path) -> str:
+    """What to do with a new trace."""
+    return f"Next: alloclab compare {shlex.quote(str(trace))} -a system -a ptmalloc -a fit"
 
 
 @contextlib.contextmanager

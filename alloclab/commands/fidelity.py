@@ -29,7 +29,7 @@ class Bytes(click.ParamType[int]):
 
 @click.command()
 @click.argument("trace")
-@click.option("-a", "--allocator", "spec", required=True, metavar="SPEC", help="As in `compare`.")
+@click.option("-a", "--allocator", "specs", required=True, multiple=True, metavar="SPEC", help="As in `compare`.")
 @click.option(
     "--against", default="system", show_default=True, metavar="SPEC", help="The one it is held against, likewise."
 )
@@ -48,7 +48,7 @@ class Bytes(click.ParamType[int]):
     help="On both sides, fail what would make more than so many bytes readable and writable.",
 )
 @output_option("--json", ".json", "Write the result as JSON.")
-def command(trace: str, spec: str, against: str, **options: Any) -> int:
+def command(trace: str, specs: tuple[str, ...], against: str, **options: Any) -> int:
     """Compare what two allocators do, operation by operation.
 
     Both replay the trace in a process of their own. Where each block lies (in which mapping, at which offset), its
@@ -59,9 +59,11 @@ def command(trace: str, spec: str, against: str, **options: Any) -> int:
     from alloclab.replay import Settings
     from alloclab.report.fidelity import print_fidelity
 
+    if len(specs) > 1:
+        raise click.UsageError(f"-a names one of the two; name the other with --against {specs[1]}")
     found = fidelity(
         trace,
-        spec,
+        specs[0],
         against,
         settings=Settings(touch=options["touch"]),
         fail_call=options["fail_call"] or 0,

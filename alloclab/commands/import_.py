@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 
 import click
 
-from alloclab.commands._options import json_flag, progress_bar
+from alloclab.commands._options import json_flag, next_step, progress_bar
 from alloclab.files import check_output
 
 
@@ -56,7 +55,7 @@ def command(file: Path, output: Path | None, format_name: str | None, lenient: b
         click.echo(f"  live at the end {report.live_bytes:,} bytes in {report.live_blocks:,} blocks")
     for reason, n in report.dropped.items():
         click.echo(f"  dropped: {n:,} {reason}")
-    click.echo(f"Next: alloclab compare {shlex.quote(str(out))} -a fit -a system")
+    click.echo(next_step(out))
 
 
 def _stem(file: Path) -> str:

@@ -51,7 +51,7 @@ def _tables(found: dict[str, Any]) -> Iterator[Table]:
     for lab in found["allocators"]:
         tunables = _table(f"Tunables of {lab['name']}", "name", "default", "help")
         for t in lab["tunables"]:
-            tunables.add_row(t["name"], t["default"], f"{t['range']}: {t['help']}")
+            tunables.add_row(t["name"], t["default"], f"{t['help']} ({t['range'].replace(' .. ', '..')})")
         yield tunables
     metrics = _table("Metrics", "name", "unit", "help")
     for name, metric in found["metrics"].items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from alloclab import machine
-from alloclab.commands._options import output_option
+from alloclab.commands._options import next_step, output_option
 from alloclab.errors import RecordError
 from alloclab.files import STDOUT, check_output, write_whole
 from alloclab.record import Capture, Recording, record
@@ -195,4 +194,4 @@ def show(console: Console, saved: list[Saved]) -> None:
             console.print(f"{s.path}: recording stopped early: {s.capture.stopped}{full}; the program ran on")
         if s.capture.lost:
             console.print(f"{s.path}: {s.capture.lost} events could not be recorded")
-    console.print(f"Next: alloclab compare {shlex.quote(str(saved[0].path))} -a fit -a buddy -a system", soft_wrap=True)
+    console.print(next_step(saved[0].path), soft_wrap=True)

@@ -67,6 +67,7 @@ def test_faults_strike_both_sides(run, trace: str) -> None:
     ("arguments", "code", "said"),
     [
         ([], 2, "--allocator"),
+        (["-a", "fit", "-a", "bump"], 2, "name the other with --against"),
         (["-a", "jemaloc"], 2, "unknown allocator 'jemaloc'"),
         (["-a", "fit", "--against", "null"], 2, "overlap"),
         (["-a", "fit", "--limit", "many"], 2, "expected a size"),

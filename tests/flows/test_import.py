@@ -66,7 +66,7 @@ def test_import_prints_what_it_read_and_what_to_type_next(tmp_path: Path) -> Non
         "  malloc 2, free 1",
         "  peak live 7 bytes, 1 threads",
         "  live at the end 7 bytes in 1 blocks",
-        "Next: alloclab compare app.v1.parquet -a fit -a system",
+        "Next: alloclab compare app.v1.parquet -a system -a ptmalloc -a fit",
     ]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["app.v1.parquet", "app.v1.txt"]
 

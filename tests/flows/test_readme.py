@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import doctest
+import io
 import os
 import re
 import subprocess
@@ -14,16 +17,20 @@ from support import ROOT
 README = (ROOT / "README.md").read_text()
 
 
-def transcript() -> list[tuple[str, list[str]]]:
-    """The console session: each command with the lines shown below it."""
-    (session,) = re.findall(r"```console\n(.*?)```", README, flags=re.S)
-    steps: list[tuple[str, list[str]]] = []
-    for line in session.splitlines():
-        if line.startswith("$ "):
-            steps.append((line[2:], []))
-        else:
-            steps[-1][1].append(line)
-    return steps
+WIDTH = {"COLUMNS": "112"}
+
+
+def transcripts() -> list[list[tuple[str, list[str]]]]:
+    """The console sessions: each command with the lines shown below it."""
+    sessions: list[list[tuple[str, list[str]]]] = []
+    for session in re.findall(r"```console\n(.*?)```", README, flags=re.S):
+        sessions.append([])
+        for line in session.splitlines():
+            if line.startswith("$ "):
+                sessions[-1].append((line[2:], []))
+            else:
+                sessions[-1][-1][1].append(line)
+    return sessions
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +46,29 @@ def shape(line: str) -> str:
     return " ".join(re.findall(r"[A-Za-z_]{3,}", line)[:1])
 
 
+def run(command: str, folder: Path) -> list[str]:
+    """The lines that it prints."""
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | WIDTH
+    done = subprocess.run(["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+    return (done.stdout + done.stderr).splitlines()
+
+
 @pytest.mark.slow
 @pytest.mark.needs("perl")
 @pytest.mark.needs("libjemalloc")
 def test_the_session_runs_and_prints_what_it_shows(folder: Path) -> None:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "112"}
-    for command, shown in transcript():
-        done = subprocess.run(["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
-        printed = {shape(line) for line in (done.stdout + done.stderr).splitlines()}
+    for command, shown in transcripts()[0]:
+        printed = {shape(line) for line in run(command, folder)}
         assert {shape(line) for line in shown} - {""} <= printed, command
+
+
+def test_what_repeats_is_shown_to_the_letter(folder: Path) -> None:
+    (session,) = transcripts()[1:]
+    for command, shown in session:
+        printed = iter([line.rstrip() for line in run(command, folder)])
+        for line in shown:
+            assert line == "..." or line in printed, f"{command}: {line}"
 
 
 def test_the_python_example_runs() -> None:
@@ -56,6 +76,20 @@ def test_the_python_example_runs() -> None:
     done = subprocess.run([sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Ledger(" in done.stdout
+
+
+def test_the_python_session_prints_what_it_shows() -> None:
+    """Where a window lies differs from run to run; where a block lies in it does not."""
+    (session,) = re.findall(r"```pycon\n(.*?)```", README, flags=re.S)
+    names: dict[str, object] = {}
+    for example in doctest.DocTestParser().get_examples(session):
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(compile(example.source, "README.md", "single"), names)
+        assert anywhere(printed.getvalue()) == anywhere(example.want)
+
+
+def anywhere(text: str) -> str:
+    return re.sub(r"0x[0-9a-f]{9,}", "0x...", text)
 
 
 def test_the_first_screen_has_a_picture_commands_and_the_table() -> None:

@@ -51,6 +51,18 @@ def test_lists_are_shown_in_their_order() -> None:
             assert tree.chunks[0][0] < freed[first] < tree.chunks[0][0] + tree.chunks[0][1]
 
 
+def test_a_list_is_shown_in_a_line() -> None:
+    with Heap("ptmalloc") as heap:
+        blocks = [heap.malloc(size) for size in (40, 40, 24)]
+        other = heap.thread()
+        other.free(blocks[2])
+        for block in blocks[:2]:
+            heap.free(block)
+        first, second, third = (block - 8 for block in blocks)
+        shown = [str(b) for b in heap.bins() if b.kind == "tcache"]
+        assert shown == [f"tcache 0 of 1: {third:#x} (32)", f"tcache 1: {second:#x} (48), {first:#x} (48)"]
+
+
 @every_setting
 def test_an_address_is_explained(name: str, tunables: dict[str, int | str]) -> None:
     rng = random.Random(5)
