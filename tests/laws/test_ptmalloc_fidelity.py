@@ -9,7 +9,6 @@ from rows import Row, write
 from support import ROOT, budget
 
 from alloclab.comparison.fidelity import Fidelity, fidelity
-from alloclab.errors import TraceError
 from alloclab.replay import Settings
 from alloclab.trace import load
 from alloclab.trace.model import Op
@@ -42,11 +41,7 @@ def test_recordings(path: Path) -> None:
 @pytest.mark.slow
 def test_extra_traces(extra_traces: list[Path]) -> None:
     for path in extra_traces:
-        try:
-            trace = load(path)
-        except TraceError:
-            continue  # malformed on purpose
-        same(trace)
+        same(load(path))
 
 
 # --- generated stress ---
