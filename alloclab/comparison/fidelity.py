@@ -3,11 +3,13 @@ counterpart:
 
     block     the mapping it lies in and its offset there (:mod:`alloclab.comparison.mappings`), and its usable size by
               each side's own malloc_usable_size
-    calls     the system calls for memory that the operation made: kinds, lengths, and which failed
+    calls     the system calls for memory that the operation made: kinds, lengths, rights and advice, which failed, and
+              what they name, in a mapping that holds blocks
 
 An aligned block that got a mapping of its own lies in it wherever the mapping happened to land, and is as large: of
-one, unless a page aligns it already, only the mapping and the alignment are compared. The lengths of munmap are not,
-for the same reason: what aligning cuts off depends on where the mapping landed.
+one, unless a page aligns it already, only the mapping and the alignment are compared, and when it is resized or freed,
+not the lengths of mremap and munmap. What aligning cuts off depends on where the mapping landed, too: of several
+munmaps only the sum is compared.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from alloclab.allocators import Allocator, libraries_needed, resolve
 from alloclab.comparison.mappings import ELSEWHERE, HEAP, NO_BLOCK, PAGE, Ints, Located, locate
 from alloclab.errors import TraceError, UsageError
 from alloclab.replay import MODE, Settings
-from alloclab.replay.places import CALLS, Places, find_places
+from alloclab.replay.places import ADVICE, CALLS, FOREIGN_ADVICE, RIGHTS, Places, find_places
 from alloclab.trace import load
 from alloclab.trace.compile import KINDS, CompiledTrace, compile_trace
 from alloclab.trace.parquet import Trace
@@ -50,11 +52,15 @@ class Block:
 
 @dataclass(frozen=True)
 class Call:
-    """A system call. ``bytes``: by how much the break moved, or the length; ``new_bytes``: of mremap."""
+    """A system call. ``bytes``: by how much the break moved, or the length; ``new_bytes``: of mremap. ``how``: the
+    rights or the advice. ``mapping``, ``offset``: what it names; None where that is no mapping that holds blocks."""
 
     kind: str
     bytes: int
     new_bytes: int | None = None
+    how: str | None = None
+    mapping: str | None = None
+    offset: int | None = None
     failed: bool = False
 
 
@@ -178,6 +184,7 @@ class _Comparison:
         self.places = (one, other)
         self.located = (locate(one), locate(other))
         self.loose = self._loose(self.located[0]) | self._loose(self.located[1])
+        self.stretched = (self.before >= 0) & self.loose[self.before]
         self.sized = one.sized and other.sized
         self.unlike = {
             "mapping": self._unequal([where.mapping for where in self.located]),
@@ -215,24 +222,31 @@ class _Comparison:
 
     def _unlike_calls(self) -> Flags:
         """Operations whose calls are not the same ones in the same order."""
-        counts = [np.bincount(side.events["op"], minlength=len(self.ops)) for side in self.places]
+        made = [side.events["op"] for side in self.places]
+        counts = [np.bincount(ops, minlength=len(self.ops)) for ops in made]
         unlike: Flags = counts[0] != counts[1]
-        one, other = (side.events[~unlike[side.events["op"]]] for side in self.places)
-        different = np.zeros(len(one), np.bool_)
-        for a, b in zip(self._comparable(one), self._comparable(other), strict=True):
-            different |= a != b
-        unlike[one["op"][different]] = True
-        return unlike
+        kept = [~unlike[ops] for ops in made]
+        op = made[0][kept[0]]
+        for one, other in zip(self._comparable(0), self._comparable(1), strict=True):
+            unlike[op[one[kept[0]] != other[kept[1]]]] = True
+        unmapped = [self._unmapped(side) for side in self.places]
+        return unlike | (~self.stretched & self._unequal(unmapped))
 
-    def _comparable(self, events: npt.NDArray[np.void]) -> list[npt.NDArray[Any]]:
+    def _comparable(self, side: int) -> list[npt.NDArray[Any]]:
         """What two calls must have in common."""
+        events, where = self.places[side].events, self.located[side]
         kind = events["call"]
-        rigid = ~self.loose[events["op"]]
-        whole = (events["bytes"] + np.uint64(PAGE - 1)) // np.uint64(PAGE)
-        length = np.where(kind == CALLS.index("brk"), events["bytes"], whole)
-        length = np.where(rigid & (kind != CALLS.index("munmap")), length, 0)
-        extra = np.where(rigid & np.isin(kind, [CALLS.index("brk"), CALLS.index("mremap")]), events["extra"], 0)
-        return [kind, length, extra, events["error"] != 0]
+        length = np.where(kind == CALLS.index("brk"), events["bytes"], _pages(events))
+        told = (kind != CALLS.index("munmap")) & ~((kind == CALLS.index("mremap")) & self.stretched[events["op"]])
+        lengths = [np.where(told, length, 0), np.where(told, events["extra"], 0)]
+        return [kind, *lengths, events["error"] != 0, where.call_mapping, where.call_offset]
+
+    def _unmapped(self, places: Places) -> npt.NDArray[np.uint64]:
+        """Pages that each operation wanted unmapped."""
+        events = places.events[places.events["call"] == CALLS.index("munmap")]
+        pages = np.zeros(len(self.ops), np.uint64)
+        np.add.at(pages, events["op"], _pages(events))
+        return pages
 
     # --- the outcome ---
 
@@ -273,7 +287,7 @@ class _Comparison:
             alignment=1 << int(entry["align_log2"]) if entry["align_log2"] else None,
             born=int(self.before[op]) if self.before[op] >= 0 else None,
             blocks=(self._block(op, 0), self._block(op, 1)),
-            calls=(_calls_of(op, self.places[0]), _calls_of(op, self.places[1])),
+            calls=(self._calls(op, 0), self._calls(op, 1)),
             differs=tuple(name for name, flags in self.unlike.items() if flags[op]),
         )
 
@@ -282,9 +296,26 @@ class _Comparison:
         mapping = int(where.mapping[op])
         if mapping == NO_BLOCK:
             return Block("none")
-        words = {HEAP: "heap", ELSEWHERE: "elsewhere"}
         usable = int(places.ops["usable"][op])
-        return Block(words.get(mapping, f"mapping {mapping}"), int(where.offset[op]), usable if places.sized else None)
+        return Block(_mapping_word(mapping), int(where.offset[op]), usable if places.sized else None)
+
+    def _calls(self, op: int, side: int) -> tuple[Call, ...]:
+        first, last = np.searchsorted(self.places[side].events["op"], [op, op + 1])
+        return tuple(self._call(at, side) for at in range(first, last))
+
+    def _call(self, at: int, side: int) -> Call:
+        event, where = self.places[side].events[at], self.located[side]
+        kind = CALLS[event["call"]]
+        length, extra, mapping = int(event["bytes"]), int(event["extra"]), int(where.call_mapping[at])
+        return Call(
+            kind=kind,
+            bytes=-length if kind == "brk" and extra == 1 else length,
+            new_bytes=extra if kind == "mremap" else None,
+            how=_how(kind, extra),
+            mapping=None if mapping == NO_BLOCK else _mapping_word(mapping),
+            offset=None if mapping == NO_BLOCK else int(where.call_offset[at]),
+            failed=bool(event["error"]),
+        )
 
 
 def _operation_before(ops: npt.NDArray[np.void]) -> Ints:
@@ -298,17 +329,18 @@ def _operation_before(ops: npt.NDArray[np.void]) -> Ints:
     return before
 
 
-def _calls_of(op: int, places: Places) -> tuple[Call, ...]:
-    first, last = np.searchsorted(places.events["op"], [op, op + 1])
-    return tuple(_call(event) for event in places.events[first:last])
+def _pages(events: npt.NDArray[np.void]) -> npt.NDArray[np.uint64]:
+    pages: npt.NDArray[np.uint64] = (events["bytes"] + np.uint64(PAGE - 1)) // np.uint64(PAGE)
+    return pages
 
 
-def _call(event: np.void) -> Call:
-    kind = CALLS[event["call"]]
-    down = kind == "brk" and event["extra"] == 1
-    return Call(
-        kind=kind,
-        bytes=-int(event["bytes"]) if down else int(event["bytes"]),
-        new_bytes=int(event["extra"]) if kind == "mremap" else None,
-        failed=bool(event["error"]),
-    )
+def _mapping_word(mapping: int) -> str:
+    return {HEAP: "heap", ELSEWHERE: "elsewhere"}.get(mapping, f"mapping {mapping}")
+
+
+def _how(kind: str, extra: int) -> str | None:
+    if kind in ("mmap", "mprotect"):
+        return RIGHTS[extra]
+    if kind == "madvise":
+        return ADVICE[extra] if extra < len(ADVICE) else f"advice {extra - FOREIGN_ADVICE}"
+    return None

@@ -6,7 +6,8 @@
               off its front before, to align it, does not count; from the first block that lies elsewhere
 
 A mapping keeps its number while it is moved, cut, protected, or mapped again in its midst (MAP_FIXED). A log of calls
-says all that; between two of them nothing changes, so all operations there are looked up at once.
+says all that; between two of them nothing changes, so all operations there are looked up at once. What a call names is
+an address, too.
 """
 
 from __future__ import annotations
@@ -30,22 +31,28 @@ Ints = npt.NDArray[np.int64]
 @dataclass(frozen=True)
 class Located:
     """Per operation: ``mapping`` and ``offset`` of the block it gave, and whether that mapping was made by a call of
-    this very operation (``fresh``). NO_BLOCK where it gave none."""
+    this very operation (``fresh``). NO_BLOCK where it gave none.
+
+    Per call but brk: ``call_mapping`` and ``call_offset`` of the address it names; NO_BLOCK where no block has been."""
 
     mapping: Ints
     offset: Ints
     fresh: npt.NDArray[np.bool_]
+    call_mapping: Ints
+    call_offset: Ints
 
 
 def locate(places: Places) -> Located:
     """Where the block of every operation lies."""
     space = _Space(places)
     done = 0
-    for event in places.events:
+    for at, event in enumerate(places.events):
+        if event["op"] > done:
+            space.look_up(done, int(event["op"]))
+            done = int(event["op"])
+        if event["call"] != _BRK:
+            space.look_up_call(at, int(event["address"]))
         if event["error"] == 0 and event["call"] <= _MREMAP:
-            if event["op"] > done:
-                space.look_up(done, int(event["op"]))
-                done = int(event["op"])
             space.apply(event)
     space.look_up(done, len(places.ops))
     return space.located
@@ -59,8 +66,14 @@ class _Space:
 
     def __init__(self, places: Places) -> None:
         self.address = places.ops["address"]
-        count = len(self.address)
-        self.located = Located(np.full(count, NO_BLOCK), np.zeros(count, np.int64), np.zeros(count, np.bool_))
+        count, calls = len(self.address), len(places.events)
+        self.located = Located(
+            np.full(count, NO_BLOCK),
+            np.zeros(count, np.int64),
+            np.zeros(count, np.bool_),
+            np.full(calls, NO_BLOCK),
+            np.zeros(calls, np.int64),
+        )
         self.pieces = np.empty((0, 4), np.int64)
         made = 1 + len(places.held) + int(np.count_nonzero(places.events["call"] == _MMAP))
         self.number = np.full(made, NO_BLOCK)
@@ -146,7 +159,14 @@ class _Space:
             at = int(np.searchsorted(self.pieces[:, _START], rows[0, _START]))
             self.pieces = np.concatenate([self.pieces[:at], rows, self.pieces[at:]])
 
-    # --- operations ---
+    # --- addresses ---
+
+    def look_up_call(self, at: int, address: int) -> None:
+        """What the call ``at`` names, before it is made."""
+        for _, _, mapping, shift in self._overlap(address, address + 1):
+            if self.number[mapping] != NO_BLOCK:
+                self.located.call_mapping[at] = self.number[mapping]
+                self.located.call_offset[at] = address - shift - self.origin[mapping]
 
     def look_up(self, first: int, last: int) -> None:
         """The operations [first, last), between which the pieces stay as they are."""

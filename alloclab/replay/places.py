@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 CALLS = ("brk", "mmap", "munmap", "mremap", "madvise", "mprotect")
 """Words for ``al_call``, by value."""
 
+RIGHTS = ("none", "rw")
+"""Words for ``al_prot``, by value."""
+
+ADVICE = ("dontneed", "free", "hugepage", "nohugepage", "wipeonfork")
+"""Words for ``al_advice``, by value."""
+
+FOREIGN_ADVICE = 256
+"""``AL_FOREIGN_ADVICE``: from here on the kernel's own values for what is none of these."""
+
 PLACE_DTYPE = np.dtype([("address", "<i8"), ("usable", "<i8"), ("calls", "<i8")])
 """An ``al_place``. User addresses fit."""
 

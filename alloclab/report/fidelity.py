@@ -72,7 +72,7 @@ def _place(block: Block, step: Step) -> str:
     if block.offset is None:
         return "" if step.kind in ("free", "realloc_zero") else "NULL"
     sized = "" if block.usable in (None, 0) else f" usable {block.usable:,}"
-    return f"{block.mapping} {'+' if block.offset >= 0 else '-'}{abs(block.offset):#x}{sized}"
+    return f"{block.mapping} {_signed(block.offset)}{sized}"
 
 
 def _paired(calls: tuple[tuple[Call, ...], tuple[Call, ...]]) -> list[tuple[str, str]]:
@@ -86,7 +86,16 @@ def _said(call: Call) -> str:
         length = f"{call.bytes:+,}" if call.bytes else "asks"
     else:
         length = f"{call.bytes:,}" if call.new_bytes is None else f"{call.bytes:,} to {call.new_bytes:,}"
-    return f"  {call.kind} {length}{' failed' if call.failed else ''}"
+    said = [call.kind, length]
+    if call.how is not None and (call.kind, call.how) != ("mmap", "rw"):
+        said.append(call.how)
+    if call.offset is not None:
+        said.append(f"at {call.mapping} {_signed(call.offset)}")
+    return "  " + " ".join([*said, *(["failed"] if call.failed else [])])
+
+
+def _signed(offset: int) -> str:
+    return f"{'+' if offset >= 0 else '-'}{abs(offset):#x}"
 
 
 def _totals(found: Fidelity) -> Table:

@@ -63,6 +63,23 @@ static void moved_mapping(al_account *account, const uint64_t *a, uintptr_t to) 
     al_vma_set(&account->vmas, to, page_up(to + a[2]), prot, false);
 }
 
+static uint64_t advice(uint64_t value) {
+    switch (value) {
+    case MADV_DONTNEED:
+        return AL_ADVISE_DONTNEED;
+    case MADV_FREE:
+        return AL_ADVISE_FREE;
+    case MADV_HUGEPAGE:
+        return AL_ADVISE_HUGEPAGE;
+    case MADV_NOHUGEPAGE:
+        return AL_ADVISE_NOHUGEPAGE;
+    case MADV_WIPEONFORK:
+        return AL_ADVISE_WIPEONFORK;
+    default:
+        return AL_FOREIGN_ADVICE + value;
+    }
+}
+
 static int kind_of(long number) {
     switch (number) {
     case SYS_brk:
@@ -127,12 +144,14 @@ static al_event event_of(const al_account *account, int kind, const uint64_t *a,
         return (al_event){.address = a[0], .bytes = a[1], .result = (uint64_t)result, .extra = a[2]};
     case AL_CALL_MPROTECT:
         return (al_event){.address = a[0], .bytes = a[1], .extra = rights(a[2])};
+    case AL_CALL_MADVISE:
+        return (al_event){.address = a[0], .bytes = a[1], .extra = advice(a[2])};
     default:
         return (al_event){.address = a[0], .bytes = a[1]};
     }
 }
 
-/* As a region manager's log, but that an advice is not said: there are more kinds of it than ours. */
+/* As a region manager's log. */
 static void keep(al_account *account, int kind, const uint64_t *a, int64_t result, bool failed) {
     al_event event = event_of(account, kind, a, result);
     event.call = (uint32_t)kind;

@@ -5,6 +5,9 @@
 #include "region/log.h"
 #include "region/vma.h"
 
+/* In the log, an advice that is no al_advice is this and the kernel's value. */
+enum { AL_FOREIGN_ADVICE = 256 };
+
 typedef struct al_account {
     al_counters counters; /* as a region manager's own; bytes of brk are |delta| */
     al_own own;

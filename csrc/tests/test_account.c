@@ -112,6 +112,8 @@ static void the_log_says_what_was_asked_and_what_came_of_it(void) {
     call(SYS_brk, HEAP + 100 * PAGE, 0, 0, (int64_t)HEAP + PAGE);
     call(SYS_mmap, 0, 5 * PAGE, PROT_NONE, (int64_t)MAPS);
     call(SYS_mprotect, MAPS, PAGE, RW, 0);
+    call(SYS_madvise, MAPS, PAGE, MADV_FREE, 0);
+    call(SYS_madvise, MAPS, PAGE, MADV_WILLNEED, 0);
     call(SYS_getpid, 0, 0, 0, 7);
     call(SYS_mremap, MAPS, PAGE, 2 * PAGE, -EFAULT);
     static const al_event expected[] = {
@@ -121,6 +123,8 @@ static void the_log_says_what_was_asked_and_what_came_of_it(void) {
         {.call = AL_CALL_BRK, .bytes = 99 * PAGE, .error = ENOMEM},
         {.call = AL_CALL_MMAP, .address = MAPS, .bytes = 5 * PAGE, .result = MAPS, .extra = AL_PROT_NONE},
         {.call = AL_CALL_MPROTECT, .address = MAPS, .bytes = PAGE, .extra = AL_PROT_READ_WRITE},
+        {.call = AL_CALL_MADVISE, .address = MAPS, .bytes = PAGE, .extra = AL_ADVISE_FREE},
+        {.call = AL_CALL_MADVISE, .address = MAPS, .bytes = PAGE, .extra = AL_FOREIGN_ADVICE + MADV_WILLNEED},
         {.call = AL_CALL_MREMAP, .address = MAPS, .bytes = PAGE, .extra = 2 * PAGE, .error = EFAULT},
     };
     al_check(account.log.count == sizeof expected / sizeof *expected && account.log.dropped == 0, "a row each");

@@ -236,7 +236,7 @@ def test_a_copy_of_a_drop_in_under_another_name_does_the_same(trace, tmp_path: P
     assert found.same and found.sides[1].allocator == str(copy)
 
 
-def library(folder: Path, source: str) -> str:
+def library(folder: Path, source: str, name: str = "over") -> str:
     """A malloc over libc's own."""
     head = "#define _GNU_SOURCE\n#include <stddef.h>\n#include <sys/mman.h>\nextern void *__libc_malloc(size_t);\n"
     rest = """
@@ -247,7 +247,7 @@ void *realloc(void *p, size_t n) { return __libc_realloc(p, n); }
 void free(void *p) { __libc_free(p); }
 int posix_memalign(void **out, size_t a, size_t n) { return (*out = __libc_memalign(a, n)) ? 0 : 12; }
 """
-    file, built = folder / "over.c", folder / "libover.so"
+    file, built = folder / f"{name}.c", folder / f"lib{name}.so"
     file.write_text(head + source + rest)
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-fno-builtin", "-o", str(built), str(file)], check=True)
     return str(built)
@@ -282,6 +282,51 @@ def test_calls_that_differ_are_a_difference(trace, tmp_path: Path) -> None:
     assert [call.kind for call in mine] == ["madvise"] and theirs == ()
     assert (found.other_blocks, found.other_calls) == (0, 1)
     assert (found.sides[0].calls["madvise"], found.sides[1].calls["madvise"]) == (1, 0)
+
+
+@pytest.mark.needs("gcc")
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("mmap", "munmap(map(9, 3), 36864)", "munmap(map(9, 0), 36864)"),
+        ("mprotect", "mprotect(m + 4096, 4096, 3)", "mprotect(m + 4096, 4096, 0)"),
+        ("mprotect", "mprotect(m + 4096, 4096, 0)", "mprotect(m + 8192, 4096, 0)"),
+        ("madvise", "madvise(m, 4096, 4)", "madvise(m, 4096, 8)"),
+        ("madvise", "madvise(m, 4096, 4)", "madvise(m + 4096, 4096, 4)"),
+        ("munmap", "munmap(m + 4096, 4096)", "munmap(m + 4096, 8192)"),
+        ("munmap", "munmap(m + 4096, 4096)", "munmap(m + 8192, 4096)"),
+    ],
+)
+def test_calls_of_a_kind_differ_in_what_they_do(name: str, one: str, other: str, trace, tmp_path: Path) -> None:
+    source = """
+static char *map(int pages, int rights) { return mmap(0, pages * 4096L, rights, 0x22, -1, 0); }
+static char *m;
+void *malloc(size_t n) {
+    if (n == 77) return m = map(10, 3);
+    if (n == 80) { %s; }
+    return __libc_malloc(n);
+}
+"""
+    rows = [Row(Op.MALLOC, i, 60 + i) for i in range(30)] + [Row(Op.MALLOC, 30, 1 << 20)]
+    found = fidelity(trace(rows), library(tmp_path, source % one, "one"), library(tmp_path, source % other, "other"))
+    assert found.first is not None and (found.first.operation, found.first.differs) == (20, ("calls",))
+    assert found.first.calls[0] != found.first.calls[1] and found.first.calls[0][-1].kind in (name, "munmap")
+    assert (found.other_blocks, found.other_calls) == (0, 1)
+
+
+@pytest.mark.needs("gcc")
+def test_how_much_is_mapped_for_an_aligned_block_is_compared(trace, tmp_path: Path) -> None:
+    source = """
+int posix_memalign(void **out, size_t a, size_t n) {
+    char *p = mmap(0, %s * (n + a), 3, 0x22, -1, 0);
+    return (*out = p + (-(size_t)p & (a - 1))) ? 0 : 12;
+}
+void *malloc(size_t n) { return __libc_malloc(n); }
+#define posix_memalign static __attribute__((unused)) unused
+"""
+    rows = [Row(Op.ALIGNED, 0, 100_000, align=1 << 16), Row(Op.MALLOC, 1, 1 << 20)]
+    found = fidelity(trace(rows), *(library(tmp_path, source % times, f"of{times}") for times in (1, 3)))
+    assert found.first is not None and (found.first.operation, found.first.differs) == (0, ("calls",))
 
 
 @pytest.mark.needs("gcc")
