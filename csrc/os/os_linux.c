@@ -36,14 +36,20 @@ static unsigned cpus(void) {
     return (unsigned)CPU_COUNT_S(sizeof set, set);
 }
 
-static unsigned cpus_online(void) { return (unsigned)get_nprocs(); }
+static unsigned cpus_online(void) {
+    int before = errno;
+    unsigned count = (unsigned)get_nprocs();
+    errno = before;
+    return count;
+}
 
 static int overcommit(void) {
     char digit = '0';
+    int before = errno;
     int fd = open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
-    ssize_t got = read(fd, &digit, 1);
-    close(fd);
+    ssize_t got = fd < 0 ? 0 : read(fd, &digit, 1);
+    if (fd >= 0) close(fd);
+    errno = before;
     return got == 1 && digit >= '0' && digit <= '2' ? digit - '0' : 0;
 }
 

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -236,6 +237,18 @@ static void test_failed_calls_leave_errno_alone(void) {
     assert(errno == EILSEQ);
 }
 
+/* Nor may questions: a subheap that shrinks asks for the overcommit. */
+static void test_questions_without_an_answer_leave_errno_alone(void) {
+    struct rlimit files, none;
+    assert(getrlimit(RLIMIT_NOFILE, &files) == 0);
+    none = (struct rlimit){0, files.rlim_max};
+    assert(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    errno = EILSEQ;
+    assert(al_os_linux.overcommit() == 0 && al_os_linux.cpus_online() > 0);
+    assert(errno == EILSEQ);
+    assert(setrlimit(RLIMIT_NOFILE, &files) == 0);
+}
+
 /* In a window as in a process: the rest of a page in which a stranger's break ended can be written. */
 static void test_an_adopted_page_can_be_used(void) {
     al_regions *r = make(AL_SPACE_WINDOW);
@@ -262,6 +275,7 @@ int main(void) {
     test_a_window_places_as_this_kernel_does();
     test_the_clock_runs();
     test_failed_calls_leave_errno_alone();
+    test_questions_without_an_answer_leave_errno_alone();
     test_windows_leave_nothing_behind();
     return 0;
 }
