@@ -74,13 +74,14 @@ class Allocator:
     def environment(self) -> dict[str, str]:
         """The variables that make a program run on it."""
         variables = dict(self.env)
-        libraries = [*filter(None, [self.preload]), *self.beside]
-        if libraries:
-            variables["LD_PRELOAD"] = ":".join(map(str, libraries))
+        if self.beside or self.preload:  # where others come beside libc, its malloc must still be found first
+            variables["LD_PRELOAD"] = ":".join([str(self.preload or LIBC), *self.beside])
         if self.kind == "lab":
             variables["ALLOCLAB_OPTIONS"] = self.options
         return variables
 
+
+LIBC = "libc.so.6"
 
 _UNITS = ("", "KiB", "MiB", "GiB")
 

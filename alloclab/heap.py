@@ -304,7 +304,7 @@ class Heap(Handle):
 
     def mallopt(self, parameter: int, value: int) -> bool:
         """glibc's call of that name: whether it was done. False of an allocator that sets nothing this way."""
-        return bool(lib.al_heap_mallopt(self.pointer, parameter, value))
+        return bool(lib.al_heap_mallopt(self.pointer, _c_int(parameter), _c_int(value)))
 
     def mallinfo(self) -> dict[str, int]:
         """The fields of ``mallinfo2``."""
@@ -365,4 +365,10 @@ def _fact(fact: Any) -> int | bool | str:
 def _size(value: int) -> int:
     if not 0 <= value < 1 << 64:
         raise UsageError(f"a size is from 0 to {format_bytes((1 << 64) - 1)}, not {value}")
+    return value
+
+
+def _c_int(value: int) -> int:
+    if not -(1 << 31) <= value < 1 << 31:
+        raise UsageError(f"what mallopt takes is a number from {-(1 << 31)} to {(1 << 31) - 1}, not {value}")
     return value

@@ -14,7 +14,7 @@ DIFFERENT = 1
 
 
 class Bytes(click.ParamType[int]):
-    """A size such as 65536 or 64KiB."""
+    """A size such as 65536 or 64KiB, not 0."""
 
     name = "size"
 
@@ -22,9 +22,10 @@ class Bytes(click.ParamType[int]):
         from alloclab.allocators import parse_bytes
 
         try:
-            return value if isinstance(value, int) else parse_bytes(value)
+            size = value if isinstance(value, int) else parse_bytes(value)
         except UsageError as error:
             self.fail(str(error), parameter, context)
+        return size or self.fail("found 0, expected at least 1", parameter, context)
 
 
 @click.command()

@@ -79,8 +79,12 @@ def find_places(
     """Replay out of process. ``fail_call``: the n-th system call for memory from the first operation on fails with
     ENOMEM. ``limit``: what would make more bytes readable and writable fails likewise. 0: none.
 
-    Raises ReplayError, also where the calls of a foreign library cannot be seen; UsageError for the null allocator.
+    Raises ReplayError, also where the calls of a foreign library cannot be seen; UsageError for the null allocator, and
+    for numbers out of range.
     """
+    for name, number in (("fail_call", fail_call), ("limit", limit)):
+        if not 0 <= number < 2**63:
+            raise UsageError(f"{name} is a number from 0 to {2**63 - 1}, not {number}")
     if allocator.kind == "null":
         raise UsageError("the null allocator only counts: its blocks overlap, so they have no places to compare")
     with tempfile.TemporaryDirectory(prefix="alloclab-") as folder:

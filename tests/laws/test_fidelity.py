@@ -229,6 +229,14 @@ def test_both_sides_start_with_the_same_blocks_of_libraries(trace) -> None:
     assert found.first.blocks[0].offset is not None and found.first.blocks[0].offset >= 72_704
 
 
+@pytest.mark.needs("gcc")
+def test_a_needed_library_with_a_malloc_of_its_own_is_not_the_systems(trace, tmp_path: Path) -> None:
+    source = "void *malloc(size_t n) { return __libc_malloc(n + 64); }"
+    outer = library(tmp_path, source, "outer", "-Wl,--no-as-needed", library(tmp_path, source, "inner"))
+    rows = [Row(Op.MALLOC, i, 100) for i in range(3)]
+    assert not fidelity(trace(rows), outer, "system").same
+
+
 def test_a_copy_of_a_drop_in_under_another_name_does_the_same(trace, tmp_path: Path) -> None:
     copy = tmp_path / "libother.so"
     shutil.copy(resolve("fit").preload or "", copy)
@@ -236,8 +244,8 @@ def test_a_copy_of_a_drop_in_under_another_name_does_the_same(trace, tmp_path: P
     assert found.same and found.sides[1].allocator == str(copy)
 
 
-def library(folder: Path, source: str, name: str = "over") -> str:
-    """A malloc over libc's own."""
+def library(folder: Path, source: str, name: str = "over", *needs: str) -> str:
+    """A malloc over libc's own, linked with other libraries."""
     head = "#define _GNU_SOURCE\n#include <stddef.h>\n#include <sys/mman.h>\nextern void *__libc_malloc(size_t);\n"
     rest = """
 extern void *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t), *__libc_memalign(size_t, size_t);
@@ -249,7 +257,7 @@ int posix_memalign(void **out, size_t a, size_t n) { return (*out = __libc_memal
 """
     file, built = folder / f"{name}.c", folder / f"lib{name}.so"
     file.write_text(head + source + rest)
-    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-fno-builtin", "-o", str(built), str(file)], check=True)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-fno-builtin", "-o", str(built), str(file), *needs], check=True)
     return str(built)
 
 
@@ -400,6 +408,9 @@ def test_bad_input_is_told(trace) -> None:
         fidelity(small, "null")
     with pytest.raises(UsageError, match="variables for bump"):
         fidelity(small, "fit", env={"bump": {"A": "1"}})
+    for name in ("fail_call", "limit"):
+        with pytest.raises(UsageError, match=f"{name} is a number from 0 to"):
+            fidelity(small, "fit", "fit", **{name: -1})
 
 
 @pytest.mark.needs("gcc")

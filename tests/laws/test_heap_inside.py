@@ -102,6 +102,9 @@ def test_one_without_answers_of_its_own_answers_from_its_ledger() -> None:
         heap.malloc(100)
         held = heap.ledger()
         assert not heap.mallopt(-2, 4096)
+        for parameter, value in ((1 << 31, 0), (-1, 1 << 31), (0, -(1 << 31) - 1)):
+            with pytest.raises(UsageError, match="is a number from -2147483648 to 2147483647"):
+                heap.mallopt(parameter, value)
         assert heap.mallinfo()["fordblks"] == held.free
         parts = ("usable", "metadata", "cached", "free")
         expected = ["alloclab fit", *(f"{part} {getattr(held, part)}" for part in parts)]
