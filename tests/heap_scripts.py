@@ -28,6 +28,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from programs import HERE, compile_c
+
 HEAP_BYTES = 64 << 20
 CALLS = ("brk", "mmap", "munmap", "mremap", "madvise", "mprotect")
 MAKERS = ("malloc", "calloc", "realloc", "memalign", "aligned_alloc", "posix_memalign", "valloc", "pvalloc")
@@ -80,12 +82,9 @@ class Ran:
 
 def compile_program(folder: Path) -> Path:
     """The program, and beside it a library that weighs in a thread's own memory what a drop-in does."""
-    flags = ["-std=gnu17", "-O1", "-D_GNU_SOURCE", "-fno-builtin", "-w", "-pthread"]
-    source = Path(__file__).parent / "ptmalloc" / "heap_script.c"
-    subprocess.run(["gcc", *flags, source, "-o", folder / "heap_script"], check=True)
     weight = ["-shared", "-fPIC", "-x", "c", "-", "-o", folder / WEIGHT]
     subprocess.run(["gcc", *weight], input=b"__thread void *a_module_with_thread_local_data;", check=True)
-    return folder / "heap_script"
+    return compile_c(HERE / "ptmalloc" / "heap_script.c", folder / "heap_script")
 
 
 def read_checks(path: Path) -> list[Check]:
@@ -225,7 +224,8 @@ class _Space:
 
     def __init__(self, first_break: int) -> None:
         self.first_break = self.program_break = first_break
-        self.mappings: list[tuple[int, int, int]] = []  # start, end, start of the mapping it was
+        self.mappings: list[tuple[int, int, int]] = []  # start, end, and the number of the mapping, in order of birth
+        self.born = 0
         self.names: dict[tuple[str, int], str] = {}
 
     def told(self, name: str, arguments: list[str], result: int) -> str:
@@ -238,11 +238,12 @@ class _Space:
         length = int(arguments[1])
         start = int(arguments[0], 0) if arguments[0] != "NULL" else 0
         if name == "mmap" and not failed:
-            self.mappings.append((result, result + length, result))
+            self.born += 1
+            self.mappings.append((result, result + length, self.born))
         if name == "munmap":
             self._cut(start, start + length)
         if name == "mremap" and not failed:
-            was = next((m for m in self.mappings if m[0] == start), (start, start, start))
+            was = next((m for m in self.mappings if m[0] == start), (start, start, 0))
             self._cut(start, start + length)
             self.mappings.append((result, result + int(arguments[2]), was[2]))
             return f"mremap {length} {arguments[2]}"
@@ -251,11 +252,11 @@ class _Space:
 
     def _cut(self, start: int, end: int) -> None:
         kept = []
-        for low, high, origin in self.mappings:
+        for low, high, number in self.mappings:
             if high <= start or end <= low:
-                kept.append((low, high, origin))
+                kept.append((low, high, number))
                 continue
-            kept += [(low, start, origin)] * (low < start) + [(end, high, origin)] * (end < high)
+            kept += [(low, start, number)] * (low < start) + [(end, high, number)] * (end < high)
         self.mappings = kept
 
     def place(self, address: int, header: int) -> _Place:
@@ -264,14 +265,14 @@ class _Space:
             return self._name("heap", start), address - start
         if self.first_break <= address < self.program_break:
             return "brk", address - self.first_break
-        for low, high, origin in self.mappings:
+        for low, high, number in self.mappings:
             if low <= address < high:
-                return self._name("map", origin), address - low
+                return self._name("map", number), address - low
         return "elsewhere", 0
 
-    def _name(self, kind: str, start: int) -> str:
-        known = sum(key[0] == kind for key in self.names)
-        return self.names.setdefault((kind, start), f"{kind}{known + 1}")
+    def _name(self, kind: str, key: int) -> str:
+        known = sum(name[0] == kind for name in self.names)
+        return self.names.setdefault((kind, key), f"{kind}{known + 1}")
 
 
 def transcript(check: Check, ran: Ran) -> tuple[list[str], list[str]]:
