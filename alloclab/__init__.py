@@ -2,8 +2,9 @@
 
     import alloclab as al
     trace = al.load("web.parquet")
-    comparison = al.compare(trace, ["fit", "libjemalloc", "system"])
-    heap = al.Heap("fit", policy="first"); p = heap.malloc(100); p = heap.realloc(p, 4000); heap.walk()
+    comparison = al.compare(trace, ["system", "ptmalloc", "libjemalloc"])
+    al.fidelity(trace, "ptmalloc", "system").same
+    heap = al.Heap("ptmalloc", tcache=False); p = heap.malloc(100); heap.free(p); heap.bins()
 
 Names are imported when they are first used, so that ``import alloclab`` costs nothing.
 """
