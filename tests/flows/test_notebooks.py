@@ -23,6 +23,7 @@ def shown(notebook: nbformat.NotebookNode) -> list[tuple[str, int]]:
 
 
 @pytest.mark.slow
+@pytest.mark.needs("glibc 2.36")
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
 def test_notebook_runs(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)

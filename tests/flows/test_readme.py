@@ -63,6 +63,7 @@ def test_the_session_runs_and_prints_what_it_shows(folder: Path) -> None:
         assert {shape(line) for line in shown} - {""} <= printed, command
 
 
+@pytest.mark.needs("glibc 2.36")
 def test_what_repeats_is_shown_to_the_letter(folder: Path) -> None:
     (session,) = transcripts()[1:]
     for command, shown in session:

@@ -16,7 +16,7 @@ MALLOCS = ("system", "ptmalloc")
 LIMIT = max(8 * os.sysconf("SC_NPROCESSORS_ONLN"), 9)
 """Arenas there may be: eight for each processor, asked for the first time when there are more than eight."""
 
-pytestmark = [pytest.mark.needs("strace"), pytest.mark.needs("gcc")]
+pytestmark = [pytest.mark.needs(what) for what in ("strace", "gcc", "glibc 2.36")]
 every_malloc = pytest.mark.parametrize("malloc", MALLOCS)
 
 

@@ -15,6 +15,8 @@ from alloclab.trace.model import Op
 from alloclab.trace.parquet import Trace
 from alloclab.trace.synth import Recipe, synthesize
 
+pytestmark = pytest.mark.needs("glibc 2.36")
+
 UNTOUCHED = Settings(touch="none")
 MIXES = ("odd", "pareto", "tiny", "kilobytes", "huge")
 LIVE = (100, *(pytest.param(live, marks=pytest.mark.slow) for live in (1500, 5000)))

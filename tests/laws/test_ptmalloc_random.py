@@ -13,7 +13,7 @@ from support import budget
 
 from alloclab.allocators import resolve
 
-pytestmark = [pytest.mark.needs("strace"), pytest.mark.needs("gcc")]
+pytestmark = [pytest.mark.needs(what) for what in ("strace", "gcc", "glibc 2.36")]
 THREADS = 5
 SETTINGS = ["", *(f"{{GLIBC_TUNABLES=glibc.malloc.{setting}}}" for setting in (
     "tcache_count=0", "tcache_count=2:glibc.malloc.mxfast=160", "arena_max=2", "top_pad=0", "mmap_threshold=20000",

@@ -135,22 +135,26 @@ def test_every_case_is_tried(program: Program) -> None:
 
 @pytest.mark.parametrize("before", [(), ("first",)], ids=["", "asked first"])
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.needs("glibc 2.36")
 def test_it_says_of_itself_what_glibc_says(case: str, before: tuple[str, ...], program: Program) -> None:
     program.compare(case, *before)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.needs("glibc 2.36")
 def test_the_tour_shows_each_setting(name: str, program: Program) -> None:
     set_by_hand = program.said(GLIBC, "tour", GLIBC_TUNABLES=f"glibc.malloc.{name}={SETTINGS[name]}")
     assert set_by_hand != program.said(GLIBC, "tour")
 
 
 @pytest.mark.parametrize("tunables", TUNABLES)
+@pytest.mark.needs("glibc 2.36")
 def test_it_obeys_glibcs_tunables(tunables: str, program: Program) -> None:
     program.compare("tour", GLIBC_TUNABLES=tunables)
 
 
 @pytest.mark.parametrize("variables", VARIABLES, ids=lambda v: " ".join(f"{name}={value}" for name, value in v.items()))
+@pytest.mark.needs("glibc 2.36")
 def test_it_obeys_the_older_variables(variables: dict[str, str], program: Program) -> None:
     program.compare("tour", **variables)
 
@@ -158,6 +162,7 @@ def test_it_obeys_the_older_variables(variables: dict[str, str], program: Progra
 @pytest.mark.needs("strace")
 @pytest.mark.parametrize("setting", ["hugetlb=0", "hugetlb=1", "hugetlb=1:glibc.malloc.top_pad=0"])
 @pytest.mark.parametrize("case", ["large", "mapped", "huge", "trimmed"])
+@pytest.mark.needs("glibc 2.36")
 def test_it_asks_the_system_for_what_glibc_asks_for(case: str, setting: str, program: Program, tmp_path: Path) -> None:
     tunables = f"glibc.malloc.{setting}"
     there, here = (program.asks(spec, tmp_path, case, "first", GLIBC_TUNABLES=tunables) for spec in (GLIBC, "ptmalloc"))
@@ -165,6 +170,7 @@ def test_it_asks_the_system_for_what_glibc_asks_for(case: str, setting: str, pro
     assert here == there
 
 
+@pytest.mark.needs("glibc 2.36")
 def test_its_own_options_win(program: Program) -> None:
     there = program.said(GLIBC, "tour", GLIBC_TUNABLES="glibc.malloc.mmap_max=3:glibc.malloc.mxfast=0")
     tunables = "glibc.malloc.mmap_max=7:glibc.malloc.mxfast=0"
