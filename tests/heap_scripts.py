@@ -243,9 +243,9 @@ class _Space:
         if name == "munmap":
             self._cut(start, start + length)
         if name == "mremap" and not failed:
-            was = next((m for m in self.mappings if m[0] == start), (start, start, 0))
+            number = self._number(start)
             self._cut(start, start + length)
-            self.mappings.append((result, result + int(arguments[2]), was[2]))
+            self.mappings.append((result, result + int(arguments[2]), number))
             return f"mremap {length} {arguments[2]}"
         words = {"madvise": " ".join(arguments[2:3])}.get(name, "")
         return " ".join(filter(None, [name, str(length), words.removeprefix("MADV_").lower()])) + failed
@@ -262,7 +262,7 @@ class _Space:
     def place(self, address: int, header: int) -> _Place:
         if header & NON_MAIN_ARENA and not header & IS_MMAPPED:
             start = address // HEAP_BYTES * HEAP_BYTES
-            return self._name("heap", start), address - start
+            return self._name("heap", self._number(start)), address - start
         if self.first_break <= address < self.program_break:
             return "brk", address - self.first_break
         for low, high, number in self.mappings:
@@ -270,9 +270,12 @@ class _Space:
                 return self._name("map", number), address - low
         return "elsewhere", 0
 
-    def _name(self, kind: str, key: int) -> str:
+    def _number(self, address: int) -> int:
+        return next((number for low, high, number in self.mappings if low <= address < high), 0)
+
+    def _name(self, kind: str, number: int) -> str:
         known = sum(name[0] == kind for name in self.names)
-        return self.names.setdefault((kind, key), f"{kind}{known + 1}")
+        return self.names.setdefault((kind, number), f"{kind}{known + 1}")
 
 
 def transcript(check: Check, ran: Ran) -> tuple[list[str], list[str]]:

@@ -6,7 +6,18 @@ import os
 from pathlib import Path
 
 import pytest
-from heap_scripts import Check, compile_program, parse_checks, read_checks, run, transcript
+from heap_scripts import (
+    IS_MMAPPED,
+    NON_MAIN_ARENA,
+    Check,
+    Ran,
+    account,
+    compile_program,
+    parse_checks,
+    read_checks,
+    run,
+    transcript,
+)
 
 from alloclab.allocators import resolve
 
@@ -95,3 +106,26 @@ def test_a_script_that_ends_early_is_seen(program: Path, tmp_path: Path) -> None
     (check,) = parse_checks("== early\na = malloc 24\nfree a+8\nb = malloc 24")
     should, does = transcript(check, run(check, program, tmp_path, {}))
     assert does == ["a = malloc 24", "free a+8 aborts free(): invalid pointer"] and len(should) == 3
+
+
+def test_a_region_where_another_was_is_another() -> None:
+    """The kernel may put what is mapped next where the last was, or beside it."""
+    (check,) = parse_checks(
+        "== reuse\na = malloc 200000\nfree a\nb = malloc 200000\n1: c = malloc 24\n2: d = malloc 24"
+    )
+    mapped, heap = 200704, 64 << 20
+
+    def account_with(second: int, other_heap: int) -> list[str]:
+        calls = [
+            [("mmap", ["NULL", str(mapped)], 1 << 30)],
+            [("munmap", [hex(1 << 30), str(mapped)], 0)],
+            [("mmap", ["NULL", str(mapped)], second)],
+            [("mmap", ["NULL", str(heap)], 64 * heap)],
+            [("munmap", [hex(64 * heap), str(heap)], 0), ("mmap", ["NULL", str(heap)], other_heap)],
+        ]
+        blocks = [(1 << 30, IS_MMAPPED), (0, 0), (second, IS_MMAPPED), (64 * heap, NON_MAIN_ARENA)]
+        blocks += [(other_heap, NON_MAIN_ARENA)]
+        results = [[start + 16 if start else 0, 24, header, 0] for start, header in blocks]
+        return account(check, Ran(results, calls, 0, 0, ""))
+
+    assert account_with(1 << 30, 64 * heap) == account_with(1 << 31, 99 * heap)
