@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from programs import HERE, compile_c
 
 from alloclab import cli
 from alloclab.trace.synth import Recipe, synthesize
@@ -90,3 +93,15 @@ def test_a_bad_trace_is_one_line(run, tmp_path: Path) -> None:
     code, out, err = run(str(tmp_path / "bad.parquet"), "-a", "fit")
     assert (code, out) == (3, "")
     assert err.count("\n") == 1 and "bad.parquet" in err
+
+
+@pytest.mark.needs("gcc")
+def test_without_a_kernel_that_shows_calls_the_labs_own_can_be_compared(trace: str, tmp_path: Path) -> None:
+    alone = compile_c(HERE / "no_dispatch.c", tmp_path / "no_dispatch")
+    command = [alone, sys.executable, "-c", "from alloclab.cli import main; main()"]
+    command += ["fidelity", trace, "-a", "fit", "--against"]
+    done = [
+        subprocess.run([*command, other], capture_output=True, text=True, check=False) for other in ("fit", "system")
+    ]
+    assert [d.returncode for d in done] == [0, 5]
+    assert done[1].stderr.count("\n") == 1 and "this kernel has no Syscall User Dispatch" in done[1].stderr
