@@ -34,7 +34,8 @@ def _names(found: Fidelity) -> tuple[str, str]:
 
 def _agreement(found: Fidelity) -> str:
     if found.same:
-        return "The same: every operation agrees in where its block lies, its usable size and its system calls."
+        usable = "" if any(side.usable_bytes is None for side in found.sides) else ", its usable size"
+        return f"The same: every operation agrees in where its block lies{usable} and its system calls."
     if found.first is None:
         return "Every operation agrees, but not the mapped bytes."
     share = 100 * found.agreeing / found.operations

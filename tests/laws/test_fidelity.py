@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from replays import PAGE, churn
+from rich.console import Console
 from rows import Row, write
 from support import ROOT, budget
 
@@ -21,6 +23,7 @@ from alloclab.comparison.mappings import ELSEWHERE, HEAP, NO_BLOCK, locate
 from alloclab.errors import ReplayError, UsageError
 from alloclab.replay import Settings
 from alloclab.replay.places import CALLS, EVENT_DTYPE, PLACE_DTYPE, Places, find_places
+from alloclab.report.fidelity import print_fidelity
 from alloclab.trace import load
 from alloclab.trace.compile import compile_trace
 from alloclab.trace.model import Op
@@ -278,6 +281,16 @@ def test_the_first_operation_that_differs_is_found_and_told(trace, tmp_path: Pat
     assert mine.offset is not None and theirs.offset is not None and mine.offset == theirs.offset + 64
     assert found.sides[0].usable_bytes is None and found.sides[1].usable_bytes is not None
     assert (found.agreeing, found.other_blocks, found.other_calls) == (found.operations - 1, 1, 0)
+
+
+@pytest.mark.needs("gcc")
+def test_usable_sizes_that_nobody_tells_are_not_said_to_agree(trace, tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    found = fidelity(trace(churn(100, 1)), library(tmp_path, "void *malloc(size_t n) { return __libc_malloc(n); }"))
+    print_fidelity(found, console)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert found.same and "every operation agrees in where its block lies and its system calls." in said
+    assert "Usable sizes are not compared: " in said and "its usable size" not in said
 
 
 @pytest.mark.needs("gcc")
