@@ -12,7 +12,7 @@ from alloclab.allocators import Allocator, resolve
 from alloclab.comparison.statistics import TIMED, timed_value
 from alloclab.errors import ReplayError, TraceError, UsageError
 from alloclab.measure import METRICS
-from alloclab.replay import Settings, examine, time_once
+from alloclab.replay import Settings, check, examine, time_once
 from alloclab.result import FLOOR, Comparison, Result, Value
 from alloclab.trace import load
 from alloclab.trace.compile import CompiledTrace, compile_trace
@@ -108,9 +108,8 @@ class _Plan:
         return dataclasses.replace(self.settings, in_process=self.settings.in_process and allocator.kind == "lab")
 
     def check(self) -> None:
-        foreign = [a.spec for a in self.allocators if a.kind != "lab"]
-        if self.settings.in_process and foreign:
-            raise UsageError(f"only lab allocators can be replayed in process, not {', '.join(foreign)}")
+        for allocator in self.allocators:
+            check(allocator, self.settings)
 
 
 class _Steps:

@@ -36,7 +36,17 @@ if TYPE_CHECKING:
     from alloclab.allocators import Allocator
     from alloclab.trace.compile import CompiledTrace
 
-__all__ = ["MODE", "RawRun", "Settings", "Timeline", "UnmeasuredError", "count_instructions", "examine", "time_once"]
+__all__ = [
+    "MODE",
+    "RawRun",
+    "Settings",
+    "Timeline",
+    "UnmeasuredError",
+    "check",
+    "count_instructions",
+    "examine",
+    "time_once",
+]
 
 _DEFAULT = Settings()
 
@@ -47,7 +57,7 @@ def examine(compiled: CompiledTrace, allocator: Allocator, settings: Settings = 
     An allocator that fails or crashes yields a run with a ``failure`` and no figures; one that is no malloc at all, or
     cannot be run, raises ReplayError.
     """
-    _check(allocator, settings)
+    check(allocator, settings)
     if allocator.kind == "null":
         return _examine_null(compiled, allocator, settings)
     run_pass = _runner(settings)
@@ -68,7 +78,7 @@ def examine(compiled: CompiledTrace, allocator: Allocator, settings: Settings = 
 def time_once(compiled: CompiledTrace, allocator: Allocator, settings: Settings = _DEFAULT) -> float:
     """CPU time in ns per operation: the first pass of a fresh process (or heap, in process), or the best of
     ``settings.warm`` passes after it. One measurement, for interleaving with its rivals. Raises ReplayError."""
-    _check(allocator, settings)
+    check(allocator, settings)
     if compiled.operations == 0:
         raise ReplayError(f"{compiled.name}: no operations to time")
     try:
@@ -116,9 +126,12 @@ def _add_instructions(
         figures["instructions_per_op"] = counted.value
 
 
-def _check(allocator: Allocator, settings: Settings) -> None:
+def check(allocator: Allocator, settings: Settings) -> None:
+    """UsageError where the allocator cannot be replayed so."""
     if settings.in_process and allocator.kind != "lab":
-        raise UsageError(f"{allocator.spec}: only the laboratory's own allocators can be replayed in process")
+        raise UsageError(f"{allocator.spec}: only lab allocators can be replayed in process")
+    if settings.in_process and allocator.env:
+        raise UsageError(f"{allocator.spec}: variables do not reach a replay in process; its tunables do")
 
 
 def _runner(settings: Settings) -> Callable[[Pass, CompiledTrace, Allocator, Settings], Lines]:

@@ -209,6 +209,7 @@ def test_an_allocator_that_fails_gets_no_figures_and_the_command_says_so(run, br
         (["-a", "/nonexistent/libx.so"], 2, "/nonexistent/libx.so"),
         (["-a", "fit", "-a", "fit"], 2, "given twice"),
         (["-a", "system", "--in-process"], 2, "only lab allocators"),
+        (["-a", "fit", "--in-process", "--env", "fit", "A=1"], 2, "variables"),
         (["-a", "fit", "--env", "bump", "A=1"], 2, "bump"),
         (["-a", "fit", "--env", "fit", "A"], 2, "NAME=VALUE"),
         (["-a", "fit", "--columns", "rss"], 2, "unknown metric 'rss'; there are calls peak_live_bytes"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +25,7 @@ class MadeUp:
     spec: str
     kind: str = "lab"
     preload: Path | None = None
+    env: dict[str, str] = field(default_factory=dict)
 
 
 class Laboratory:
@@ -39,7 +40,7 @@ class Laboratory:
         if spec.startswith("no"):
             raise UsageError(f"{spec}: no such allocator")
         suffix = "".join(f" {name}={value}" for name, value in (env or {}).items())
-        return MadeUp(spec + suffix, "null" if spec == FLOOR else "system" if spec == "system" else "lab")
+        return MadeUp(spec + suffix, spec if spec in (FLOOR, "system") else "lab", env=dict(env or {}))
 
     def examine(self, compiled: Any, allocator: MadeUp, settings: Settings) -> Any:
         self.asked.append(("examine", allocator.spec))
@@ -187,6 +188,7 @@ def test_nothing_is_replayed_before_all_that_was_named_is_found(laboratory: Labo
         (trace, [FLOOR], {}, "no allocator"),
         (trace, ["a"], {"env": {"b": {"X": "1"}}}, "variables for b"),
         (trace, ["a", "system"], {"settings": Settings(in_process=True)}, "only lab allocators"),
+        (trace, ["a"], {"settings": Settings(in_process=True), "env": {"a": {"X": "1"}}}, "variables do not reach"),
     ]:
         with pytest.raises(UsageError, match=said):
             run.compare(traces, specs, **options)

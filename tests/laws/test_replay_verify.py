@@ -136,8 +136,12 @@ def test_failed_calls_are_replayed_and_succeed_or_not(tmp_path: Path) -> None:
 
 
 def test_only_the_laboratorys_own_are_replayed_in_process(trace: CompiledTrace) -> None:
-    with pytest.raises(UsageError, match="only the laboratory's own"):
+    with pytest.raises(UsageError, match="only lab allocators"):
         examine(trace, resolve("system"), Settings(in_process=True))
+    with pytest.raises(UsageError, match="variables do not reach"):
+        examine(
+            trace, resolve("ptmalloc", {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}), Settings(in_process=True)
+        )
 
 
 def test_a_trace_without_operations_is_measured_but_not_timed(tmp_path: Path) -> None:
