@@ -31,10 +31,11 @@ static inline void al_pt_insert_between(pt_chunk *bk, pt_chunk *chunk, pt_chunk 
     bk->fd = fd->bk = chunk;
 }
 
-/* A free chunk, head and foot set by the caller, becomes the newest unsorted one. */
+/* A free chunk, head and foot set by the caller, becomes the newest unsorted one. flaw: what to say of a damaged list;
+ * NULL: it is not looked at. */
 static inline void al_pt_push_unsorted(pt_arena *arena, pt_chunk *chunk, size_t size, const char *flaw) {
     pt_chunk *unsorted = al_pt_bin(arena, PT_UNSORTED), *newest = unsorted->fd;
-    al_check(newest->bk == unsorted, flaw);
+    al_check(newest->bk == unsorted || flaw == NULL, flaw);
     al_pt_insert_between(unsorted, chunk, newest);
     if (size >= PT_SMALL_END) chunk->fd_size = chunk->bk_size = NULL;
 }

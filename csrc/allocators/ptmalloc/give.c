@@ -13,20 +13,20 @@ static bool plausible(const pt_arena *arena, const pt_chunk *chunk) {
 }
 
 /* It keeps looking as if in use, so that nobody merges with it. */
-static void give_to_fast(const pt_heap *heap, pt_arena *arena, pt_chunk *chunk, size_t size) {
+static void give_to_fast(const pt_heap *heap, pt_arena *arena, pt_chunk *chunk, size_t size, bool locked) {
     al_check(plausible(arena, al_pt_at(chunk, size)), "free(): invalid next size (fast)");
     perturb_old(heap, chunk, size);
     arena->has_fast = true;
     pt_chunk **fast = &arena->fast[al_pt_fast_bin(size)];
     al_check(*fast != chunk, "double free or corruption (fasttop)");
-    al_check(*fast == NULL || al_pt_fast_bin(al_pt_size(*fast)) == al_pt_fast_bin(size),
-             "invalid fastbin entry (free)");
+    al_check(!locked || *fast == NULL || al_pt_fast_bin(al_pt_size(*fast)) == al_pt_fast_bin(size),
+             "invalid fastbin entry (free)"); /* free itself, which takes no lock here in glibc, may not look */
     chunk->fd = al_pt_protect(&chunk->fd, *fast);
     *fast = chunk;
 }
 
 typedef struct merge_words {
-    const char *size, *list; /* what to say when the chunk below, or the list, is damaged */
+    const char *size, *list; /* what to say when the chunk below, or the list, is damaged; NULL: not looked at */
 } merge_words;
 
 /* The chunk is free but in no list. With those it touches it becomes unsorted, or part of the top. Its size then. */
@@ -88,7 +88,7 @@ void al_pt_give_uncached(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, bo
     if (!locked) al_pt_arena_lock(arena);
     al_pt_book_given(arena, size);
     if (size <= heap->params.fast_max)
-        give_to_fast(heap, arena, chunk, size);
+        give_to_fast(heap, arena, chunk, size, locked);
     else
         give_back(heap, arena, chunk, size);
     if (!locked) al_pt_arena_leave(arena);
@@ -108,8 +108,7 @@ void al_pt_give_tail(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, size_t
 }
 
 void al_pt_consolidate(pt_heap *heap, pt_arena *arena) {
-    static const merge_words words = {"corrupted size vs. prev_size in fastbins",
-                                      "malloc_consolidate(): corrupted unsorted chunks"};
+    static const merge_words words = {"corrupted size vs. prev_size in fastbins", NULL};
     (void)heap;
     arena->has_fast = false;
     for (size_t i = 0; i < PT_FAST_BINS; i++) {

@@ -178,6 +178,17 @@ static void *cut_top(pt_heap *heap, pt_arena *arena, size_t need, size_t bytes) 
     return al_pt_block(chunk);
 }
 
+/* A top with a wrong head would be fenced and freed. In a window, where faults are put in, the end may lie within a
+ * page: when what others took of the break had to be made up for, and the system would not. glibc dies of that, too. */
+static void check_top(const pt_heap *heap, const pt_arena *arena) {
+    const pt_chunk *top = arena->top;
+    bool ends_page = heap->simulated || al_is_aligned((uintptr_t)al_pt_next(top), page_size(heap));
+    al_check(top == &arena->none || (al_pt_size(top) >= PT_LEAST && al_pt_prev_inuse(top) && ends_page),
+             "Fatal glibc error: malloc assertion failure in sysmalloc: (old_top == initial_top (av) && old_size == 0) "
+             "|| ((unsigned long) (old_size) >= MINSIZE && prev_inuse (old_top) && ((unsigned long) old_end & "
+             "(pagesize - 1)) == 0)");
+}
+
 void *al_pt_grow(pt_thread *thread, pt_arena *arena, size_t bytes) {
     pt_heap *heap = al_pt_heap(thread);
     size_t need = al_pt_need(bytes);
@@ -187,6 +198,7 @@ void *al_pt_grow(pt_thread *thread, pt_arena *arena, size_t bytes) {
         void *block = map_block(heap, need, bytes);
         if (block != NULL || arena == NULL) return block;
     }
+    check_top(heap, arena);
     bool grown = al_pt_is_main(arena) ? grow_top(thread, need) : al_pt_subheap_extend(thread, arena, need);
     if (!grown && !map_first && !al_pt_is_main(arena)) return map_block(heap, need, bytes);
     return cut_top(heap, arena, need, bytes);

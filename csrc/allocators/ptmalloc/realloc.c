@@ -62,9 +62,9 @@ static void *move(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, size_t ne
 
 static void *resize(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, size_t need) {
     pt_chunk *next = al_pt_next(chunk);
-    size_t size = al_pt_size(chunk), room = size + al_pt_size(next);
     check_chunk(arena, chunk, "realloc(): invalid old size");
     check_chunk(arena, next, "realloc(): invalid next size");
+    size_t size = al_pt_size(chunk), room = size + al_pt_size(next);
     if (size < need) {
         if (next == arena->top && room >= need + PT_LEAST) {
             grow_into_top(arena, chunk, need);

@@ -31,13 +31,15 @@ static void stash(const request *r, pt_chunk *chunk) {
     al_pt_cache_put(r->thread, chunk, r->list, al_pt_cache_count(r->thread->cache, r->list));
 }
 
-/* --- chunks of exactly the size --- */
+/* --- chunks of exactly the size: the first is looked at closely, those that go into the cache are not --- */
 
+/* Where there are other threads glibc looks at the chunk behind, too. */
 static pt_chunk *pop_fast(const request *r, pt_chunk **fast, const char *flaw) {
     pt_chunk *chunk = *fast;
     al_check(al_is_aligned((uintptr_t)chunk, PT_GRAIN), flaw);
     *fast = al_pt_protect(&chunk->fd, chunk->fd);
-    al_check(al_pt_fast_bin(al_pt_size(chunk)) == al_pt_fast_bin(r->need), "malloc(): memory corruption (fast)");
+    al_check(al_is_aligned((uintptr_t)*fast, PT_GRAIN) || al_pt_alone(r->heap),
+             "malloc(): unaligned fastbin chunk detected");
     return chunk;
 }
 
@@ -45,6 +47,7 @@ static pt_chunk *take_fast(const request *r) {
     pt_chunk **fast = &r->arena->fast[al_pt_fast_bin(r->need)];
     if (*fast == NULL) return NULL;
     pt_chunk *chunk = pop_fast(r, fast, "malloc(): unaligned fastbin chunk detected 2");
+    al_check(al_pt_fast_bin(al_pt_size(chunk)) == al_pt_fast_bin(r->need), "malloc(): memory corruption (fast)");
     while (*fast != NULL && cache_has_room(r))
         stash(r, pop_fast(r, fast, "malloc(): unaligned fastbin chunk detected 3"));
     return chunk;
@@ -57,10 +60,8 @@ static void use_whole(const request *r, pt_chunk *chunk, size_t size) {
 }
 
 static pt_chunk *pop_small(const request *r, pt_chunk *bin, pt_chunk *oldest) {
-    pt_chunk *newer = oldest->bk;
-    al_check(newer->fd == oldest, "malloc(): smallbin double linked list corrupted");
-    bin->bk = newer;
-    newer->fd = bin;
+    bin->bk = oldest->bk;
+    bin->bk->fd = bin;
     use_whole(r, oldest, r->need);
     return oldest;
 }
@@ -68,6 +69,7 @@ static pt_chunk *pop_small(const request *r, pt_chunk *bin, pt_chunk *oldest) {
 static pt_chunk *take_small(const request *r) {
     pt_chunk *bin = al_pt_bin(r->arena, al_pt_bin_of(r->need));
     if (bin->bk == bin) return NULL;
+    al_check(bin->bk->bk->fd == bin->bk, "malloc(): smallbin double linked list corrupted");
     pt_chunk *chunk = pop_small(r, bin, bin->bk);
     while (bin->bk != bin && cache_has_room(r)) stash(r, pop_small(r, bin, bin->bk));
     return chunk;
