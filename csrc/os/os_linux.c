@@ -109,10 +109,13 @@ static int advise(void *addr, size_t bytes, al_advice advice) {
     return madvise(addr, bytes, values[advice]) == 0 ? 0 : failure(before);
 }
 
+/* Where the kernel would not let it shrink (RLIMIT_DATA is below what there is), libc's sbrk has succeeded, but the break
+ * is where it was. */
 static int move_break(intptr_t delta, void **old) {
     int before = errno;
-    void *at = sbrk(delta);
-    if (at == (void *)-1) return failure(before);
+    char *at = sbrk(delta);
+    if (at == (char *)-1) return failure(before);
+    if (delta < 0 && sbrk(0) == at) return ENOMEM;
     *old = at;
     return 0;
 }

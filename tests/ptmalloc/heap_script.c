@@ -121,12 +121,17 @@ static void do_obstacle(words w) {
         broken("no room for an obstacle\n");
 }
 
-/* 1: no mapping or break may grow from now on; 0: they may again. */
-static void do_limit(words w) {
+static void set_limit(int resource, bool set) {
     struct rlimit limit;
-    getrlimit(RLIMIT_AS, &limit);
-    limit.rlim_cur = w[0] ? 1 : limit.rlim_max;
-    setrlimit(RLIMIT_AS, &limit);
+    getrlimit(resource, &limit);
+    limit.rlim_cur = set ? 1 : limit.rlim_max;
+    setrlimit(resource, &limit);
+}
+
+/* 1: no mapping or break may grow from now on; 2: the break may not even shrink; 0: they may again. */
+static void do_limit(words w) {
+    set_limit(RLIMIT_AS, w[0] > 0);
+    set_limit(RLIMIT_DATA, w[0] > 1);
 }
 
 /* --- threads: one statement at a time, by whoever's turn it is --- */
