@@ -188,6 +188,25 @@ def test_threads_come_and_go_and_free_what_others_took(tunables: dict[str, int])
             assert len({c.owner for c in heap.walk()}) > 1
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_break_that_others_leave_within_a_page_and_that_is_refused_does_no_harm(seed: int) -> None:
+    """glibc dies of some of it."""
+    rng = random.Random(seed)
+    with Heap("ptmalloc") as heap:
+        blocks: list[int] = []
+        for _ in range(200):
+            if rng.random() < 0.1:
+                heap.regions.foreign_brk(rng.choice([1, 8, 16, 100, 70_000]))
+            if rng.random() < 0.2:
+                heap.fail_call(rng.randint(1, 4))
+            if blocks and rng.random() < 0.3:
+                heap.free(blocks.pop(rng.randrange(len(blocks))))
+            elif block := heap.malloc(int(2 ** rng.uniform(5, 18))):
+                assert block % 16 == 0
+                blocks.append(block)
+            heap.validate()
+
+
 def test_a_chunk_of_another_arena_says_so() -> None:
     with Heap("ptmalloc") as heap:
         heap.malloc(100)

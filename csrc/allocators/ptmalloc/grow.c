@@ -96,12 +96,20 @@ static size_t break_step(const pt_heap *heap, size_t bytes) {
     return al_align_up(al_align_up((uintptr_t)now + bytes, huge) - (uintptr_t)now, page_size(heap));
 }
 
+/* Once it is not contiguous, glibc does not align where a top begins or ends, and dies of that at once or at the next
+ * growth. A window's heap, which meets more faults, leaves such a break alone. */
+static bool break_is_usable(const pt_heap *heap) {
+    void *now = NULL;
+    return heap->main.contiguous || !heap->simulated ||
+           (al_regions_break(heap->heap.regions, &now) == 0 && al_is_aligned((uintptr_t)now, page_size(heap)));
+}
+
 static gain gain_memory(pt_heap *heap, size_t need) {
     pt_arena *arena = &heap->main;
     size_t old = arena->contiguous ? al_pt_size(arena->top) : 0;
     size_t bytes = break_step(heap, need + heap->params.top_pad + PT_LEAST - old);
     gain got = {.bytes = bytes};
-    if ((intptr_t)bytes > 0) got.start = move_break(heap, bytes);
+    if ((intptr_t)bytes > 0 && break_is_usable(heap)) got.start = move_break(heap, bytes);
     if (got.start != NULL) return got;
     if (arena->contiguous) bytes = al_align_up(bytes + old, MAPPING_GRAIN); /* only the first time, as glibc does */
     if (bytes <= need || (got.start = map(heap, bytes)) == NULL) return got;
@@ -109,21 +117,32 @@ static gain gain_memory(pt_heap *heap, size_t need) {
     return (gain){got.start, bytes, true};
 }
 
-/* The break was not where the top ends, or there is no top yet. Aligns the start, and the end to a page, which may take
- * more from the system; in a segment that replaces one of `old` bytes there is as much more room, too. */
+/* The end of the new top: a page's, and further by `wanted` bytes, if the system gives as much more. Else it may lie
+ * within a page; glibc lets it and dies at the next growth (check_top), a window's heap gives that part back. */
+static char *extend_to_page(pt_heap *heap, char *end, size_t wanted) {
+    size_t more = al_align_up((uintptr_t)end + wanted, page_size(heap)) - (uintptr_t)end;
+    size_t odd = (uintptr_t)end & (page_size(heap) - 1);
+    char *second = more > 0 ? move_break(heap, more) : NULL;
+    if (second == NULL && heap->simulated && odd > 0) {
+        more = -odd;
+        second = move_break(heap, more);
+    }
+    if (second == NULL) return end;
+    heap->main.system_mem += more;
+    return second + more;
+}
+
+/* The break was not where the top ends, or there is no top yet. Aligns the start and the end; in a segment that replaces
+ * one of `old` bytes there is as much more room, too. */
 static void begin_top(pt_heap *heap, const gain *got, size_t old) {
     pt_arena *arena = &heap->main;
     char *start = got->start, *end = got->start + got->bytes;
     if (arena->contiguous) {
         start = (char *)al_align_up((uintptr_t)start, PT_GRAIN);
-        size_t wanted = (size_t)(start - got->start) + old;
-        size_t more = al_align_up((uintptr_t)end + wanted, page_size(heap)) - (uintptr_t)end;
-        char *second = more > 0 ? move_break(heap, more) : NULL;
-        if (second != NULL) {
-            end = second + more;
-            arena->system_mem += more;
-        }
+        end = extend_to_page(heap, end, (size_t)(start - got->start) + old);
     }
+    al_check(al_is_aligned((uintptr_t)start, PT_GRAIN), "Fatal glibc error: malloc assertion failure in sysmalloc: "
+                                                        "((unsigned long) chunk2mem (brk) & MALLOC_ALIGN_MASK) == 0");
     arena->top = (pt_chunk *)start;
     segment_begin(heap, got->start, start);
     al_pt_set_head(arena->top, (size_t)(end - start) | PT_PREV_INUSE);
@@ -178,11 +197,10 @@ static void *cut_top(pt_heap *heap, pt_arena *arena, size_t need, size_t bytes) 
     return al_pt_block(chunk);
 }
 
-/* A top with a wrong head would be fenced and freed. In a window, where faults are put in, the end may lie within a
- * page: when what others took of the break had to be made up for, and the system would not. glibc dies of that, too. */
+/* A top with a wrong head would be fenced and freed. */
 static void check_top(const pt_heap *heap, const pt_arena *arena) {
     const pt_chunk *top = arena->top;
-    bool ends_page = heap->simulated || al_is_aligned((uintptr_t)al_pt_next(top), page_size(heap));
+    bool ends_page = al_is_aligned((uintptr_t)al_pt_next(top), page_size(heap));
     al_check(top == &arena->none || (al_pt_size(top) >= PT_LEAST && al_pt_prev_inuse(top) && ends_page),
              "Fatal glibc error: malloc assertion failure in sysmalloc: (old_top == initial_top (av) && old_size == 0) "
              "|| ((unsigned long) (old_size) >= MINSIZE && prev_inuse (old_top) && ((unsigned long) old_end & "
