@@ -97,7 +97,7 @@ class Side:
 class Fidelity:
     """``agreeing`` of ``operations`` do the same on both sides; in ``other_blocks`` the block differs, in
     ``other_calls`` the system calls do, in some both. ``first`` is the first that differs, ``before`` the last ones
-    before it."""
+    before it. ``random_addresses``: the kernel did not let them be the same in every process."""
 
     trace: str
     operations: int
@@ -107,6 +107,7 @@ class Fidelity:
     sides: tuple[Side, Side]
     first: Step | None
     before: tuple[Step, ...]
+    random_addresses: bool
     mode: str = MODE
 
     @property
@@ -264,6 +265,7 @@ class _Comparison:
             sides=(self._side(allocators[0], self.places[0]), self._side(allocators[1], self.places[1])),
             first=None if first is None else self._step(first),
             before=() if first is None else tuple(self._step(op) for op in range(max(first - STEPS, 0), first)),
+            random_addresses=any(side.random for side in self.places),
         )
 
     def _side(self, allocator: Allocator, places: Places) -> Side:

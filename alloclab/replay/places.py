@@ -56,7 +56,8 @@ class Places:
     before the first operation. ``events``: EVENT_DTYPE, the calls made since, in order.
 
     ``heap_begins``: where the break's heap begins. ``sized``: usable sizes are known. ``mapped_before``: readable and
-    writable bytes held before the first operation; ``peak_mapped``: the largest such sum ever.
+    writable bytes held before the first operation; ``peak_mapped``: the largest such sum ever. ``random``: its
+    addresses are others in every process.
     """
 
     ops: npt.NDArray[np.void]
@@ -66,6 +67,7 @@ class Places:
     sized: bool
     mapped_before: int
     peak_mapped: int
+    random: bool = False
 
 
 def find_places(
@@ -111,4 +113,5 @@ def _read(file: Path, numbers: dict[str, Any]) -> Places:
         sized="sized" in numbers,
         mapped_before=numbers["mapped_before"],
         peak_mapped=numbers["peak_mapped"],
+        random="random" in numbers,
     )

@@ -121,4 +121,10 @@ def _figures(sides: tuple[Side, Side]) -> dict[str, list[str]]:
 
 def _notes(found: Fidelity) -> list[str]:
     unsized = dict.fromkeys(side.allocator for side in found.sides if side.usable_bytes is None)
-    return [f"Usable sizes are not compared: {name} has no malloc_usable_size." for name in unsized]
+    notes = [f"Usable sizes are not compared: {name} has no malloc_usable_size." for name in unsized]
+    if found.random_addresses and not found.same:
+        notes.append(
+            "Addresses were random, for the kernel let nobody turn that off: an allocator whose choices hang on them, "
+            "or that libraries used before the first operation, may differ from itself."
+        )
+    return notes

@@ -196,6 +196,7 @@ static void run(const arguments *a, const al_target *target, const al_ops *ops, 
         break;
     case AL_PASS_PLACES:
         al_outside_places(&outside, out);
+        if (!(personality(PERSONALITY_NOW) & ADDR_NO_RANDOMIZE)) al_text_figure(out, "random", 1);
         break;
     }
 }

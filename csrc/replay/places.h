@@ -9,6 +9,7 @@
  *     operations N  held N  calls N
  *     heap_begins N          where the heap of the break begins, or would
  *     sized 1                usable sizes are known
+ *     random 1               the process's addresses are not the same every time
  *     mapped_before N        readable and writable bytes held before the first operation
  *     peak_mapped N          the largest such sum ever */
 #ifndef AL_REPLAY_PLACES_H

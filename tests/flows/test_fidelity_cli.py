@@ -95,13 +95,31 @@ def test_a_bad_trace_is_one_line(run, tmp_path: Path) -> None:
     assert err.count("\n") == 1 and "bad.parquet" in err
 
 
+@pytest.fixture(scope="module")
+def without(trace: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
+    program = compile_c(HERE / "without.c", tmp_path_factory.mktemp("without") / "without")
+
+    def go(what: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        alloclab = [sys.executable, "-c", "from alloclab.cli import main; main()"]
+        command = [program, what, *alloclab, "fidelity", trace, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    return go
+
+
 @pytest.mark.needs("gcc")
-def test_without_a_kernel_that_shows_calls_the_labs_own_can_be_compared(trace: str, tmp_path: Path) -> None:
-    alone = compile_c(HERE / "no_dispatch.c", tmp_path / "no_dispatch")
-    command = [alone, sys.executable, "-c", "from alloclab.cli import main; main()"]
-    command += ["fidelity", trace, "-a", "fit", "--against"]
-    done = [
-        subprocess.run([*command, other], capture_output=True, text=True, check=False) for other in ("fit", "system")
-    ]
-    assert [d.returncode for d in done] == [0, 5]
-    assert done[1].stderr.count("\n") == 1 and "this kernel has no Syscall User Dispatch" in done[1].stderr
+def test_without_a_kernel_that_shows_calls_the_labs_own_can_be_compared(without) -> None:
+    assert without("dispatch", "-a", "fit", "--against", "fit").returncode == 0
+    done = without("dispatch", "-a", "fit", "--against", "system")
+    assert done.returncode == 5
+    assert done.stderr.count("\n") == 1 and "this kernel has no Syscall User Dispatch" in done.stderr
+
+
+@pytest.mark.needs("gcc")
+def test_where_addresses_stay_random_a_difference_says_so(without, run, trace: str) -> None:
+    """The lab's ptmalloc and the system's malloc do the same even so."""
+    note = "Addresses were random"
+    assert note in without("fixed_addresses", "-a", "fit", "--against", "bump").stdout
+    assert note not in run(trace, "-a", "fit", "--against", "bump")[1]
+    done = without("fixed_addresses", "-a", "ptmalloc")
+    assert done.returncode == 0 and note not in done.stdout
