@@ -6,10 +6,10 @@ counterpart:
     calls     the system calls for memory that the operation made: kinds, lengths, rights and advice, which failed, and
               what they name, in a mapping that holds blocks
 
-An aligned block that got a mapping of its own lies in it wherever the mapping happened to land, and is as large: of
-one, unless a page aligns it already, only the mapping and the alignment are compared, and when it is resized or freed,
-not the lengths of mremap and munmap. What aligning cuts off depends on where the mapping landed, too: of several
-munmaps only the sum is compared.
+Where in a mapping of its own an aligned block lies, and how large it is, depends on where the mapping happened to land:
+where that was unlike on the two sides, only the mapping and the alignment are compared, and when the block is resized
+or freed, not the lengths of mremap and munmap. What aligning cuts off depends on it, too: of several munmaps only the
+sum is compared.
 """
 
 from __future__ import annotations
@@ -184,6 +184,7 @@ class _Comparison:
         self.before = _operation_before(self.ops)
         self.places = (one, other)
         self.located = (locate(one), locate(other))
+        self.asked = np.int64(1) << self.ops["align_log2"].astype(np.int64)
         self.loose = self._loose(self.located[0]) | self._loose(self.located[1])
         self.stretched = (self.before >= 0) & self.loose[self.before]
         self.sized = one.sized and other.sized
@@ -202,13 +203,16 @@ class _Comparison:
 
     def _aligned(self, places: Places) -> Flags:
         """True where nothing was asked."""
-        asked = np.where(self.ops["align_log2"] > 0, np.int64(1) << self.ops["align_log2"].astype(np.int64), 1)
-        flags: Flags = places.ops["address"] % asked == 0
+        flags: Flags = places.ops["address"] % self.asked == 0
         return flags
 
     def _loose(self, located: Located) -> Flags:
-        """Aligned blocks with a mapping of their own, and what reallocs make of them there."""
-        loose: Flags = located.fresh & (located.mapping != HEAP) & (self.ops["align_log2"] > PAGE.bit_length() - 1)
+        """Aligned blocks whose own mappings landed unlike, and what reallocs make of them there."""
+        landed = [
+            (side.ops["address"] - where.offset) % self.asked
+            for side, where in zip(self.places, self.located, strict=True)
+        ]
+        loose: Flags = located.fresh & (located.mapping != HEAP) & self._unequal(landed)
         after = np.full(len(self.ops), -1)
         resized = np.flatnonzero((self.before >= 0) & (self.ops["kind"] == KINDS.index("realloc")))
         after[self.before[resized]] = resized
