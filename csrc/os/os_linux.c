@@ -109,8 +109,8 @@ static int advise(void *addr, size_t bytes, al_advice advice) {
     return madvise(addr, bytes, values[advice]) == 0 ? 0 : failure(before);
 }
 
-/* Where the kernel would not let it shrink (RLIMIT_DATA is below what there is), libc's sbrk has succeeded, but the break
- * is where it was. */
+/* Where the kernel would not let it shrink (RLIMIT_DATA is below what there is), libc's sbrk has succeeded, but the
+ * break is where it was. */
 static int move_break(intptr_t delta, void **old) {
     int before = errno;
     char *at = sbrk(delta);

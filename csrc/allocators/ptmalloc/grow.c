@@ -132,8 +132,8 @@ static char *extend_to_page(pt_heap *heap, char *end, size_t wanted) {
     return second + more;
 }
 
-/* The break was not where the top ends, or there is no top yet. Aligns the start and the end; in a segment that replaces
- * one of `old` bytes there is as much more room, too. */
+/* The break was not where the top ends, or there is no top yet. Aligns the start and the end; in a segment that
+ * replaces one of `old` bytes there is as much more room, too. */
 static void begin_top(pt_heap *heap, const gain *got, size_t old) {
     pt_arena *arena = &heap->main;
     char *start = got->start, *end = got->start + got->bytes;
