@@ -225,3 +225,16 @@ def test_a_chunk_of_another_arena_says_so() -> None:
         small = heap.malloc(24)
         other.free(small)
         assert (heap.bins()[0].kind, heap.bins()[0].owner) == ("tcache", 1), "it is the thread's that freed it"
+
+
+def test_what_a_trim_left_readable_is_no_top() -> None:
+    with Heap("ptmalloc") as heap:
+        heap.malloc(100)
+        other = heap.thread()
+        blocks = [other.malloc(60_000) for _ in range(5)]
+        for block in reversed(blocks):
+            other.free(block)
+        top, unused = heap.walk()[-2:]
+        assert heap.explain(top.address + top.bytes - 1).facts["what"] == "top"
+        for address in unused.address, unused.address + 7, unused.address + unused.bytes - 1:
+            assert heap.explain(address).facts["what"] == "not in use"

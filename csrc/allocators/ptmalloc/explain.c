@@ -99,7 +99,7 @@ static void tell_inside(facts *f, pt_heap *heap, const pt_stretch *s, uintptr_t 
         tell_text(f, "what", s->kind == PT_SEGMENT ? "the segment's head" : "the subheap's head");
         return;
     }
-    for (pt_piece p = {0}; al_pt_piece_next(heap, s, &p);) {
+    for (pt_piece p = {0}; address < s->limit && al_pt_piece_next(heap, s, &p);) {
         if (address - (uintptr_t)&p.chunk->head >= p.size) continue;
         tell_chunk(f, heap, s->arena, &p);
         return;
