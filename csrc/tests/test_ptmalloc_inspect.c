@@ -228,6 +228,10 @@ static void miscount_bytes(scene *s) { s->pt->main.taken_bytes += 16; }
 static void miscount_chunks(scene *s) { s->pt->main.taken_chunks--; }
 static void miscount_fixed(scene *s) { s->pt->main.fixed += 32; }
 static void miscount_system(scene *s) { s->pt->main.system_mem -= 4096; }
+static void miscount_system_beside_mappings(scene *s) {
+    s->pt->main.contiguous = false;
+    s->pt->main.system_mem -= 16;
+}
 static void miscount_mapped(scene *s) { s->pt->mapped_count++; }
 static void miscount_mapped_bytes(scene *s) { s->pt->mapped_bytes -= 4096; }
 static void miscount_heads(scene *s) { s->pt->mapped_heads += 16; }
@@ -318,7 +322,7 @@ static const struct {
     {missize_large, "ptmalloc: the links between sizes are wrong"},
     {missize_large_back, "ptmalloc: the links between sizes are wrong"},
     {long_top, "ptmalloc: the top does not end where its memory does"},
-    {short_top, "ptmalloc: here begins no segment, subheap or mapped chunk"},
+    {short_top, "ptmalloc: system_mem is not what the arena has"},
     {no_top, "ptmalloc: a chunk's size leads to no other chunk"},
     {odd_top, "ptmalloc: the top does not end where its memory does"},
     {free_below_top, "ptmalloc: foot and head differ"},
@@ -329,6 +333,7 @@ static const struct {
     {miscount_chunks, "ptmalloc: what is handed out is miscounted"},
     {miscount_fixed, "ptmalloc: fixed bytes are miscounted"},
     {miscount_system, "ptmalloc: system_mem is not what the arena has"},
+    {miscount_system_beside_mappings, "ptmalloc: system_mem is not what the arena has"},
     {miscount_mapped, "ptmalloc: mapped chunks are miscounted"},
     {miscount_mapped_bytes, "ptmalloc: mapped chunks are miscounted"},
     {miscount_heads, "ptmalloc: mapped chunks are miscounted"},

@@ -144,6 +144,7 @@ static void begin_top(pt_heap *heap, const gain *got, size_t old) {
     al_check(al_is_aligned((uintptr_t)start, PT_GRAIN), "Fatal glibc error: malloc assertion failure in sysmalloc: "
                                                         "((unsigned long) chunk2mem (brk) & MALLOC_ALIGN_MASK) == 0");
     arena->top = (pt_chunk *)start;
+    heap->strange += (size_t)(start - got->start) + (size_t)(end - start) % PT_WORD;
     segment_begin(heap, got->start, start);
     al_pt_set_head(arena->top, (size_t)(end - start) | PT_PREV_INUSE);
 }
@@ -168,6 +169,7 @@ static bool grow_top(pt_thread *thread, size_t need) {
     if (arena->contiguous && old > 0) {
         al_check(got.start > old_end, "break adjusted to free malloc space");
         arena->system_mem += (size_t)(got.start - old_end);
+        heap->strange += (size_t)(got.start - old_end);
     }
     if (heap->last_segment != NULL) heap->last_segment->end = (uintptr_t)old_end;
     begin_top(heap, &got, old);

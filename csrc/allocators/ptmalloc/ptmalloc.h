@@ -168,6 +168,7 @@ typedef struct pt_heap {
     bool simulated;           /* a window's: its threads may share one of ours */
     bool break_asked;         /* libc knows where the break is */
     uintptr_t break_base;     /* where the first break growth began; 0: none yet */
+    size_t strange;           /* of the main arena's system_mem: what lies before and between its segments' chunks */
     pt_segment *segments, *last_segment;
     pt_segment *spare_segment; /* there before memory for the next one is asked for; NULL: to be made */
 

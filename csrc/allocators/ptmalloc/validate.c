@@ -66,7 +66,7 @@ static bool check_sizes(pt_heap *heap, al_flaw *flaw) {
 typedef struct census {
     const pt_heap *heap;
     const pt_arena *arena;
-    size_t taken_bytes, taken_chunks, fixed, subheaps, subheap_bytes, tops, caches;
+    size_t taken_bytes, taken_chunks, fixed, system, subheaps, tops, caches;
     bool prev_free; /* the chunk before was */
     al_flaw *flaw;
 } census;
@@ -132,10 +132,8 @@ static bool check_piece(census *c, const pt_stretch *s, const pt_piece *p) {
 static bool check_memory(census *c, const pt_stretch *s) {
     c->fixed += (uintptr_t)s->first - s->start;
     c->prev_free = false;
-    if (s->kind == PT_SUBHEAP) {
-        c->subheaps++;
-        c->subheap_bytes += s->limit - s->start;
-    }
+    c->subheaps += s->kind == PT_SUBHEAP;
+    c->system += s->limit - (s->kind == PT_SUBHEAP ? s->start : (uintptr_t)s->first);
     for (pt_piece p = {0}; al_pt_piece_next(c->heap, s, &p);)
         if (!check_piece(c, s, &p)) return false;
     return true;
@@ -151,11 +149,11 @@ static bool check_chain(const census *c) {
            al_blame(c->flaw, subheap, "ptmalloc: an arena's subheaps are not linked from the newest down");
 }
 
-static bool check_segments(const census *c) {
-    const pt_arena *main = c->arena;
-    uintptr_t end = (uintptr_t)main->top + al_pt_size(main->top);
-    return !main->contiguous || main->top == &main->none || end - c->heap->break_base == main->system_mem ||
-           al_blame(c->flaw, main->top, "ptmalloc: system_mem is not what the arena has");
+static bool check_system(const census *c) {
+    const pt_arena *arena = c->arena;
+    size_t expected = c->system + (al_pt_is_main(arena) ? c->heap->strange : 0);
+    return arena->system_mem == expected ||
+           al_blame(c->flaw, arena, "ptmalloc: system_mem is not what the arena has");
 }
 
 static bool check_totals(const census *c) {
@@ -165,10 +163,7 @@ static bool check_totals(const census *c) {
     if (c->taken_bytes != arena->taken_bytes || c->taken_chunks != arena->taken_chunks)
         return al_blame(c->flaw, arena, "ptmalloc: what is handed out is miscounted");
     if (c->fixed != arena->fixed) return al_blame(c->flaw, arena, "ptmalloc: fixed bytes are miscounted");
-    if (al_pt_is_main(arena)) return check_segments(c);
-    if (c->subheap_bytes != arena->system_mem)
-        return al_blame(c->flaw, arena, "ptmalloc: system_mem is not what the arena has");
-    return check_chain(c);
+    return check_system(c) && (al_pt_is_main(arena) || check_chain(c));
 }
 
 /* --- census: all of it --- */
