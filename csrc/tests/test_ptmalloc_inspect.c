@@ -268,6 +268,11 @@ static void unfence(scene *s) { al_pt_at((pt_chunk *)newest(s)->below, newest(s)
 static void lengthen_fence(scene *s) {
     al_pt_at((pt_chunk *)newest(s)->below, newest(s)->below->size - 32)->head += 32;
 }
+static void unfoot_fence(scene *s) { al_pt_at((pt_chunk *)newest(s)->below, newest(s)->below->size - 16)->prev_size = 0; }
+static void map_fence(scene *s) { al_pt_next(lower_fence(s))->head |= PT_MAPPED; }
+static void flag_top(scene *s) { s->second->top->head |= PT_NON_MAIN; }
+static void flag_head_of_aligned(scene *s) { al_pt_below(s->mapped[1])->head |= PT_PREV_INUSE; }
+static void narrow_cache(scene *s) { ((pt_thread *)s->thread)->cache_size = PT_LEAST; }
 static void move_to_main(scene *s) { s->other[0]->head &= ~(size_t)PT_NON_MAIN; }
 static void miscount_second(scene *s) { s->second->system_mem += 4096; }
 static void free_attached(scene *s) { s->pt->free_arenas = s->second; }
@@ -322,7 +327,7 @@ static const struct {
     {missize_large, "ptmalloc: the links between sizes are wrong"},
     {missize_large_back, "ptmalloc: the links between sizes are wrong"},
     {long_top, "ptmalloc: the top does not end where its memory does"},
-    {short_top, "ptmalloc: system_mem is not what the arena has"},
+    {short_top, "ptmalloc: here begins no segment, subheap or mapped chunk"},
     {no_top, "ptmalloc: a chunk's size leads to no other chunk"},
     {odd_top, "ptmalloc: the top does not end where its memory does"},
     {free_below_top, "ptmalloc: foot and head differ"},
@@ -361,6 +366,11 @@ static const struct {
     {wild_chain, "ptmalloc: an arena's subheaps are not linked from the newest down"},
     {unfence, "ptmalloc: fences are damaged"},
     {lengthen_fence, "ptmalloc: fences are damaged"},
+    {unfoot_fence, "ptmalloc: fences are damaged"},
+    {map_fence, "ptmalloc: fences are damaged"},
+    {flag_top, "ptmalloc: the top does not end where its memory does"},
+    {flag_head_of_aligned, "ptmalloc: a mapped chunk does not fill its mapping"},
+    {narrow_cache, "ptmalloc: a cache holds more chunks of a size than it may"},
     {move_to_main, "ptmalloc: a chunk has the flag of another arena"},
     {miscount_second, "ptmalloc: system_mem is not what the arena has"},
     {free_attached, "ptmalloc: an arena with threads is in the list of free ones"},

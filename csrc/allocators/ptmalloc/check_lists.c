@@ -19,7 +19,7 @@ static bool check_end(const pt_member *m, al_flaw *flaw) {
 static bool check_cache_list(const pt_heap *heap, const pt_list *list, al_flaw *flaw) {
     const pt_cache *cache = list->thread->cache;
     size_t count = al_pt_cache_count(cache, list->number);
-    if (count > list->thread->cache_count)
+    if (count > (list->least < list->thread->cache_size ? list->thread->cache_count : 0))
         return al_blame(flaw, cache, "ptmalloc: a cache holds more chunks of a size than it may");
     pt_member m = {0};
     while (al_pt_member_next(heap, list, &m)) {

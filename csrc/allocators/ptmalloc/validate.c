@@ -71,15 +71,17 @@ typedef struct census {
     al_flaw *flaw;
 } census;
 
-/* Dummies that look in use, of 16 bytes or the least chunk; in a subheap the last one has no size. */
+/* Dummies that look in use, of 16 bytes or the least chunk. In a subheap the last one has no size, but knows the one
+ * below: a trim finds that by it. */
 static bool check_fences(census *c, const pt_stretch *s, const pt_piece *p) {
     c->fixed += p->size;
-    size_t left = p->size;
+    size_t left = p->size, below = 0;
     for (const pt_chunk *at = p->chunk; left >= PT_HEADER; at = al_pt_next(at)) {
         size_t size = al_pt_size(at);
-        if (at != p->chunk && !al_pt_prev_inuse(at)) break;
-        if (s->kind == PT_SUBHEAP && size == 0 && left == PT_HEADER) return true;
-        if (size < PT_HEADER || size > PT_LEAST || size > left) break;
+        if (((at->head | (at == p->chunk)) & PT_FLAGS) != PT_PREV_INUSE) break;
+        if (s->kind == PT_SUBHEAP && size == 0 && left == PT_HEADER && at->prev_size == below) return true;
+        if ((size != PT_HEADER && size != PT_LEAST) || size > left) break;
+        below = size;
         left -= size;
     }
     return (s->kind == PT_SEGMENT && left < PT_HEADER) || al_blame(c->flaw, p->chunk, "ptmalloc: fences are damaged");
@@ -88,7 +90,7 @@ static bool check_fences(census *c, const pt_stretch *s, const pt_piece *p) {
 static bool check_top(census *c, const pt_piece *p) {
     c->tops++;
     if (c->prev_free) return al_blame(c->flaw, p->chunk, "ptmalloc: a free chunk below the top");
-    return (al_pt_size(p->chunk) == p->size && p->size >= PT_LEAST) ||
+    return (p->chunk->head == (p->size | PT_PREV_INUSE) && p->size >= PT_LEAST) ||
            al_blame(c->flaw, p->chunk, "ptmalloc: the top does not end where its memory does");
 }
 
@@ -186,8 +188,10 @@ static bool check_all_arenas(pt_heap *heap, size_t *caches, al_flaw *flaw) {
 }
 
 static bool check_mapping(const pt_stretch *s, al_flaw *flaw) {
+    const pt_chunk *head = (const pt_chunk *)s->start;
     size_t lead = (uintptr_t)s->first - s->start, size = s->end - (uintptr_t)s->first;
-    return (s->first->prev_size == lead && s->first->head == (size | PT_MAPPED)) ||
+    bool fills = s->first->prev_size == lead && s->first->head == (size | PT_MAPPED);
+    return (fills && head->head == ((lead + size) | PT_MAPPED)) ||
            al_blame(flaw, s->first, "ptmalloc: a mapped chunk does not fill its mapping");
 }
 
