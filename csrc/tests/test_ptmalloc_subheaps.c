@@ -192,8 +192,9 @@ static void test_a_trim_where_promises_count_gives_the_rights_back(void) {
                    "mprotect 72000 +1d000, mprotect 8f000 +3d000");
 }
 
-/* Frees what lies before the fences of the first subheap, `bytes` of it, then all of the second. */
-static al_thread *empty_the_second(size_t bytes) {
+/* Frees what lies before the fences of the first subheap, `bytes` of it, then all of the second; of this, the call with
+ * the number `refused` is. */
+static al_thread *empty_the_second(size_t bytes, uint64_t refused) {
     make("mmap_max=0", &(al_regions_config){0});
     thread();
     al_thread *t = thread();
@@ -205,12 +206,13 @@ static al_thread *empty_the_second(size_t bytes) {
     assert(within(second) == 0x40);
     give(t, last);
     asked();
+    al_regions_set_fail_call(heap->regions, refused);
     give(t, second);
     return t;
 }
 
 static void test_a_subheap_goes_when_the_one_below_has_room(void) {
-    al_thread *t = empty_the_second(135152); /* with the fences 16 bytes less than top_pad + 32 + a page */
+    al_thread *t = empty_the_second(135152, 0); /* with the fences 16 bytes less than top_pad + 32 + a page */
     expect("madvise 21000 +100000");
     char *block = take(t, 200000);
     assert(within(block) == 0x40);
@@ -219,14 +221,24 @@ static void test_a_subheap_goes_when_the_one_below_has_room(void) {
     expect("madvise 21000 +10000");
     end();
 
-    empty_the_second(135168);
+    empty_the_second(135168, 0);
     expect("munmap 0 +4000000");
     assert(pt()->main.next->fixed == PT_ARENA_BYTES && al_pt_size(pt()->main.next->top) == 135200);
     end();
 
-    t = empty_the_second(300000);
+    t = empty_the_second(300000, 0);
     expect("munmap 0 +4000000, madvise 3fd7000 +29000");
     assert(within(take(t, 200000)) == 0x3fb6c10);
+    expect("");
+    end();
+}
+
+/* glibc does not ask whether it went. */
+static void test_a_subheap_that_may_not_go_is_left(void) {
+    al_thread *t = empty_the_second(135168, 1);
+    expect("munmap +4000000 no");
+    assert(pt()->main.next->fixed == PT_ARENA_BYTES && al_pt_size(pt()->main.next->top) == 135200);
+    assert(within(take(t, 100000)) == 0x3fdeff0);
     expect("");
     end();
 }
@@ -234,7 +246,7 @@ static void test_a_subheap_goes_when_the_one_below_has_room(void) {
 /* The old top is given, which trims the arena: the subheap that was just begun for the request goes, and the main arena
  * must serve. */
 static void test_a_new_subheap_may_go_at_once(void) {
-    al_thread *t = empty_the_second(135168);
+    al_thread *t = empty_the_second(135168, 0);
     asked();
     char *block = take(t, 200000);
     expect("mmap 0 +8000000, munmap 0 +4000000, mprotect 0 +51000, munmap 0 +4000000, brk +0, brk +51000");
@@ -355,6 +367,7 @@ int main(void) {
     test_a_trim_advises_and_keeps_the_rights();
     test_a_trim_where_promises_count_gives_the_rights_back();
     test_a_subheap_goes_when_the_one_below_has_room();
+    test_a_subheap_that_may_not_go_is_left();
     test_a_new_subheap_may_go_at_once();
     test_the_place_beside_a_subheap_is_forgotten_with_it();
     test_subheaps_come_and_go_with_what_is_in_them();

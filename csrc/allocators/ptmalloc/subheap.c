@@ -135,12 +135,13 @@ bool al_pt_subheap_extend(pt_thread *thread, pt_arena *arena, size_t size) {
 
 /* --- trimming --- */
 
-static bool release(pt_heap *heap, pt_subheap *subheap) {
+/* Whether the system takes it back or not, it is a subheap no more: what stays is a mapping that was freed in vain. */
+static void release(pt_heap *heap, pt_subheap *subheap) {
     al_lock_take(&heap->heap.lock);
     if ((uintptr_t)subheap + PT_SUBHEAP_BYTES == heap->subheap_hint) heap->subheap_hint = 0;
-    int error = al_regions_munmap(heap->heap.regions, subheap, PT_SUBHEAP_BYTES);
+    *(pt_chunk *)subheap = (pt_chunk){.head = subheap->committed};
+    al_regions_munmap(heap->heap.regions, subheap, PT_SUBHEAP_BYTES);
     al_lock_drop(&heap->heap.lock);
-    return error == 0;
 }
 
 /* The last subheap is empty: it goes, if the one below then has room enough, and the fences and what is free before
@@ -153,10 +154,9 @@ static bool drop_last(pt_heap *heap, pt_arena *arena, pt_subheap *last, size_t p
     size_t fences = al_pt_size(top) + PT_HEADER;
     size_t size = fences + (al_pt_prev_inuse(top) ? 0 : top->prev_size);
     if (size + (PT_SUBHEAP_BYTES - below->size) < pad + PT_LEAST + page_size(heap)) return false;
-    size_t last_size = last->size;
-    if (!release(heap, last)) return false;
-    arena->system_mem -= last_size;
+    arena->system_mem -= last->size;
     arena->fixed -= fences + sizeof *last;
+    release(heap, last);
     if (!al_pt_prev_inuse(top)) {
         top = al_pt_below(top);
         al_pt_unlink(top);
