@@ -67,7 +67,7 @@ static void check_neighbours(const pt_arena *arena, const pt_chunk *chunk, size_
 
 /* A large free chunk is the moment to look whether memory can go back to the system. */
 static void look_at_top(pt_heap *heap, pt_arena *arena) {
-    if (arena->has_fast) al_pt_consolidate(heap, arena);
+    if (arena->has_fast) al_pt_consolidate(arena);
     if (!al_pt_is_main(arena))
         al_pt_subheap_trim(heap, arena, heap->params.top_pad);
     else if (al_pt_size(arena->top) >= al_pt_get(&heap->params.trim_threshold))
@@ -107,9 +107,8 @@ void al_pt_give_tail(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, size_t
     al_pt_give(thread, arena, tail, true);
 }
 
-void al_pt_consolidate(pt_heap *heap, pt_arena *arena) {
+void al_pt_consolidate(pt_arena *arena) {
     static const merge_words words = {"corrupted size vs. prev_size in fastbins", NULL};
-    (void)heap;
     arena->has_fast = false;
     for (size_t i = 0; i < PT_FAST_BINS; i++) {
         pt_chunk *chunk = arena->fast[i], *next;

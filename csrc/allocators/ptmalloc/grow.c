@@ -117,17 +117,24 @@ static gain gain_memory(pt_heap *heap, size_t need) {
     return (gain){got.start, bytes, true};
 }
 
+/* What of a page lies before the break goes back. The end then. */
+static char *cut_to_page(pt_heap *heap, char *end) {
+    size_t odd = (uintptr_t)end & (page_size(heap) - 1);
+    void *old;
+    al_lock_take(&heap->heap.lock);
+    bool cut = odd > 0 && al_regions_brk(heap->heap.regions, -(intptr_t)odd, &old) == 0;
+    al_lock_drop(&heap->heap.lock);
+    if (!cut) return end;
+    heap->main.system_mem -= odd;
+    return end - odd;
+}
+
 /* The end of the new top: a page's, and further by `wanted` bytes, if the system gives as much more. Else it may lie
- * within a page; glibc lets it and dies at the next growth (check_top), a window's heap gives that part back. */
+ * within a page; glibc lets it and dies at the next growth (check_top), a window's heap does without that part. */
 static char *extend_to_page(pt_heap *heap, char *end, size_t wanted) {
     size_t more = al_align_up((uintptr_t)end + wanted, page_size(heap)) - (uintptr_t)end;
-    size_t odd = (uintptr_t)end & (page_size(heap) - 1);
     char *second = more > 0 ? move_break(heap, more) : NULL;
-    if (second == NULL && heap->simulated && odd > 0) {
-        more = -odd;
-        second = move_break(heap, more);
-    }
-    if (second == NULL) return end;
+    if (second == NULL) return heap->simulated ? cut_to_page(heap, end) : end;
     heap->main.system_mem += more;
     return second + more;
 }

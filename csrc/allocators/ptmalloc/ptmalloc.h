@@ -228,7 +228,7 @@ void al_pt_give_uncached(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, bo
 /* Cuts a taken chunk, the arena locked, down to `size` and gives the rest, which is one, too. */
 void al_pt_give_tail(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, size_t size);
 /* Empties the fastbins: each chunk merges with its neighbours. */
-void al_pt_consolidate(pt_heap *heap, pt_arena *arena);
+void al_pt_consolidate(pt_arena *arena);
 
 /* --- grow.c, trim.c, mapped.c: the system --- */
 

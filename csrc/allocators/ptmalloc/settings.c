@@ -153,7 +153,7 @@ static bool set(pt_heap *heap, int parameter, int value) {
 int al_pt_mallopt(al_heap *base, int parameter, int value) {
     pt_heap *heap = al_pt_of(base);
     al_pt_arena_lock(&heap->main);
-    al_pt_consolidate(heap, &heap->main);
+    al_pt_consolidate(&heap->main);
     bool done = set(heap, parameter, value);
     al_pt_arena_leave(&heap->main);
     return done;

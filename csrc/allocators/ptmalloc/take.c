@@ -231,7 +231,7 @@ static void *search(request *r) {
         if (chunk == NULL) chunk = take_top(r);
         if (chunk != NULL) return handed_out(r, chunk);
         if (!r->arena->has_fast) return NULL;
-        al_pt_consolidate(r->heap, r->arena);
+        al_pt_consolidate(r->arena);
     }
 }
 
@@ -247,7 +247,7 @@ void *al_pt_take(pt_thread *thread, pt_arena *arena, size_t bytes) {
     pt_chunk *chunk = r.need <= heap->params.fast_max ? take_fast(&r) : NULL;
     if (chunk == NULL && r.need < PT_SMALL_END) chunk = take_small(&r);
     if (chunk != NULL) return handed_out(&r, chunk);
-    if (r.need >= PT_SMALL_END && arena->has_fast) al_pt_consolidate(heap, arena);
+    if (r.need >= PT_SMALL_END && arena->has_fast) al_pt_consolidate(arena);
     void *block = search(&r);
     return block != NULL ? block : al_pt_grow(thread, arena, bytes);
 }

@@ -48,7 +48,7 @@ static bool purge_bin(pt_heap *heap, pt_arena *arena, size_t index) {
 }
 
 static bool trim_arena(pt_heap *heap, pt_arena *arena, size_t pad) {
-    al_pt_consolidate(heap, arena);
+    al_pt_consolidate(arena);
     bool any = purge_bin(heap, arena, PT_UNSORTED);
     for (size_t i = al_pt_bin_of(page_size(heap)); i < PT_BINS; i++) any |= purge_bin(heap, arena, i);
     return (al_pt_is_main(arena) && al_pt_trim_top(heap, pad)) || any;
