@@ -20,8 +20,8 @@ static void enlist(pt_thread *thread, pt_cache *cache) {
 
 static void delist(pt_thread *thread) {
     pt_heap *heap = al_pt_heap(thread);
-    thread->cache_bytes = thread->cache_size = 0;
     al_lock_take(&heap->list_lock);
+    thread->cache_bytes = thread->cache_size = 0;
     thread->cache = NULL;
     if (thread->next != NULL) thread->next->prev = thread->prev;
     if (thread->prev != NULL)
