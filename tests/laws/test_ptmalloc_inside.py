@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 
@@ -154,6 +155,25 @@ def test_every_piece_says_what_it_is() -> None:
 # --- arenas ---
 
 
+def all_looks_agree(heap: Heap) -> None:
+    """The walk, the lists, what is known of each piece at either end of it, and glibc's figures."""
+    bins, walk, info = heap.bins(), heap.walk(), heap.mallinfo()
+    place = {at: (b.kind, b.index, i) for b in bins for i, (at, _) in enumerate(b.chunks)}
+    kept = sorted(chunk for b in bins for chunk in b.chunks)
+    assert kept == [(c.address, c.bytes) for c in walk if c.state in ("free", "cached")]
+    for chunk in walk:
+        facts = heap.explain(chunk.address).facts
+        assert heap.explain(chunk.address + chunk.bytes - 1).facts == facts
+        assert facts.get("arena", 0) == chunk.owner
+        if "in" in facts:
+            assert place[chunk.address] == (facts["in"], facts["index"], facts["position"])
+    held = Counter({"top": HEAD * sum(b.kind == "top" for b in bins)})
+    for b in bins:
+        held[b.kind] += sum(length for _, length in b.chunks)
+    assert info["fsmblks"] == held["fastbin"]
+    assert info["fordblks"] == held.total() - held["tcache"] - held["unused"]
+
+
 @pytest.mark.parametrize(
     "tunables",
     [{}, {"arena_max": 2}, {"tcache_count": 0}, {"trim_threshold": 0, "top_pad": 0}, {"mmap_threshold": 1 << 30}],
@@ -183,8 +203,7 @@ def test_threads_come_and_go_and_free_what_others_took(tunables: dict[str, int])
                 else:
                     blocks[slot] = thread.realloc(blocks[slot], size)
                 heap.validate()
-            kept = sorted(chunk for b in heap.bins() for chunk in b.chunks)
-            assert kept == [(c.address, c.bytes) for c in heap.walk() if c.state in ("free", "cached")]
+            all_looks_agree(heap)
             assert len({c.owner for c in heap.walk()}) > 1
 
 
