@@ -149,9 +149,10 @@ al_ledger al_heap_ledger(al_heap *heap) {
 }
 
 size_t al_heap_stats(al_heap *heap, al_stat *out, size_t room) {
+    al_stat none; /* allocators copy into `out`, were it no bytes */
     if (heap->allocator->stats == NULL) return 0;
     bool locked = al_heap_enter(heap);
-    size_t count = heap->allocator->stats(heap, out, room);
+    size_t count = heap->allocator->stats(heap, room == 0 ? &none : out, room);
     al_heap_leave(heap, locked);
     return count;
 }

@@ -268,7 +268,9 @@ static void unfence(scene *s) { al_pt_at((pt_chunk *)newest(s)->below, newest(s)
 static void lengthen_fence(scene *s) {
     al_pt_at((pt_chunk *)newest(s)->below, newest(s)->below->size - 32)->head += 32;
 }
-static void unfoot_fence(scene *s) { al_pt_at((pt_chunk *)newest(s)->below, newest(s)->below->size - 16)->prev_size = 0; }
+static void unfoot_fence(scene *s) {
+    al_pt_at((pt_chunk *)newest(s)->below, newest(s)->below->size - 16)->prev_size = 0;
+}
 static void map_fence(scene *s) { al_pt_next(lower_fence(s))->head |= PT_MAPPED; }
 static void flag_top(scene *s) { s->second->top->head |= PT_NON_MAIN; }
 static void flag_head_of_aligned(scene *s) { al_pt_below(s->mapped[1])->head |= PT_PREV_INUSE; }

@@ -251,7 +251,7 @@ static inline bool al_pt_alone(const pt_heap *heap) {
     return heap->simulated ? !__atomic_load_n(&heap->several_threads, __ATOMIC_RELAXED) : __libc_single_threaded;
 }
 
-/* --- arena.c: which arena a thread uses; fork.c --- */
+/* --- arena.c: which arena a thread uses; its end; fork --- */
 
 /* The thread's arena, or the one it gets now; locked. bytes: what will be asked of it. NULL: no arena, and no memory
  * for one. */

@@ -43,7 +43,7 @@ const al_tunable al_pt_tunables[PT_TUNABLES] = {
                     .help = "freed blocks are filled with this byte, new ones with its complement; 0: neither",
                     .real_name = "glibc.malloc.perturb"},
     [PT_HUGETLB] = {.name = "hugetlb", .type = AL_TUNABLE_COUNT, .most = 1,
-                    .help = "1: huge pages are advised, and the break moves by them",
+                    .help = "1: huge pages are advised, and the break moves by them; reserved ones (2) are not built",
                     .real_name = "glibc.malloc.hugetlb"},
     [PT_TCACHE] = {.name = "tcache", .type = AL_TUNABLE_BOOL, .value = true, .most = true,
                    .help = "threads have caches"},
