@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* --- verify: a crash is told before it happens --- */
+/* --- a crash is told before it happens --- */
 
 static volatile uint64_t progress;
 
@@ -221,9 +221,10 @@ static const char *places_of_stranger(const al_outside *outside, al_places *plac
 }
 
 void al_outside_places(const al_outside *outside, al_text *out) {
-    al_places places = {.target = outside->target};
+    al_places places = {.target = outside->target, .progress = &progress};
     holding held = {0};
     const char *trouble = NULL;
+    catch_crashes();
     int file = open(outside->places, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (file < 0)
         trouble = "the file of places cannot be opened";

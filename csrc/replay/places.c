@@ -20,6 +20,7 @@ static bool after(void *watcher, const al_op *op, void *old, void *block) {
         .usable = calls->usable_size && stays(op, block) ? calls->usable_size(p->target->self, block) : 0,
         .calls = p->events(p->context).count,
     };
+    *p->progress = p->count;
     return true;
 }
 

@@ -36,6 +36,7 @@ typedef struct al_places {
     void *context;
     al_place *places; /* a room of al_places_take */
     size_t count;
+    volatile uint64_t *progress; /* the operation under way */
 } al_places;
 
 /* Room for the places, touched before the replay begins. False: no memory. */

@@ -437,8 +437,8 @@ def test_a_crash_is_told(trace, tmp_path: Path) -> None:
     other = library(
         tmp_path, "void *malloc(size_t n) { return n == 4242 ? (__builtin_trap(), NULL) : __libc_malloc(n); }"
     )
-    with pytest.raises(ReplayError, match=r"libover.so: on t it crashed \(SIGILL\)"):
-        fidelity(trace([Row(Op.MALLOC, 0, 4242)]), other)
+    with pytest.raises(ReplayError, match=r"libover.so: on t it crashed \(SIGILL\) in operation 1$"):
+        fidelity(trace([Row(Op.MALLOC, 0, 10), Row(Op.MALLOC, 1, 4242)]), other)
 
 
 @pytest.mark.needs("gcc")
