@@ -41,7 +41,7 @@ def _agreement(found: Fidelity) -> str:
     share = 100 * found.agreeing / found.operations
     return (
         f"{found.agreeing:,} operations agree ({share:.4g} %); {found.other_blocks:,} differ in their block, "
-        f"{found.other_calls:,} in their system calls. First: operation {found.first.operation:,} "
+        f"{found.other_calls:,} in their system calls.\nFirst: operation {found.first.operation:,} "
         f"({', '.join(found.first.differs)})"
     )
 
