@@ -130,6 +130,12 @@ static arguments parse(char **words) {
     return a;
 }
 
+/* Also where one may not even ask. */
+static bool addresses_are_random(void) {
+    int now = personality(PERSONALITY_NOW);
+    return now == -1 || !(now & ADDR_NO_RANDOMIZE);
+}
+
 /* What is set is inherited, so it holds from the first instruction of the second start. */
 static void start_again(const arguments *a, char **words) {
     if (a->no_thp && prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) != 0)
@@ -196,7 +202,7 @@ static void run(const arguments *a, const al_target *target, const al_ops *ops, 
         break;
     case AL_PASS_PLACES:
         al_outside_places(&outside, out);
-        if (!(personality(PERSONALITY_NOW) & ADDR_NO_RANDOMIZE)) al_text_figure(out, "random", 1);
+        if (addresses_are_random()) al_text_figure(out, "random", 1);
         break;
     }
 }

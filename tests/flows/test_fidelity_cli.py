@@ -116,6 +116,7 @@ def test_without_a_kernel_that_shows_calls_the_labs_own_can_be_compared(without)
 
 
 @pytest.mark.needs("gcc")
+@pytest.mark.needs("fixed addresses")
 def test_where_addresses_stay_random_a_difference_says_so(without, run, trace: str) -> None:
     """The lab's ptmalloc and the system's malloc do the same even so."""
     note = "Addresses were random"

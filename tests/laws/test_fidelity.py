@@ -373,6 +373,7 @@ def test_where_an_aligned_mapping_lands_is_no_difference(trace, tmp_path: Path) 
 
 
 @pytest.mark.needs("gcc")
+@pytest.mark.needs("fixed addresses")
 def test_mappings_land_alike_whatever_was_mapped_before(trace, tmp_path: Path) -> None:
     source = "void *malloc(size_t n) { return __libc_malloc(n); }\n"
     source += "__attribute__((constructor)) static void start(void) {"

@@ -147,7 +147,9 @@ def test_the_tour_shows_each_setting(name: str, program: Program) -> None:
     assert set_by_hand != program.said(GLIBC, "tour")
 
 
-@pytest.mark.parametrize("tunables", TUNABLES)
+@pytest.mark.parametrize(
+    "tunables", [pytest.param(t, marks=pytest.mark.needs("fixed addresses") if "huge" in t else ()) for t in TUNABLES]
+)
 @pytest.mark.needs("glibc 2.36")
 def test_it_obeys_glibcs_tunables(tunables: str, program: Program) -> None:
     program.compare("tour", GLIBC_TUNABLES=tunables)
@@ -163,6 +165,7 @@ def test_it_obeys_the_older_variables(variables: dict[str, str], program: Progra
 @pytest.mark.parametrize("setting", ["hugetlb=0", "hugetlb=1", "hugetlb=1:glibc.malloc.top_pad=0"])
 @pytest.mark.parametrize("case", ["large", "mapped", "huge", "trimmed"])
 @pytest.mark.needs("glibc 2.36")
+@pytest.mark.needs("fixed addresses")
 def test_it_asks_the_system_for_what_glibc_asks_for(case: str, setting: str, program: Program, tmp_path: Path) -> None:
     tunables = f"glibc.malloc.{setting}"
     there, here = (program.asks(spec, tmp_path, case, "first", GLIBC_TUNABLES=tunables) for spec in (GLIBC, "ptmalloc"))

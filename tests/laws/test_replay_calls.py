@@ -100,6 +100,7 @@ def mapped_after(calls: list[tuple[str, list[str], int]], first_break: int) -> l
 
 @pytest.mark.needs("strace")
 @pytest.mark.parametrize("name", [*TRACES, *RECORDINGS])
+@pytest.mark.needs("fixed addresses")
 def test_calls_and_mapped_bytes_equal_strace(name: str, tmp_path: Path) -> None:
     recorded = name in RECORDINGS
     trace = compile_trace(load(ROOT / "traces" / f"{name}.parquet")) if recorded else compiled(tmp_path, TRACES[name])
@@ -119,6 +120,7 @@ def test_calls_and_mapped_bytes_equal_strace(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.needs("strace")
 @pytest.mark.parametrize("library", [pytest.param(n, marks=pytest.mark.needs(n)) for n in STEADY])
+@pytest.mark.needs("fixed addresses")
 def test_calls_of_libraries_equal_strace(library: str, tmp_path: Path) -> None:
     trace, allocator = compiled(tmp_path, TRACES["churn"]), resolve(library, STEADY[library])
     before, calls = (strace(t, tmp_path, allocator) for t in (without_operations(trace), trace))
