@@ -52,4 +52,20 @@ static inline void al_pt_book_given(pt_arena *arena, size_t size) {
 
 static inline size_t al_pt_arena_flag(const pt_arena *arena) { return al_pt_is_main(arena) ? 0 : PT_NON_MAIN; }
 
+/* Whether the head can be that of a chunk of the arena, as glibc looks at it before it relies on one. */
+static inline bool al_pt_plausible(const pt_arena *arena, const pt_chunk *chunk) {
+    return chunk->head > PT_HEADER && al_pt_size(chunk) < arena->system_mem;
+}
+
+/* A chunk of that size off the lower end of the top; NULL: the rest would be no top. The books are the caller's. */
+static inline pt_chunk *al_pt_cut_top(pt_arena *arena, size_t need) {
+    pt_chunk *chunk = arena->top;
+    size_t size = al_pt_size(chunk);
+    if (size < need + PT_LEAST) return NULL;
+    al_pt_set_head(chunk, need | PT_PREV_INUSE | al_pt_arena_flag(arena));
+    arena->top = al_pt_at(chunk, need);
+    al_pt_set_head(arena->top, (size - need) | PT_PREV_INUSE);
+    return chunk;
+}
+
 #endif

@@ -8,13 +8,9 @@ static void perturb_old(const pt_heap *heap, pt_chunk *chunk, size_t size) {
         memset(al_pt_block(chunk), heap->params.perturb, size - PT_HEADER);
 }
 
-static bool plausible(const pt_arena *arena, const pt_chunk *chunk) {
-    return chunk->head > PT_HEADER && al_pt_size(chunk) < arena->system_mem;
-}
-
 /* It keeps looking as if in use, so that nobody merges with it. */
 static void give_to_fast(const pt_heap *heap, pt_arena *arena, pt_chunk *chunk, size_t size, bool locked) {
-    al_check(plausible(arena, al_pt_at(chunk, size)), "free(): invalid next size (fast)");
+    al_check(al_pt_plausible(arena, al_pt_at(chunk, size)), "free(): invalid next size (fast)");
     perturb_old(heap, chunk, size);
     arena->has_fast = true;
     pt_chunk **fast = &arena->fast[al_pt_fast_bin(size)];
@@ -62,7 +58,7 @@ static void check_neighbours(const pt_arena *arena, const pt_chunk *chunk, size_
     al_check(chunk != top, "double free or corruption (top)");
     al_check(!arena->contiguous || next < al_pt_at(top, al_pt_size(top)), "double free or corruption (out)");
     al_check(al_pt_prev_inuse(next), "double free or corruption (!prev)");
-    al_check(plausible(arena, next), "free(): invalid next size (normal)");
+    al_check(al_pt_plausible(arena, next), "free(): invalid next size (normal)");
 }
 
 /* A large free chunk is the moment to look whether memory can go back to the system. */

@@ -11,8 +11,6 @@
 
 enum { MAPPING_GRAIN = 1 << 20, FENCES = 2 * PT_HEADER };
 
-static size_t page_size(const pt_heap *heap) { return al_regions_page_size(heap->heap.regions); }
-
 /* NULL: refused. Before the first move libc asks where the break is, and remembers. */
 static char *move_break(pt_heap *heap, size_t bytes) {
     void *old;
@@ -47,7 +45,8 @@ static bool segment_prepare(pt_heap *heap) {
 static void segment_begin(pt_heap *heap, char *start, char *first) {
     pt_segment *segment = heap->spare_segment;
     heap->spare_segment = NULL;
-    *segment = (pt_segment){.start = al_align_down((uintptr_t)start, page_size(heap)), .first = (pt_chunk *)first};
+    *segment = (pt_segment){.start = al_align_down((uintptr_t)start, al_pt_page_size(heap)),
+                            .first = (pt_chunk *)first};
     if (heap->last_segment == NULL)
         heap->segments = segment;
     else
@@ -91,9 +90,9 @@ typedef struct gain {
 static size_t break_step(const pt_heap *heap, size_t bytes) {
     size_t huge = heap->params.huge_page;
     void *now = NULL;
-    if (huge == 0) return al_align_up(bytes, page_size(heap));
+    if (huge == 0) return al_align_up(bytes, al_pt_page_size(heap));
     if (heap->break_base != 0) al_regions_break(heap->heap.regions, &now);
-    return al_align_up(al_align_up((uintptr_t)now + bytes, huge) - (uintptr_t)now, page_size(heap));
+    return al_align_up(al_align_up((uintptr_t)now + bytes, huge) - (uintptr_t)now, al_pt_page_size(heap));
 }
 
 /* Once it is not contiguous, glibc does not align where a top begins or ends, and dies of that at once or at the next
@@ -101,7 +100,7 @@ static size_t break_step(const pt_heap *heap, size_t bytes) {
 static bool break_is_usable(const pt_heap *heap) {
     void *now = NULL;
     return heap->main.contiguous || !heap->simulated ||
-           (al_regions_break(heap->heap.regions, &now) == 0 && al_is_aligned((uintptr_t)now, page_size(heap)));
+           (al_regions_break(heap->heap.regions, &now) == 0 && al_is_aligned((uintptr_t)now, al_pt_page_size(heap)));
 }
 
 static gain gain_memory(pt_heap *heap, size_t need) {
@@ -119,7 +118,7 @@ static gain gain_memory(pt_heap *heap, size_t need) {
 
 /* What of a page lies before the break goes back. The end then. */
 static char *cut_to_page(pt_heap *heap, char *end) {
-    size_t odd = (uintptr_t)end & (page_size(heap) - 1);
+    size_t odd = (uintptr_t)end & (al_pt_page_size(heap) - 1);
     void *old;
     al_lock_take(&heap->heap.lock);
     bool cut = odd > 0 && al_regions_brk(heap->heap.regions, -(intptr_t)odd, &old) == 0;
@@ -132,7 +131,7 @@ static char *cut_to_page(pt_heap *heap, char *end) {
 /* The end of the new top: a page's, and further by `wanted` bytes, if the system gives as much more. Else it may lie
  * within a page; glibc lets it and dies at the next growth (check_top), a window's heap does without that part. */
 static char *extend_to_page(pt_heap *heap, char *end, size_t wanted) {
-    size_t more = al_align_up((uintptr_t)end + wanted, page_size(heap)) - (uintptr_t)end;
+    size_t more = al_align_up((uintptr_t)end + wanted, al_pt_page_size(heap)) - (uintptr_t)end;
     char *second = more > 0 ? move_break(heap, more) : NULL;
     if (second == NULL) return heap->simulated ? cut_to_page(heap, end) : end;
     heap->main.system_mem += more;
@@ -193,14 +192,10 @@ static void *map_block(pt_heap *heap, size_t need, size_t bytes) {
     return al_pt_block(chunk);
 }
 
-static void *cut_top(pt_heap *heap, pt_arena *arena, size_t need, size_t bytes) {
-    pt_chunk *chunk = arena->top;
-    size_t size = al_pt_size(chunk);
+static void *top_block(pt_heap *heap, pt_arena *arena, size_t need, size_t bytes) {
     arena->max_system_mem = al_max(arena->max_system_mem, arena->system_mem);
-    if (size < need + PT_LEAST) return NULL;
-    al_pt_set_head(chunk, need | PT_PREV_INUSE | al_pt_arena_flag(arena));
-    arena->top = al_pt_at(chunk, need);
-    al_pt_set_head(arena->top, (size - need) | PT_PREV_INUSE);
+    pt_chunk *chunk = al_pt_cut_top(arena, need);
+    if (chunk == NULL) return NULL;
     al_pt_book_taken(arena, need);
     al_pt_perturb_new(heap, al_pt_block(chunk), bytes);
     return al_pt_block(chunk);
@@ -209,7 +204,7 @@ static void *cut_top(pt_heap *heap, pt_arena *arena, size_t need, size_t bytes) 
 /* A top with a wrong head would be fenced and freed. */
 static void check_top(const pt_heap *heap, const pt_arena *arena) {
     const pt_chunk *top = arena->top;
-    bool ends_page = al_is_aligned((uintptr_t)al_pt_next(top), page_size(heap));
+    bool ends_page = al_is_aligned((uintptr_t)al_pt_next(top), al_pt_page_size(heap));
     al_check(top == &arena->none || (al_pt_size(top) >= PT_LEAST && al_pt_prev_inuse(top) && ends_page),
              "Fatal glibc error: malloc assertion failure in sysmalloc: (old_top == initial_top (av) && old_size == 0) "
              "|| ((unsigned long) (old_size) >= MINSIZE && prev_inuse (old_top) && ((unsigned long) old_end & "
@@ -228,5 +223,5 @@ void *al_pt_grow(pt_thread *thread, pt_arena *arena, size_t bytes) {
     check_top(heap, arena);
     bool grown = al_pt_is_main(arena) ? grow_top(thread, need) : al_pt_subheap_extend(thread, arena, need);
     if (!grown && !map_first && !al_pt_is_main(arena)) return map_block(heap, need, bytes);
-    return cut_top(heap, arena, need, bytes);
+    return top_block(heap, arena, need, bytes);
 }

@@ -9,21 +9,19 @@
  * head loses M. */
 #include "allocators/ptmalloc/bins.h"
 
-static size_t page_size(const pt_heap *heap) { return al_regions_page_size(heap->heap.regions); }
-
 static void keep_peaks(pt_heap *heap) {
     heap->mapped_count_peak = al_max(heap->mapped_count_peak, heap->mapped_count);
     heap->mapped_bytes_peak = al_max(heap->mapped_bytes_peak, heap->mapped_bytes);
 }
 
 void al_pt_advise_huge(pt_heap *heap, void *start, size_t bytes) {
-    size_t huge = heap->params.huge_page, before = (uintptr_t)start & (page_size(heap) - 1);
+    size_t huge = heap->params.huge_page, before = (uintptr_t)start & (al_pt_page_size(heap) - 1);
     if (huge == 0 || bytes < huge) return;
     al_regions_madvise(heap->heap.regions, (char *)start - before, bytes + before, AL_ADVISE_HUGEPAGE);
 }
 
 pt_chunk *al_pt_map(pt_heap *heap, size_t size) {
-    size_t bytes = al_align_up(size + PT_WORD, page_size(heap));
+    size_t bytes = al_align_up(size + PT_WORD, al_pt_page_size(heap));
     void *at;
     if (bytes <= size) return NULL;
     al_lock_take(&heap->heap.lock);
@@ -42,7 +40,7 @@ pt_chunk *al_pt_map(pt_heap *heap, size_t size) {
 
 /* A pointer that can be the block of a mapped chunk is aligned to some power of two within its page. */
 static bool sound(const pt_heap *heap, const pt_chunk *chunk) {
-    size_t page = page_size(heap), total = chunk->prev_size + al_pt_size(chunk);
+    size_t page = al_pt_page_size(heap), total = chunk->prev_size + al_pt_size(chunk);
     uintptr_t mapping = (uintptr_t)chunk - chunk->prev_size, within = (uintptr_t)al_pt_block(chunk) & (page - 1);
     return al_is_aligned(mapping | total, page) && (within & (within - 1)) == 0;
 }
@@ -63,7 +61,7 @@ void al_pt_unmap(pt_heap *heap, pt_chunk *chunk) {
 pt_chunk *al_pt_remap(pt_heap *heap, pt_chunk *chunk, size_t size) {
     al_check(sound(heap, chunk), "mremap_chunk(): invalid pointer");
     size_t offset = chunk->prev_size, old = offset + al_pt_size(chunk);
-    size_t bytes = al_align_up(offset + size + PT_WORD, page_size(heap));
+    size_t bytes = al_align_up(offset + size + PT_WORD, al_pt_page_size(heap));
     void *at;
     if (bytes == old) return chunk;
     al_lock_take(&heap->heap.lock);

@@ -92,7 +92,7 @@ typedef struct pt_params {
     size_t fast_max;         /* largest chunk that goes into a fastbin; below PT_LEAST: none does */
     size_t cache_bins;       /* lists in use; 0: no thread caches at all */
     size_t cache_count;      /* chunks a list may hold */
-    size_t cache_unsorted;   /* chunks that one request may cache while it sorts; 0: no limit */
+    size_t cache_unsorted;   /* chunks that a request may sort into bins while it fills the cache; 0: no limit */
     size_t arena_max, arena_test;
     size_t huge_page;        /* advise huge pages on growth, by this size; 0: do not */
     int perturb;             /* the byte that freed blocks are filled with, its complement new ones; 0: none */
@@ -193,6 +193,7 @@ _Static_assert(sizeof(pt_cache) == 640 && sizeof(pt_subheap) == 48, "their chunk
 
 static inline pt_heap *al_pt_of(al_heap *heap) { return (pt_heap *)heap; }
 static inline pt_heap *al_pt_heap(const pt_thread *thread) { return (pt_heap *)thread->thread.heap; }
+static inline size_t al_pt_page_size(const pt_heap *heap) { return al_regions_page_size(heap->heap.regions); }
 static inline bool al_pt_is_main(const pt_arena *arena) { return arena->number == 0; }
 
 /* --- cache.c: the thread's cache --- */

@@ -3,10 +3,6 @@
 
 #include <string.h>
 
-static void check_chunk(const pt_arena *arena, const pt_chunk *chunk, const char *flaw) {
-    al_check(chunk->head > PT_HEADER && al_pt_size(chunk) < arena->system_mem, flaw);
-}
-
 /* What the chunk has too much is freed, if it can be a chunk. */
 static void cut_tail(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, size_t need) {
     if (al_pt_size(chunk) - need >= PT_LEAST) al_pt_give_tail(thread, arena, chunk, need);
@@ -62,8 +58,8 @@ static void *move(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, size_t ne
 
 static void *resize(pt_thread *thread, pt_arena *arena, pt_chunk *chunk, size_t need) {
     pt_chunk *next = al_pt_next(chunk);
-    check_chunk(arena, chunk, "realloc(): invalid old size");
-    check_chunk(arena, next, "realloc(): invalid next size");
+    al_check(al_pt_plausible(arena, chunk), "realloc(): invalid old size");
+    al_check(al_pt_plausible(arena, next), "realloc(): invalid next size");
     size_t size = al_pt_size(chunk), room = size + al_pt_size(next);
     if (size < need) {
         if (next == arena->top && room >= need + PT_LEAST) {

@@ -16,7 +16,7 @@ const al_tunable al_pt_tunables[PT_TUNABLES] = {
     [PT_TCACHE_MAX] = {.name = "tcache_max", .type = AL_TUNABLE_BYTES, .value = CACHE_MAX, .most = CACHE_MAX,
                        .help = "the largest request that thread caches serve", .real_name = "glibc.malloc.tcache_max"},
     [PT_TCACHE_UNSORTED_LIMIT] = {.name = "tcache_unsorted_limit", .type = AL_TUNABLE_COUNT, .most = UINT32_MAX,
-                                  .help = "unsorted chunks looked at while a request fills the cache; 0: all",
+                                  .help = "unsorted chunks put into bins while a request fills the cache; 0: all",
                                   .real_name = "glibc.malloc.tcache_unsorted_limit"},
     [PT_MMAP_THRESHOLD] = {.name = "mmap_threshold", .type = AL_TUNABLE_BYTES, .value = 128 << 10,
                            .most = UINT64_C(1) << 40,

@@ -10,8 +10,6 @@
 
 enum { LEAST_BYTES = 32 << 10 };
 
-static size_t page_size(const pt_heap *heap) { return al_regions_page_size(heap->heap.regions); }
-
 static bool is_aligned(const void *at) { return al_is_aligned((uintptr_t)at, PT_SUBHEAP_BYTES); }
 
 static void unmap(pt_heap *heap, void *at, size_t bytes) {
@@ -73,7 +71,7 @@ pt_subheap *al_pt_subheap_create(pt_heap *heap, size_t least, size_t pad) {
     if (least > PT_SUBHEAP_BYTES) return NULL;
     size_t bytes = al_min(al_max(least + pad, LEAST_BYTES), PT_SUBHEAP_BYTES);
     al_lock_take(&heap->heap.lock);
-    pt_subheap *subheap = create(heap, al_align_up(bytes, page_size(heap)));
+    pt_subheap *subheap = create(heap, al_align_up(bytes, al_pt_page_size(heap)));
     al_lock_drop(&heap->heap.lock);
     return subheap;
 }
@@ -93,7 +91,7 @@ static bool commit(pt_heap *heap, pt_subheap *subheap, size_t size) {
 static bool grow(pt_heap *heap, pt_arena *arena, size_t more) {
     pt_subheap *last = al_pt_subheap_of(arena->top);
     if (more > PT_SUBHEAP_BYTES) return false;
-    more = al_align_up(more, page_size(heap));
+    more = al_align_up(more, al_pt_page_size(heap));
     if (more > PT_SUBHEAP_BYTES - last->size || !commit(heap, last, last->size + more)) return false;
     last->size += more;
     arena->system_mem += more;
@@ -153,7 +151,7 @@ static bool drop_last(pt_heap *heap, pt_arena *arena, pt_subheap *last, size_t p
     pt_chunk *top = al_pt_below(upper);
     size_t fences = al_pt_size(top) + PT_HEADER;
     size_t size = fences + (al_pt_prev_inuse(top) ? 0 : top->prev_size);
-    if (size + (PT_SUBHEAP_BYTES - below->size) < pad + PT_LEAST + page_size(heap)) return false;
+    if (size + (PT_SUBHEAP_BYTES - below->size) < pad + PT_LEAST + al_pt_page_size(heap)) return false;
     arena->system_mem -= last->size;
     arena->fixed -= fences + sizeof *last;
     release(heap, last);
@@ -200,7 +198,7 @@ bool al_pt_subheap_trim(pt_heap *heap, pt_arena *arena, size_t pad) {
     size_t size = al_pt_size(arena->top);
     if (size < al_pt_get(&heap->params.trim_threshold)) return any;
     if (size <= PT_LEAST + 1 || size - PT_LEAST - 1 <= pad) return any;
-    size_t extra = al_align_down(size - PT_LEAST - 1 - pad, page_size(heap));
+    size_t extra = al_align_down(size - PT_LEAST - 1 - pad, al_pt_page_size(heap));
     if (extra == 0 || !shrink(heap, last, last->size - extra)) return any;
     arena->system_mem -= extra;
     al_pt_set_head(arena->top, (size - extra) | PT_PREV_INUSE);

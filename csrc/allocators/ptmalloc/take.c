@@ -209,15 +209,8 @@ static pt_chunk *take_larger(const request *r) {
 }
 
 static pt_chunk *take_top(const request *r) {
-    pt_arena *arena = r->arena;
-    pt_chunk *chunk = arena->top;
-    size_t size = al_pt_size(chunk);
-    al_check(size <= arena->system_mem, "malloc(): corrupted top size");
-    if (size < r->need + PT_LEAST) return NULL;
-    al_pt_set_head(chunk, r->need | PT_PREV_INUSE | r->flags);
-    arena->top = al_pt_at(chunk, r->need);
-    al_pt_set_head(arena->top, (size - r->need) | PT_PREV_INUSE);
-    return chunk;
+    al_check(al_pt_size(r->arena->top) <= r->arena->system_mem, "malloc(): corrupted top size");
+    return al_pt_cut_top(r->arena, r->need);
 }
 
 /* --- all of it --- */

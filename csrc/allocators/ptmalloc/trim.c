@@ -1,8 +1,6 @@
 /* Memory goes back: the end of the main top by the break, and, when asked for, the pages inside free chunks. */
 #include "allocators/ptmalloc/bins.h"
 
-static size_t page_size(const pt_heap *heap) { return al_regions_page_size(heap->heap.regions); }
-
 /* The break, if it is where the top ends: nobody has moved it since. */
 static bool break_is_ours(pt_heap *heap, const pt_chunk *top) {
     void *at;
@@ -15,7 +13,7 @@ bool al_pt_trim_top(pt_heap *heap, size_t pad) {
     size_t size = al_pt_size(top);
     size_t spare = size - PT_LEAST - 1; /* of the smallest top -1, a size: so, as glibc's, it grows by the pad */
     if (spare <= pad) return false;
-    size_t step = heap->params.huge_page != 0 ? heap->params.huge_page : page_size(heap);
+    size_t step = heap->params.huge_page != 0 ? heap->params.huge_page : al_pt_page_size(heap);
     size_t extra = al_align_down(spare - pad, step);
     if (extra == 0) return false;
     void *old;
@@ -31,7 +29,7 @@ bool al_pt_trim_top(pt_heap *heap, size_t pad) {
 
 /* The whole pages of a free chunk, but for what its links lie in. */
 static bool purge_chunk(pt_heap *heap, const pt_chunk *chunk) {
-    size_t page = page_size(heap);
+    size_t page = al_pt_page_size(heap);
     uintptr_t end = (uintptr_t)al_pt_next(chunk), from = al_align_up((uintptr_t)(chunk + 1), page);
     if (al_pt_size(chunk) <= page - 1 + sizeof *chunk || end - from < page) return false;
     al_lock_take(&heap->heap.lock);
@@ -50,7 +48,7 @@ static bool purge_bin(pt_heap *heap, pt_arena *arena, size_t index) {
 static bool trim_arena(pt_heap *heap, pt_arena *arena, size_t pad) {
     al_pt_consolidate(arena);
     bool any = purge_bin(heap, arena, PT_UNSORTED);
-    for (size_t i = al_pt_bin_of(page_size(heap)); i < PT_BINS; i++) any |= purge_bin(heap, arena, i);
+    for (size_t i = al_pt_bin_of(al_pt_page_size(heap)); i < PT_BINS; i++) any |= purge_bin(heap, arena, i);
     return (al_pt_is_main(arena) && al_pt_trim_top(heap, pad)) || any;
 }
 
