@@ -141,12 +141,15 @@ def fidelity(
     Raises UsageError, TraceError and ReplayError as :func:`alloclab.compare` does, and ReplayError where the system
     calls of a foreign library cannot be seen.
     """
+    settings = settings or Settings()
+    if settings.in_process:
+        raise UsageError("each allocator is compared in a process of its own, never in this one")
     allocators = _with_equal_start(_resolve(spec, against, env or {}))
     opened = trace if isinstance(trace, Trace) else load(trace)
     compiled = compile_trace(opened)
     if compiled.operations == 0:
         raise TraceError(f"{opened.path}: no operations to replay")
-    places = [find_places(compiled, a, settings or Settings(), fail_call=fail_call, limit=limit) for a in allocators]
+    places = [find_places(compiled, a, settings, fail_call=fail_call, limit=limit) for a in allocators]
     return _Comparison(compiled, places[0], places[1]).result(allocators)
 
 

@@ -426,6 +426,8 @@ def test_bad_input_is_told(trace) -> None:
     small = trace([Row(Op.MALLOC, 0, 10)])
     with pytest.raises(UsageError, match="overlap"):
         fidelity(small, "null")
+    with pytest.raises(UsageError, match="a process of its own"):
+        fidelity(small, "fit", settings=Settings(in_process=True))
     with pytest.raises(UsageError, match="variables for bump"):
         fidelity(small, "fit", env={"bump": {"A": "1"}})
     for name in ("fail_call", "limit"):
