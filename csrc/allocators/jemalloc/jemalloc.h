@@ -1,0 +1,391 @@
+/* jemalloc: every decision of jemalloc 5.3.0, in the same order, so that on the same calls every small block and the
+ * pages of every large one lie where it puts them and the system is asked for the same memory. Where in its first page
+ * a large block begins is random there, and comes from a seeded generator here.
+ *
+ *   malloc  small (to 14336 bytes) and large up to tcache_max: the thread's cache, a stack of blocks for each class
+ *           small, none cached: half a stackful of regions from slabs of the thread's arena, of the current slab and
+ *           then of the oldest and lowest that has room; at last from a new slab
+ *           large: an extent of the class's bytes and a page, the block at a random multiple of 64 in the first page
+ *           extents: the oldest and lowest that fits, of the dirty ones, the muzzy ones, the retained ones; cut
+ *           else the system: mappings of 2, 2.5, 3, 3.5, 4, 5, ... MiB per arena, what is not needed is retained
+ *   free    the thread's cache; from a full one the older half goes back to slabs and extents
+ *           an extent becomes dirty; at once merged with its dirty neighbours if it is large
+ *   decay   now and then as operations pass (ticks): dirty extents beyond a limit, which sinks smoothly from what was
+ *           freed to nothing over ten seconds, are given back (MADV_DONTNEED) and retained
+ *
+ * Metadata (extents' records, the map's leaves, arenas) lies in blocks of each arena's base, mappings of their own.
+ *
+ * Locks: an arena's lock guards its bins, slabs, extents and decay; heap->lock the region manager, all bases and the
+ * map's leaves; arenas_lock the table of arenas, the threads' binding and the list of threads. Order: arenas_lock,
+ * arena, heap->lock. Of arenas one is locked at a time. Thread caches have no lock; what of them others may look at is
+ * written atomically.
+ *
+ * The ledger is computed when asked for:
+ *
+ *     cached   = sum over threads and classes of count * class bytes
+ *     usable   = sum over arenas and classes of current * class bytes, less cached, less internal
+ *     metadata = bases + internal blocks + for each large block what its extent has beyond the class
+ *     free     = mapped - usable - cached - metadata */
+#ifndef AL_ALLOCATORS_JEMALLOC_JEMALLOC_H
+#define AL_ALLOCATORS_JEMALLOC_JEMALLOC_H
+
+#include "allocators/allocator.h"
+#include "allocators/jemalloc/decay.h"
+#include "allocators/jemalloc/extent.h"
+#include "base/rng.h"
+
+typedef enum je_tunable {
+    JE_NARENAS,
+    JE_TCACHE,
+    JE_TCACHE_MAX,
+    JE_LG_TCACHE_NSLOTS_MUL,
+    JE_TCACHE_NSLOTS_SMALL_MIN,
+    JE_TCACHE_NSLOTS_SMALL_MAX,
+    JE_TCACHE_NSLOTS_LARGE,
+    JE_TCACHE_GC_INCR_BYTES,
+    JE_TCACHE_GC_DELAY_BYTES,
+    JE_LG_TCACHE_FLUSH_SMALL_DIV,
+    JE_LG_TCACHE_FLUSH_LARGE_DIV,
+    JE_DIRTY_DECAY_MS,
+    JE_MUZZY_DECAY_MS,
+    JE_BACKGROUND_THREAD,
+    JE_RETAIN,
+    JE_OVERSIZE_THRESHOLD,
+    JE_LG_EXTENT_MAX_ACTIVE_FIT,
+    JE_CACHE_OBLIVIOUS,
+    JE_THP,
+    JE_DSS,
+    JE_JUNK,
+    JE_ZERO,
+    JE_HEAP_ORDER,         /* from here on ours */
+    JE_SEED,
+    JE_TUNABLES
+} je_tunable;
+
+enum { JE_THP_DEFAULT, JE_THP_ALWAYS, JE_THP_NEVER, JE_THPS };
+enum { JE_DSS_DISABLED, JE_DSS_PRIMARY, JE_DSS_SECONDARY, JE_DSSES };
+enum { JE_JUNK_FALSE, JE_JUNK_ALLOC, JE_JUNK_FREE, JE_JUNK_TRUE, JE_JUNKS };
+enum { JE_ORDER_STRICT, JE_ORDER_530, JE_ORDERS };
+
+enum {
+    JE_BLOCK_BYTES = 2 << 20,      /* of the first block of a base */
+    JE_ARENA_BYTES = 91152,        /* of base memory that each arena takes */
+    JE_GROWTH_FIRST = 28,          /* the page class of 2 MiB: an arena's first mapping */
+    JE_ARENAS_MOST = 4096,
+    JE_CACHE_CLASSES = 73,         /* that a thread's cache may have: up to 8 MiB */
+    JE_TICKS = 1000                /* between two looks at the clock, on the average */
+};
+
+/* The settings in force. */
+typedef struct je_params {
+    unsigned narenas;              /* that threads are bound to; one more is for large blocks */
+    bool tcache;
+    unsigned cache_classes;        /* classes that thread caches hold */
+    size_t gc_step, gc_delay;      /* bytes */
+    unsigned flush_small_div, flush_large_div; /* shifts */
+    int64_t dirty_ms, muzzy_ms;    /* of new arenas; -1: never */
+    bool background;
+    bool retain;
+    size_t oversize;               /* requests of so many bytes have an arena of their own; 0: none */
+    unsigned active_fit;           /* a dirty extent is not cut for less than this power of two of it */
+    bool oblivious;                /* large blocks begin at random places in their first page */
+    unsigned dss, thp;
+    bool junk_new, junk_freed, zero;
+    bool quirk;                    /* queues as in 5.3.0 */
+} je_params;
+
+/* A slab of a class, as it is laid out. */
+typedef struct je_slab_layout {
+    uint32_t bytes;                /* of a region */
+    uint32_t slab_bytes;
+    uint32_t regions;
+    uint32_t inverse;              /* ceil(2^32 / bytes): offset * inverse >> 32 is the region's number */
+} je_slab_layout;
+
+/* --- queue.c: extents, the oldest and lowest first --- */
+
+typedef struct je_queue {
+    je_extent *root;               /* the first, unless the order is 5.3.0's */
+    size_t waiting;                /* in the list behind the root */
+} je_queue;
+
+je_extent *al_je_queue_first(je_queue *queue, bool quirk);
+void al_je_queue_insert(je_queue *queue, je_extent *extent, bool quirk);
+void al_je_queue_remove(je_queue *queue, je_extent *extent, bool quirk);
+
+/* --- extents.c: a set of free extents of one state --- */
+
+typedef struct je_extents {
+    je_state state;
+    bool quirk;
+    size_t pages;                  /* written atomically */
+    uint64_t nonempty[(JE_PAGE_CLASSES + 63) / 64]; /* bit i: queue i holds extents */
+    je_queue queues[JE_PAGE_CLASSES];
+    al_link recency;               /* all of them, the one that came first at its head */
+} je_extents;
+
+void al_je_extents_init(je_extents *set, je_state state, bool quirk);
+/* The queue that extents of so many bytes are kept in. */
+unsigned al_je_extents_queue(size_t bytes);
+void al_je_extents_insert(je_extents *set, je_extent *extent);
+void al_je_extents_remove(je_extents *set, je_extent *extent);
+/* The extent to cut `bytes` at a multiple of `alignment` from; it stays in the set. active_fit < 64: none that is more
+ * than 2^active_fit times as large. NULL: none fits. */
+je_extent *al_je_extents_fit(je_extents *set, size_t bytes, size_t alignment, unsigned active_fit);
+
+/* --- arenas --- */
+
+typedef struct je_bin {
+    je_extent *current;            /* the slab that regions come from; NULL: none */
+    je_queue partial;              /* the other slabs that have both free and live regions */
+    uint64_t nmalloc, ndalloc, nrequests, nfills, nflushes, nslabs, reslabs;
+    size_t regions, slabs, partials; /* now: live or cached, all, in the queue */
+} je_bin;
+
+typedef struct je_large {
+    uint64_t nmalloc, ndalloc, nrequests;
+    size_t current;
+} je_large;
+
+typedef struct je_purges {
+    uint64_t purges, advices, pages; /* npurge, nmadvise, purged */
+} je_purges;
+
+/* A block of metadata. */
+typedef struct je_block {
+    struct je_block *next;         /* an older one */
+    uintptr_t start, end;          /* of the mapping */
+    uintptr_t at;                  /* from here on it is unused */
+} je_block;
+
+/* Guarded by heap->lock. */
+typedef struct je_base {
+    je_block *blocks;              /* the newest first */
+    unsigned last_class;           /* page class of the newest block */
+    size_t allocated, mapped;      /* bytes */
+} je_base;
+
+struct je_arena {
+    al_lock lock;
+    struct je_heap *heap;
+    uint32_t number;
+    uint32_t threads;              /* bound to it; guarded by arenas_lock, written atomically */
+    je_base base;
+    je_extent *spare;              /* records of no extent, linked by next */
+    uint64_t next_serial;
+    unsigned growth;               /* page class of the next mapping */
+    size_t active_pages;           /* of slabs and large blocks */
+    size_t large_pages;            /* of these, of large blocks */
+    size_t internal_bytes, internal_pages;  /* of blocks of the allocator's own: usable, and their extents' */
+    je_extents dirty, muzzy, retained;
+    je_decay dirty_decay, muzzy_decay;
+    je_purges dirty_purges, muzzy_purges;
+    al_rng rng;                    /* where large blocks begin; jitter */
+    je_bin bins[JE_SMALL_CLASSES];
+    je_large large[JE_CLASSES - JE_SMALL_CLASSES];
+};
+
+/* --- a thread --- */
+
+/* The cached blocks of a class: a stack that grows down, from bottom to full.
+ *
+ *     full          top                        bottom
+ *     |  (room)     | newest ... oldest        |
+ *
+ * low: the highest that top has been since the last collection; full <= top <= low <= bottom. Where a class has no
+ * cache all four are equal. */
+typedef struct je_stack {
+    void **top, **low;
+    void **full, **bottom;
+    uint32_t bytes;                /* of a block */
+    uint8_t fill_shift;            /* small: a fill is capacity >> fill_shift */
+    bool filled;                   /* since the last collection */
+    uint8_t delay;                 /* collections of so many blocks are still to be passed over */
+    uint64_t requests;             /* not told the arena yet */
+} je_stack;
+
+typedef struct je_thread {
+    al_thread thread;
+    /* Bytes of blocks taken and given, and at how many of them the next collection is due. */
+    size_t taken, taken_due, given, given_due;
+    je_arena *arena;               /* NULL: not bound yet */
+    void *slots;                   /* memory of the stacks: an internal block of arena 0; NULL: no cache */
+    unsigned collect_next;         /* the class whose turn it is */
+    int64_t ticks;                 /* until the clock is looked at */
+    al_rng rng;
+    struct je_thread *next, *prev; /* all threads */
+    je_stack stacks[JE_CACHE_CLASSES];
+} je_thread;
+
+typedef struct je_heap {
+    al_heap heap;
+    je_params params;
+    je_slab_layout layouts[JE_SMALL_CLASSES];
+    uint16_t capacities[JE_CACHE_CLASSES]; /* of the stacks; 0: none */
+    size_t slots_bytes;            /* of all of a thread's stacks */
+    al_lock arenas_lock;
+    je_arena *arenas[JE_ARENAS_MOST]; /* in [0, narenas) for threads, at narenas for oversize; NULL: not made yet */
+    je_thread *threads;
+    uintptr_t break_expected;      /* dss: where our last growth of the break ended */
+    bool break_spent;              /* it was refused */
+    je_map map;
+} je_heap;
+
+static inline je_heap *al_je_of(al_heap *heap) { return (je_heap *)heap; }
+static inline je_heap *al_je_heap(const je_thread *thread) { return (je_heap *)thread->thread.heap; }
+
+/* Figures that others look at without a lock. */
+static inline size_t al_je_get(const size_t *figure) { return __atomic_load_n(figure, __ATOMIC_RELAXED); }
+static inline void al_je_set(size_t *figure, size_t value) { __atomic_store_n(figure, value, __ATOMIC_RELAXED); }
+
+/* An arena by number; NULL: not made yet. */
+static inline je_arena *al_je_arena(const je_heap *heap, unsigned number) {
+    return __atomic_load_n(&heap->arenas[number], __ATOMIC_ACQUIRE);
+}
+
+/* --- base.c: metadata. All with heap->lock held --- */
+
+/* The first block of a base. 0 or an errno value. */
+int al_je_base_open(je_heap *heap, je_base *base);
+void *al_je_base_take(je_heap *heap, je_base *base, size_t bytes, size_t alignment); /* zeroed; NULL: no memory */
+
+/* --- map.c: what lies in which page --- */
+
+/* Makes the leaves for a range, from arena 0's base; takes heap->lock. False: no memory. */
+bool al_je_map_prepare(je_heap *heap, uintptr_t start, uintptr_t end);
+/* Enters the extent's first and last page. */
+void al_je_map_enter(je_heap *heap, const je_extent *extent);
+/* And the pages between, for a slab. */
+void al_je_map_enter_slab(je_heap *heap, const je_extent *extent);
+/* Makes the pages those of no extent. */
+void al_je_map_leave(je_heap *heap, uintptr_t start, uintptr_t end);
+
+static inline je_extent *al_je_extent_of(je_heap *heap, const void *block) {
+    return al_je_word_extent(al_je_word(&heap->map, (uintptr_t)block));
+}
+
+/* --- pages.c: extents of an arena, taken and given; the arena is locked --- */
+
+/* A record without an extent; NULL: no memory. */
+je_extent *al_je_record_take(je_arena *arena);
+void al_je_record_keep(je_arena *arena, je_extent *record);
+/* An active extent of exactly so many bytes, not entered as a slab. NULL: no memory. */
+je_extent *al_je_pages_take(je_arena *arena, size_t bytes, size_t alignment);
+/* An active extent becomes dirty, or what follows. */
+void al_je_pages_give(je_arena *arena, je_extent *extent);
+/* Grows an active extent by the free pages that follow it; false: there are not as many. */
+bool al_je_pages_expand(je_arena *arena, je_extent *extent, size_t more);
+/* Cuts an active extent down to `bytes` and gives the rest; false: no memory for a record. */
+bool al_je_pages_shrink(je_arena *arena, je_extent *extent, size_t bytes);
+/* Puts a free extent that is in no set into this one, merged with all neighbours that are. */
+void al_je_pages_merge_in(je_arena *arena, je_extents *set, je_extent *extent);
+/* Cuts an extent that is in no set in two: it keeps `bytes`, the rest is returned. NULL: no memory for a record. */
+je_extent *al_je_pages_split(je_arena *arena, je_extent *extent, size_t bytes);
+
+/* --- purge.c: what becomes of dirty and muzzy extents --- */
+
+/* Gives the oldest back to the system until at most `limit` pages are left in the set. fully: not by way of muzzy. */
+void al_je_purge(je_arena *arena, je_extents *set, size_t limit, bool fully);
+/* An extent in no set: its pages go back to the system at once. */
+void al_je_release(je_arena *arena, je_extent *extent);
+/* Purges what is due; all: everything. */
+void al_je_decay_now(je_arena *arena, bool all);
+/* After an operation of the thread on its arena; the arena is not locked. */
+void al_je_tick(je_thread *thread, je_arena *arena, unsigned ticks);
+
+/* --- grow.c: the system --- */
+
+/* A new active extent of so many bytes; NULL: no memory. */
+je_extent *al_je_grow(je_arena *arena, size_t bytes, size_t alignment);
+
+/* --- slabs.c: small blocks of an arena; it is locked --- */
+
+void al_je_layouts(je_heap *heap);
+/* Up to `count` regions, the lowest first. Returns how many there were. */
+unsigned al_je_slabs_take(je_arena *arena, unsigned class, void **out, unsigned count);
+/* Returns the slab if it is empty now, and out of its bin: it is the caller's to give. Else NULL. */
+je_extent *al_je_slabs_give(je_arena *arena, je_extent *slab, void *block);
+static inline unsigned al_je_region_of(const je_slab_layout *layout, const je_extent *slab, const void *block) {
+    return (unsigned)(((uintptr_t)block - slab->address) * layout->inverse >> 32);
+}
+
+/* --- tcache.c --- */
+
+/* Reckons the capacities. */
+void al_je_cache_configure(je_heap *heap);
+void al_je_cache_open(je_thread *thread);
+void al_je_cache_close(je_thread *thread);
+/* A block of a small class where the stack is empty. NULL: no memory. */
+void *al_je_cache_fill(je_thread *thread, unsigned class);
+/* All but the newest `keep` go back. */
+void al_je_cache_flush(je_thread *thread, unsigned class, unsigned keep);
+/* Where `taken` or `given` reach what is due: looks after the next class. */
+void al_je_collect(je_thread *thread);
+
+static inline unsigned al_je_stack_count(const je_stack *stack) {
+    void **top = __atomic_load_n(&stack->top, __ATOMIC_RELAXED);
+    return (unsigned)(stack->bottom - top);
+}
+static inline void al_je_stack_move(je_stack *stack, void **top) {
+    __atomic_store_n(&stack->top, top, __ATOMIC_RELAXED);
+}
+
+/* --- large.c --- */
+
+/* A block of a large class, not from the cache. bytes: what was asked, by which the arena is chosen. zero: its bytes
+ * are to be. */
+void *al_je_large_take(je_thread *thread, size_t bytes, unsigned class, size_t alignment, bool zero);
+/* Into the dirty set; not into the cache. The arena is not locked. */
+void al_je_large_give(je_thread *thread, je_extent *extent);
+/* The block changes its class where it is; false: it cannot. */
+bool al_je_large_resize(je_thread *thread, je_extent *extent, unsigned class);
+
+/* --- arena.c: arenas; which one a thread uses; its end; fork --- */
+
+/* The arena that the thread is bound to, now if it was not. NULL: no memory for the first one. */
+je_arena *al_je_arena_bind(je_thread *thread);
+/* The arena for a large block of so many bytes. */
+je_arena *al_je_arena_for(je_thread *thread, size_t bytes);
+static inline je_arena *al_je_arena_of(je_thread *thread) {
+    return __builtin_expect(thread->arena != NULL, 1) ? thread->arena : al_je_arena_bind(thread);
+}
+int al_je_create(al_heap *heap);
+int al_je_thread_create(al_thread *thread);
+void al_je_thread_exit(al_thread *thread);
+void al_je_fork(al_heap *heap, al_thread *survivor, al_fork_moment moment);
+
+/* --- jemalloc.c, realloc.c, aligned.c, zeroed.c --- */
+
+void *al_je_malloc(al_thread *thread, size_t bytes);
+void al_je_free(al_thread *thread, void *block);
+void *al_je_calloc(al_thread *thread, size_t bytes);
+void *al_je_memalign(al_thread *thread, size_t alignment, size_t bytes);
+void *al_je_realloc(al_thread *thread, void *block, size_t bytes);
+bool al_je_trim(al_heap *heap, size_t pad);
+/* A block of a class where the thread's cache has none. */
+void *al_je_take(je_thread *thread, size_t bytes, unsigned class);
+
+/* --- settings.c, environment.c, figures.c, control.c, report.c --- */
+
+extern const al_tunable al_je_tunables[JE_TUNABLES];
+void al_je_configure(je_heap *heap); /* params from the settings */
+void al_je_environment(al_settings *settings);
+al_ledger al_je_ledger(al_heap *heap);
+size_t al_je_stats(al_heap *heap, al_stat *out, size_t room);
+int al_je_control(al_heap *heap, const char *name, uint64_t *value, bool set);
+void al_je_report(al_heap *heap, FILE *out);
+
+/* --- background.c --- */
+
+uint64_t al_je_background(al_heap *heap);
+
+/* --- walk.c, validate.c, shelves.c, explain.c, views.c: looking inside --- */
+
+extern const char *const al_je_views[];
+void al_je_walk(al_heap *heap, al_walk_fn *visit, void *context);
+bool al_je_validate(al_heap *heap, al_flaw *flaw);
+void al_je_bins(al_heap *heap, al_bin_fn *visit, void *context);
+size_t al_je_explain(al_heap *heap, uintptr_t address, al_fact *out, size_t room);
+void al_je_view(al_heap *heap, const char *view, al_row_fn *visit, void *context);
+
+#endif
