@@ -2,8 +2,8 @@
  *
  * Every request is rounded up to a class, so that blocks freed by one request fit the next. How many classes? With
  * one per power of two half of a block may be waste; with one per 16 bytes there are too many lists. The classes here
- * are spaced evenly between powers of two, four to a doubling, hence a request above 64 bytes wastes less than a fifth of
- * its block:
+ * are spaced evenly between powers of two, four to a doubling, hence a request above 64 bytes wastes less than a fifth
+ * of its block:
  *
  *     group      step    classes
  *                   8    8
