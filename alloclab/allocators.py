@@ -7,7 +7,7 @@ import re
 import shutil
 import struct
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -46,6 +46,10 @@ class LabAllocator:
     name: str
     summary: str
     tunables: tuple[Tunable, ...]
+    scattered_from: int
+    """Blocks of so many usable bytes begin at a random place in their first page; 0: none do."""
+    views: tuple[str, ...]
+    """The names of its own tables, for :meth:`alloclab.Heap.view`."""
 
     @property
     def library(self) -> Path:
@@ -125,13 +129,20 @@ def _tunable(c: Any) -> Tunable:
     return Tunable(_text(c.name), kind, default, choices.get(kind, span), _text(c.help), real_name)
 
 
+def _views(c: Any) -> Iterator[str]:
+    names = c.views
+    while names != ffi.NULL and names[0] != ffi.NULL:
+        yield _text(names[0])
+        names += 1
+
+
 @cache
 def lab_allocators() -> tuple[LabAllocator, ...]:
     """All that were built, in the order of allocators.def."""
     found: list[LabAllocator] = []
     while (c := lib.al_allocators[len(found)]) != ffi.NULL:
         tunables = tuple(_tunable(c.tunables[i]) for i in range(c.tunable_count))
-        found.append(LabAllocator(_text(c.name), _text(c.summary), tunables))
+        found.append(LabAllocator(_text(c.name), _text(c.summary), tunables, c.scattered_from, tuple(_views(c))))
     return tuple(found)
 
 

@@ -14,6 +14,7 @@ does to this process what it would do to any.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -238,6 +239,11 @@ class Heap(Handle):
         """Gives free memory back, but ``pad`` bytes; whether any was."""
         return bool(lib.al_heap_trim(self.pointer, _size(pad)))
 
+    def advance(self, nanoseconds: int) -> None:
+        """Lets time pass: moves the heap's clock, and does what the allocator would have done in the background, each
+        thing at its moment."""
+        lib.al_heap_advance(self.pointer, nanoseconds)
+
     # --- contents ---
 
     def write(self, block: int, data: bytes) -> None:
@@ -290,6 +296,26 @@ class Heap(Handle):
             Address(address), chunk, address - chunk.address, region, {_text(f.name): _fact(f) for f in facts}
         )
 
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The names of the allocator's own tables."""
+        return self.allocator.views
+
+    def view(self, name: str) -> list[dict[str, int | bool | str]]:
+        """The rows of one of the allocator's own tables, each with the same columns. UsageError lists the tables."""
+        if name not in self.views:
+            known = ", ".join(self.views) or "none"
+            raise UsageError(f"unknown view {name!r} of {self.allocator.name}: there is {known}")
+        rows: list[dict[str, int | bool | str]] = []
+        first = None
+        for fact in _array("al_fact[]", lib.al_heap_viewed, self.pointer, name.encode()):
+            column = _text(fact.name)
+            first = first or column
+            if column == first:
+                rows.append({})
+            rows[-1][column] = _fact(fact)
+        return rows
+
     def _chunk_at(self, address: int) -> Chunk:
         chunks = self.chunks()
         if 0 <= address < 1 << 64:
@@ -299,6 +325,18 @@ class Heap(Handle):
                 if address < found.address + found.bytes:
                     return found
         raise UsageError(f"{address:#x} is no address of this heap")
+
+    # --- the real library's questions ---
+
+    def control(self, name: str, value: int | None = None) -> int:
+        """A figure by the name that the real library has for it, such as ``"stats.allocated"`` of jemalloc's
+        ``mallctl``; with a ``value`` sets it, or does what the name says. A negative one stands for itself
+        plus 2**64. UsageError: there is no such name, it cannot be read or not be set, or not to that value."""
+        cell = ffi.new("uint64_t *", (value or 0) % (1 << 64))
+        error = lib.al_heap_control(self.pointer, name.encode(), cell, value is not None)
+        if error:
+            raise UsageError(f"{self.allocator.name}: {_refusal(error, name, value)}")
+        return int(cell[0])
 
     # --- glibc's questions ---
 
@@ -360,6 +398,14 @@ def _fact(fact: Any) -> int | bool | str:
     if fact.kind == lib.AL_FACT_TEXT:
         return _text(fact.text)
     return _FACT_TYPES[fact.kind](fact.value)
+
+
+def _refusal(error: int, name: str, value: int | None) -> str:
+    if error == errno.ENOENT:
+        return f"nothing is called {name!r}"
+    if value is None:
+        return f"{name!r} cannot be read"
+    return f"{name!r} cannot be set" if error == errno.EPERM else f"{name!r} cannot be {value}"
 
 
 def _size(value: int) -> int:

@@ -56,6 +56,7 @@ typedef struct al_heap {
     uint32_t threads;                 /* ids given out so far */
     struct al_thread *idle;           /* exited threads' contexts, heap.c's own */
     al_settings settings;
+    void (*wake)(void);               /* drop-ins: wakes the thread that does the background work; else NULL */
 } al_heap;
 
 typedef struct al_thread {
@@ -73,6 +74,11 @@ typedef struct al_stat {
     uint64_t value;
 } al_stat;
 
+/* For the allocator: its background work is due sooner than it last said. Whatever locks the caller holds. */
+static inline void al_heap_wake(al_heap *heap) {
+    if (heap->wake != NULL) heap->wake();
+}
+
 typedef enum al_fork_moment { AL_FORK_PREPARE, AL_FORK_PARENT, AL_FORK_CHILD } al_fork_moment;
 
 struct al_allocator {
@@ -83,6 +89,7 @@ struct al_allocator {
     size_t heap_bytes;        /* sizeof the allocator's heap struct, whose first member is al_heap */
     size_t thread_bytes;      /* sizeof its thread struct, whose first member is al_thread */
     bool locks_itself;
+    size_t scattered_from;    /* blocks of so many usable bytes begin at a random place in their first page; 0: none */
 
     /* Drop-ins: what the real library's own variables say. ALLOCLAB_OPTIONS comes after it and wins. May be NULL. */
     void (*environment)(al_settings *settings);
@@ -112,6 +119,22 @@ struct al_allocator {
     size_t (*stats)(al_heap *heap, al_stat *out, size_t room);
     void (*bins)(al_heap *heap, al_bin_fn *visit, void *context); /* every free chunk where it is kept, in list order */
     size_t (*explain)(al_heap *heap, uintptr_t address, al_fact *out, size_t room); /* of the piece that holds it */
+
+    /* Tables of the allocator's own, each under its name; the list ends with NULL. `view` is one of them. */
+    const char *const *views;
+    void (*view)(al_heap *heap, const char *view, al_row_fn *visit, void *context);
+
+    /* A figure or an act by the real library's own name for it (what jemalloc's mallctl takes, "arena.0.purge"). Reads
+     * it into *value; `set`: makes it *value, or does it. 0; ENOENT: there is no such name; EPERM: it cannot be read,
+     * or not be set; EINVAL: not to that value. A signed figure is its two's complement. */
+    int (*control)(al_heap *heap, const char *name, uint64_t *value, bool set);
+
+    /* Does the background work that is due at al_regions_now, and returns after how many nanoseconds, at least one, to
+     * call again; it may be called too early. A window calls it as its clock is advanced, at each moment it names. In a
+     * drop-in a thread of the shim's does, and al_heap_wake makes it do so sooner.
+     * UINT64_MAX: switched off. The thread is started by the first other answer, at the start of the process or after a
+     * `control`; one that is on and has nothing to do names a distant moment. */
+    uint64_t (*background)(al_heap *heap);
 
     /* What the real library answers to the calls of these names; NULL: what report.c can say of any allocator.
      * Printing may allocate, so the reports are called without the lock. */

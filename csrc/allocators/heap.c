@@ -190,6 +190,64 @@ size_t al_heap_explain(al_heap *heap, uintptr_t address, al_fact *out, size_t ro
     return count;
 }
 
+void al_heap_view(al_heap *heap, const char *view, al_row_fn *visit, void *context) {
+    const char *const *name = heap->allocator->views;
+    while (name != NULL && *name != NULL && strcmp(*name, view) != 0) name++;
+    if (name == NULL || *name == NULL) return;
+    bool locked = al_heap_enter(heap);
+    heap->allocator->view(heap, *name, visit, context);
+    al_heap_leave(heap, locked);
+}
+
+typedef struct fact_array {
+    al_fact *out;
+    size_t count, room;
+} fact_array;
+
+static bool collect_row(void *context, const al_fact *row, size_t columns) {
+    fact_array *array = context;
+    for (size_t i = 0; i < columns; i++, array->count++)
+        if (array->count < array->room) array->out[array->count] = row[i];
+    return true;
+}
+
+size_t al_heap_viewed(al_heap *heap, const char *view, al_fact *out, size_t room) {
+    fact_array array = {.out = out, .room = room};
+    al_heap_view(heap, view, collect_row, &array);
+    return array.count;
+}
+
+int al_heap_control(al_heap *heap, const char *name, uint64_t *value, bool set) {
+    if (heap->allocator->control == NULL) return ENOENT;
+    bool locked = al_heap_enter(heap);
+    int error = heap->allocator->control(heap, name, value, set);
+    al_heap_leave(heap, locked);
+    if (set && error == 0) al_heap_wake(heap);
+    return error;
+}
+
+/* --- the background --- */
+
+uint64_t al_heap_background(al_heap *heap) {
+    if (heap->allocator->background == NULL) return UINT64_MAX;
+    bool locked = al_heap_enter(heap);
+    uint64_t wait = heap->allocator->background(heap);
+    al_heap_leave(heap, locked);
+    return al_max(wait, 1); /* so that time goes on */
+}
+
+static void move_clock(al_heap *heap, uint64_t nanoseconds) {
+    al_lock_take(&heap->lock);
+    al_regions_advance(heap->regions, nanoseconds);
+    al_lock_drop(&heap->lock);
+}
+
+void al_heap_advance(al_heap *heap, uint64_t nanoseconds) {
+    uint64_t wait;
+    for (; (wait = al_heap_background(heap)) <= nanoseconds; nanoseconds -= wait) move_clock(heap, wait);
+    move_clock(heap, nanoseconds);
+}
+
 /* --- fork --- */
 
 /* The lock is held over the fork, single-threaded or not, so that the child finds the heap between two operations. */

@@ -47,6 +47,16 @@ void al_heap_bins(al_heap *heap, al_bin_fn *visit, void *context);
 /* The same into an array: how many entries there are; writes at most `room`. */
 size_t al_heap_binned(al_heap *heap, al_binned *out, size_t room);
 size_t al_heap_explain(al_heap *heap, uintptr_t address, al_fact *out, size_t room);
+void al_heap_view(al_heap *heap, const char *view, al_row_fn *visit, void *context); /* no such view: nothing */
+/* The same into an array, row after row: how many facts there are; writes at most `room`. A row begins wherever the
+ * first column comes again. */
+size_t al_heap_viewed(al_heap *heap, const char *view, al_fact *out, size_t room);
+int al_heap_control(al_heap *heap, const char *name, uint64_t *value, bool set); /* ENOENT also where there is none */
+
+/* The background work that is due now; UINT64_MAX, or in how many nanoseconds there is more. */
+uint64_t al_heap_background(al_heap *heap);
+/* Moves the window's clock, and does on the way what a thread would have done in the background. */
+void al_heap_advance(al_heap *heap, uint64_t nanoseconds);
 void al_heap_fork(al_heap *heap, al_thread *survivor, al_fork_moment moment);
 
 /* glibc's questions, answered as the real allocator would, or else from the ledger and the stats (report.c). */

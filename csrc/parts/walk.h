@@ -44,6 +44,9 @@ typedef struct al_fact {
     const char *text; /* a constant string, for AL_FACT_TEXT */
 } al_fact;
 
+/* A row of a table of the allocator's own; each row of a table has the same columns, each column a name of its own. */
+typedef bool al_row_fn(void *context, const al_fact *row, size_t columns); /* false stops the visit */
+
 /* What validate found. */
 typedef struct al_flaw {
     uintptr_t address;

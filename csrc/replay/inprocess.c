@@ -24,7 +24,7 @@ static al_heap *heap_of(void *self) { return ((al_thread *)self)->heap; }
 
 static size_t heap_usable_size(void *self, void *block) { return al_heap_usable_size(heap_of(self), block); }
 
-static void heap_advance(void *self, uint64_t nanoseconds) { al_regions_advance(heap_of(self)->regions, nanoseconds); }
+static void heap_advance(void *self, uint64_t nanoseconds) { al_heap_advance(heap_of(self), nanoseconds); }
 
 static const al_calls heap_calls = {
     .malloc = heap_malloc,

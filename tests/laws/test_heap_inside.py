@@ -88,6 +88,32 @@ def test_an_address_of_nobody_is_refused(name: str, tunables: dict[str, int | st
 
 
 @every_setting
+def test_a_table_has_the_same_columns_in_every_row(name: str, tunables: dict[str, int | str]) -> None:
+    with used_heap(name, tunables, seed=3) as heap:
+        for view in heap.views:
+            assert len({tuple(row) for row in heap.view(view)}) <= 1
+        with pytest.raises(UsageError, match=f"unknown view 'tables' of {name}: there is "):
+            heap.view("tables")
+
+
+@every_setting
+def test_names_that_the_real_library_does_not_have_are_refused(name: str, tunables: dict[str, int | str]) -> None:
+    with used_heap(name, tunables, seed=3) as heap:
+        for value in None, 0:
+            with pytest.raises(UsageError, match=f"{name}: nothing is called 'no.such.name'"):
+                heap.control("no.such.name", value)
+
+
+@every_setting
+def test_time_passes(name: str, tunables: dict[str, int | str]) -> None:
+    with used_heap(name, tunables, seed=3) as heap:
+        heap.advance(60 * 10**9)
+        heap.advance(1)
+        assert heap.regions.now() == 60 * 10**9 + 1
+        heap.validate()
+
+
+@every_setting
 def test_glibcs_questions_are_answered(name: str, tunables: dict[str, int | str]) -> None:
     with used_heap(name, tunables, 5) as heap:
         info = heap.mallinfo()
