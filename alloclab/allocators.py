@@ -22,6 +22,7 @@ TUNABLE_TYPES = {
     lib.AL_TUNABLE_COUNT: "count",
     lib.AL_TUNABLE_BOOL: "bool",
     lib.AL_TUNABLE_CHOICE: "choice",
+    lib.AL_TUNABLE_INTEGER: "integer",
 }
 REFERENCE_LIBRARIES = ("libjemalloc", "libtcmalloc_minimal", "libtcmalloc", "libmimalloc")
 """Short names that :func:`libraries_found` looks for."""
@@ -117,6 +118,8 @@ def _format_value(tunable: Any, value: int) -> str:
         return _text(tunable.choices).split("|")[value]
     if tunable.type == lib.AL_TUNABLE_BOOL:
         return "true" if value else "false"
+    if tunable.type == lib.AL_TUNABLE_INTEGER:
+        return str(value - (value >> 63 << 64))
     return format_bytes(value) if tunable.type == lib.AL_TUNABLE_BYTES else str(value)
 
 

@@ -29,7 +29,13 @@ enum { AL_TUNABLES_MAX = 32, AL_MIN_ALIGNMENT = 16 };
 
 /* --- tunables --- */
 
-typedef enum al_tunable_type { AL_TUNABLE_BYTES, AL_TUNABLE_COUNT, AL_TUNABLE_BOOL, AL_TUNABLE_CHOICE } al_tunable_type;
+typedef enum al_tunable_type {
+    AL_TUNABLE_BYTES,
+    AL_TUNABLE_COUNT,
+    AL_TUNABLE_BOOL,
+    AL_TUNABLE_CHOICE,
+    AL_TUNABLE_INTEGER /* may be negative: its value and its range are to be read as int64_t */
+} al_tunable_type;
 
 typedef struct al_tunable {
     const char *name;

@@ -52,6 +52,12 @@ static void put_number(line *out, uint64_t value) {
     put(out, at);
 }
 
+static void put_integer(line *out, uint64_t value) {
+    bool negative = (int64_t)value < 0;
+    if (negative) put(out, "-");
+    put_number(out, negative ? -value : value);
+}
+
 static void put_bytes(line *out, uint64_t value) {
     static const char *const units[] = {"", "KiB", "MiB", "GiB"};
     unsigned unit = 0;
@@ -85,7 +91,9 @@ static int say_wrong(const al_allocator *allocator, const al_tunable *tunable, s
     } else if (tunable->type == AL_TUNABLE_BOOL) {
         put(&out, " is true or false");
     } else {
-        void (*put_value)(line *, uint64_t) = tunable->type == AL_TUNABLE_BYTES ? put_bytes : put_number;
+        void (*put_value)(line *, uint64_t) = tunable->type == AL_TUNABLE_BYTES     ? put_bytes
+                                              : tunable->type == AL_TUNABLE_INTEGER ? put_integer
+                                                                                    : put_number;
         put(&out, tunable->type == AL_TUNABLE_BYTES ? " is a size from " : " is a number from ");
         put_value(&out, tunable->least);
         put(&out, " to ");
@@ -136,11 +144,29 @@ static bool parse_number(span text, bool units, uint64_t *value) {
     return !__builtin_mul_overflow(number, unit, value);
 }
 
+static bool parse_integer(span text, uint64_t *value) {
+    bool negative = text.bytes > 0 && text.at[0] == '-';
+    span digits = {text.at + negative, text.bytes - negative};
+    if (!parse_number(digits, false, value) || *value > INT64_MAX) return false;
+    if (negative) *value = -*value;
+    return true;
+}
+
+static bool in_range(const al_tunable *tunable, uint64_t value) {
+    if (tunable->type != AL_TUNABLE_INTEGER) return value >= tunable->least && value <= tunable->most;
+    return (int64_t)value >= (int64_t)tunable->least && (int64_t)value <= (int64_t)tunable->most;
+}
+
 static bool parse_value(const al_tunable *tunable, span text, uint64_t *value) {
-    bool read = tunable->type == AL_TUNABLE_CHOICE ? parse_choice(tunable->choices, text, value)
-                : tunable->type == AL_TUNABLE_BOOL ? parse_bool(text, value)
-                                                   : parse_number(text, tunable->type == AL_TUNABLE_BYTES, value);
-    return read && *value >= tunable->least && *value <= tunable->most;
+    bool read = false;
+    switch (tunable->type) {
+    case AL_TUNABLE_CHOICE: read = parse_choice(tunable->choices, text, value); break;
+    case AL_TUNABLE_BOOL: read = parse_bool(text, value); break;
+    case AL_TUNABLE_INTEGER: read = parse_integer(text, value); break;
+    case AL_TUNABLE_BYTES: read = parse_number(text, true, value); break;
+    case AL_TUNABLE_COUNT: read = parse_number(text, false, value); break;
+    }
+    return read && in_range(tunable, *value);
 }
 
 /* --- the contract --- */

@@ -263,7 +263,13 @@ void *al_regions_own(al_regions *regions, size_t bytes);
 
 /* --- heaps and allocators --- */
 
-typedef enum al_tunable_type { AL_TUNABLE_BYTES, AL_TUNABLE_COUNT, AL_TUNABLE_BOOL, AL_TUNABLE_CHOICE } al_tunable_type;
+typedef enum al_tunable_type {
+    AL_TUNABLE_BYTES,
+    AL_TUNABLE_COUNT,
+    AL_TUNABLE_BOOL,
+    AL_TUNABLE_CHOICE,
+    AL_TUNABLE_INTEGER
+} al_tunable_type;
 
 typedef struct al_tunable {
     const char *name;

@@ -52,12 +52,12 @@ typedef enum je_tunable {
     JE_RETAIN,
     JE_OVERSIZE_THRESHOLD,
     JE_LG_EXTENT_MAX_ACTIVE_FIT,
-    JE_CACHE_OBLIVIOUS,
     JE_THP,
     JE_DSS,
     JE_JUNK,
     JE_ZERO,
-    JE_HEAP_ORDER,         /* from here on ours */
+    JE_CACHE_OBLIVIOUS,    /* from here on MALLOC_CONF knows them not */
+    JE_HEAP_ORDER,
     JE_SEED,
     JE_TUNABLES
 } je_tunable;
