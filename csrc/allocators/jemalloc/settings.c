@@ -67,7 +67,7 @@ const al_tunable al_je_tunables[JE_TUNABLES] = {
                 .choices = "default|always|never", .help = "huge pages: as the system will, advised, advised against",
                 .real_name = "opt.thp"},
     [JE_DSS] = {.name = "dss", .type = AL_TUNABLE_CHOICE, .value = JE_DSS_SECONDARY, .most = JE_DSSES - 1,
-                .choices = "disabled|primary|secondary", .help = "the break moves: never, before mmap, where mmap fails",
+                .choices = "disabled|primary|secondary", .help = "the break: not moved, moved first, where mmap fails",
                 .real_name = "opt.dss"},
     [JE_JUNK] = {.name = "junk", .type = AL_TUNABLE_CHOICE, .value = JE_JUNK_FALSE, .most = JE_JUNKS - 1,
                  .choices = "false|alloc|free|true", .help = "new blocks, freed ones or both are filled with junk",
