@@ -104,12 +104,18 @@ class Address(int):
         return hex(self)
 
 
+Fact = int | bool | str
 _FACT_TYPES: dict[int, type[int]] = {
     lib.AL_FACT_COUNT: int,
     lib.AL_FACT_BYTES: int,
     lib.AL_FACT_ADDRESS: Address,
     lib.AL_FACT_FLAG: bool,
 }
+
+
+def fact_of(kind: int, value: int | str) -> Fact:
+    """The value of an ``al_fact`` of that kind, from its number or its text."""
+    return str(value) if kind == lib.AL_FACT_TEXT else _FACT_TYPES[kind](int(value))
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ class Explanation:
     chunk: Chunk
     offset: int
     region: Vma
-    facts: dict[str, int | bool | str]
+    facts: dict[str, Fact]
 
     def __str__(self) -> str:
         chunk, region = self.chunk, self.region
@@ -394,10 +400,8 @@ def _array(kind: str, fill: Callable[..., int], *arguments: Any) -> Iterator[Any
         yield found[i]
 
 
-def _fact(fact: Any) -> int | bool | str:
-    if fact.kind == lib.AL_FACT_TEXT:
-        return _text(fact.text)
-    return _FACT_TYPES[fact.kind](fact.value)
+def _fact(fact: Any) -> Fact:
+    return fact_of(fact.kind, _text(fact.text) if fact.kind == lib.AL_FACT_TEXT else fact.value)
 
 
 def _refusal(error: int, name: str, value: int | None) -> str:

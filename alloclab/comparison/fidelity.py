@@ -10,6 +10,9 @@ Where in a mapping of its own an aligned block lies, and how large it is, depend
 where that was unlike on the two sides, only the mapping and the alignment are compared, and when the block is resized
 or freed, not the lengths of mremap and munmap. What aligning cuts off depends on it, too: of several munmaps only the
 sum is compared.
+
+Where blocks of a lab allocator are scattered, that is begin at a random place within their first page, the page is
+compared in place of the offset.
 """
 
 from __future__ import annotations
@@ -24,11 +27,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from alloclab.allocators import Allocator, libraries_needed, resolve
-from alloclab.comparison.mappings import ELSEWHERE, HEAP, NO_BLOCK, PAGE, Ints, Located, locate
+from alloclab.allocators import Allocator, lab_allocator, libraries_needed, resolve
+from alloclab.comparison.choices import Choices, choices
+from alloclab.comparison.mappings import ELSEWHERE, HEAP, NO_BLOCK, PAGE, Ints, Located, address_of, locate
 from alloclab.errors import TraceError, UsageError
 from alloclab.replay import MODE, Settings
-from alloclab.replay.places import ADVICE, CALLS, FOREIGN_ADVICE, RIGHTS, Places, find_places
+from alloclab.replay.places import ADVICE, CALLS, FOREIGN_ADVICE, RIGHTS, Places, explain_places, find_places
 from alloclab.trace import load
 from alloclab.trace.compile import KINDS, CompiledTrace, compile_trace
 from alloclab.trace.parquet import Trace
@@ -107,6 +111,8 @@ class Fidelity:
     sides: tuple[Side, Side]
     first: Step | None
     before: tuple[Step, ...]
+    choices: Choices | None
+    scattered_from: int
     random_addresses: bool
     mode: str = MODE
 
@@ -150,7 +156,17 @@ def fidelity(
     if compiled.operations == 0:
         raise TraceError(f"{opened.path}: no operations to replay")
     places = [find_places(compiled, a, settings, fail_call=fail_call, limit=limit) for a in allocators]
-    return _Comparison(compiled, places[0], places[1]).result(allocators)
+    comparison = _Comparison(compiled, places[0], places[1], _scattered_from(allocators))
+    found = comparison.result(allocators)
+    glass = next((side for side, a in enumerate(allocators) if a.kind == "lab"), None)
+    if glass is None or found.first is None or found.random_addresses:
+        return found
+    op, asked = found.first.operation, found.first.bytes
+    addresses = comparison.chosen(glass, op)
+    if addresses is None:
+        return found
+    pieces = explain_places(compiled, allocators[glass], settings, addresses, stop=op, fail_call=fail_call, limit=limit)
+    return dataclasses.replace(found, choices=choices(allocators[glass].spec, pieces, asked))
 
 
 def _resolve(
@@ -176,10 +192,15 @@ def _with_equal_start(allocators: tuple[Allocator, Allocator]) -> tuple[Allocato
     )
 
 
+def _scattered_from(allocators: tuple[Allocator, Allocator]) -> int:
+    sizes = [lab_allocator(a.name).scattered_from for a in allocators if a.kind == "lab"]
+    return min(filter(None, sizes), default=0)
+
+
 class _Comparison:
     """Both replays of one trace, as arrays with one entry per operation."""
 
-    def __init__(self, compiled: CompiledTrace, one: Places, other: Places) -> None:
+    def __init__(self, compiled: CompiledTrace, one: Places, other: Places, scattered_from: int) -> None:
         entries = compiled.entries[: compiled.entry_count]
         kept = ~np.isin(entries["kind"], [KINDS.index("tick"), KINDS.index("operand")])
         self.name = compiled.name
@@ -191,9 +212,11 @@ class _Comparison:
         self.loose = self._loose(self.located[0]) | self._loose(self.located[1])
         self.stretched = (self.before >= 0) & self.loose[self.before]
         self.sized = one.sized and other.sized
+        self.scattered_from = scattered_from
+        self.scattered = self._scattered()
         self.unlike = {
             "mapping": self._unequal([where.mapping for where in self.located]),
-            "offset": ~self.loose & self._unequal([where.offset for where in self.located]),
+            "offset": ~self.loose & self._unequal([self._offset(where) for where in self.located]),
             "alignment": self._unequal([self._aligned(side) for side in self.places]),
             "usable size": ~self.loose & self._unequal([side.ops["usable"] for side in self.places]) & self.sized,
             "calls": self._unlike_calls(),
@@ -225,6 +248,18 @@ class _Comparison:
                 loose[at] = True
                 at = after[at]
         return loose
+
+    def _scattered(self) -> Flags:
+        """What a failed call got and gave back has no usable size."""
+        usable = np.maximum(
+            *(np.maximum(side.ops["usable"], self.ops["size"].astype(np.int64)) for side in self.places)
+        )
+        flags: Flags = (usable >= self.scattered_from) & (self.scattered_from > 0)
+        return flags
+
+    def _offset(self, where: Located) -> Ints:
+        offsets: Ints = np.where(self.scattered, where.offset // PAGE * PAGE, where.offset)
+        return offsets
 
     # --- calls ---
 
@@ -272,8 +307,22 @@ class _Comparison:
             sides=(self._side(allocators[0], self.places[0]), self._side(allocators[1], self.places[1])),
             first=None if first is None else self._step(first),
             before=() if first is None else tuple(self._step(op) for op in range(max(first - STEPS, 0), first)),
+            choices=None,
+            scattered_from=self.scattered_from,
             random_addresses=any(side.random for side in self.places),
         )
+
+    def chosen(self, side: int, op: int) -> list[int] | None:
+        """Addresses on this side: where it put the block of an operation, and where the other did. None: they put it in
+        the same place, or one nowhere."""
+        mine, theirs = self.located[side], self.located[1 - side]
+        placed = mine.mapping[op] != NO_BLOCK and theirs.mapping[op] != NO_BLOCK
+        if not placed or not (self.unlike["mapping"][op] or self.unlike["offset"][op]):
+            return None
+        own = int(self.places[side].ops["address"][op])
+        other = address_of(self.places[side], op, int(theirs.mapping[op]), int(theirs.offset[op]))
+        unit = PAGE if self.scattered[op] else 1
+        return [address // unit * unit for address in (own, other or 0)]
 
     def _side(self, allocator: Allocator, places: Places) -> Side:
         counts = np.bincount(places.events["call"], minlength=len(CALLS))

@@ -44,9 +44,21 @@ class Located:
 
 def locate(places: Places) -> Located:
     """Where the block of every operation lies."""
+    return _follow(places, len(places.ops)).located
+
+
+def address_of(places: Places, operation: int, mapping: int, offset: int) -> int | None:
+    """What has been located so before the operation; None: nothing is there yet."""
+    return _follow(places, operation).address_of(mapping, offset)
+
+
+def _follow(places: Places, until: int) -> _Space:
+    """Addresses as they are before the operation ``until``."""
     space = _Space(places)
     done = 0
     for at, event in enumerate(places.events):
+        if event["op"] >= until:
+            break
         if event["op"] > done:
             space.look_up(done, int(event["op"]))
             done = int(event["op"])
@@ -54,8 +66,8 @@ def locate(places: Places) -> Located:
             space.look_up_call(at, int(event["address"]))
         if event["error"] == 0 and event["call"] <= _MREMAP:
             space.apply(event)
-    space.look_up(done, len(places.ops))
-    return space.located
+    space.look_up(done, until)
+    return space
 
 
 class _Space:
@@ -168,6 +180,15 @@ class _Space:
                 self.located.call_mapping[at] = self.number[mapping]
                 self.located.call_offset[at] = address - shift - self.origin[mapping]
 
+    def address_of(self, mapping: int, offset: int) -> int | None:
+        if mapping == ELSEWHERE:
+            return None if self.elsewhere is None else self.elsewhere + offset
+        for start, end, made, shift in self.pieces:
+            address = int(self.origin[made] + offset + shift)
+            if self.number[made] == mapping and start <= address < end:
+                return address
+        return None
+
     def look_up(self, first: int, last: int) -> None:
         """The operations [first, last), between which the pieces stay as they are."""
         address = self.address[first:last]
@@ -196,7 +217,7 @@ class _Space:
         if len(ops) == 0:
             return
         if self.elsewhere is None:
-            self.elsewhere = int(address[0])
+            self.elsewhere = int(address[0]) // PAGE * PAGE
         self.located.mapping[ops] = ELSEWHERE
         self.located.offset[ops] = address - self.elsewhere
 

@@ -6,7 +6,10 @@ Out of process; csrc/replay/places.h says what the pass writes.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from alloclab.errors import ReplayError, UsageError
+from alloclab.heap import Fact, fact_of
 from alloclab.replay import process
-from alloclab.replay.run import Settings
+from alloclab.replay.run import Lines, Settings
 
 if TYPE_CHECKING:
     from alloclab.allocators import Allocator
@@ -70,6 +74,16 @@ class Places:
     random: bool = False
 
 
+@dataclass(frozen=True)
+class Piece:
+    """What a glass box has at an address: the piece of its walk that holds it, and what else it knows of that."""
+
+    state: str
+    address: int
+    bytes: int
+    facts: Mapping[str, Fact]
+
+
 def find_places(
     compiled: CompiledTrace,
     allocator: Allocator,
@@ -84,6 +98,37 @@ def find_places(
     Raises ReplayError, also where the calls of a foreign library cannot be seen; UsageError for the null allocator, and
     for numbers out of range.
     """
+    with _replayed(compiled, allocator, settings, fail_call, limit) as (file, lines):
+        return _read(file, lines.numbers)
+
+
+def explain_places(
+    compiled: CompiledTrace,
+    allocator: Allocator,
+    settings: Settings,
+    addresses: Sequence[int],
+    *,
+    stop: int,
+    fail_call: int = 0,
+    limit: int = 0,
+) -> list[Piece | None]:
+    """Replay so many operations as :func:`find_places` does on a lab allocator; what holds these addresses then, of
+    which there are two at most. None: nothing. Raises as it does."""
+    options = ["--stop", str(stop), *chain.from_iterable(("--explain", str(a)) for a in addresses)]
+    with _replayed(compiled, allocator, settings, fail_call, limit, options) as (_, lines):
+        return [_piece(lines, index) for index in range(len(addresses))]
+
+
+@contextmanager
+def _replayed(
+    compiled: CompiledTrace,
+    allocator: Allocator,
+    settings: Settings,
+    fail_call: int,
+    limit: int,
+    options: Sequence[str] = (),
+) -> Iterator[tuple[Path, Lines]]:
+    """The file of the pass, which is gone afterwards, and its lines."""
     for name, number in (("fail_call", fail_call), ("limit", limit)):
         if not 0 <= number < 2**63:
             raise UsageError(f"{name} is a number from 0 to {2**63 - 1}, not {number}")
@@ -91,12 +136,20 @@ def find_places(
         raise UsageError("the null allocator only counts: its blocks overlap, so they have no places to compare")
     with tempfile.TemporaryDirectory(prefix="alloclab-") as folder:
         file = Path(folder) / "places"
-        options = ["--places", str(file), "--fail-call", str(fail_call), "--limit", str(limit)]
+        faults = ["--places", str(file), "--fail-call", str(fail_call), "--limit", str(limit)]
         try:
-            lines = process.run_pass("places", compiled, allocator, settings, options)
+            lines = process.run_pass("places", compiled, allocator, settings, [*faults, *options])
         except process.CrashError as crash:
             raise ReplayError(f"{allocator.spec}: on {compiled.name} it {crash}") from crash
-        return _read(file, lines.numbers)
+        yield file, lines
+
+
+def _piece(lines: Lines, index: int) -> Piece | None:
+    if index not in lines.pieces:
+        return None
+    state, address, length = lines.pieces[index].split(" ")
+    facts = [fact for number, *fact in (line.split("\t") for line in lines.facts) if int(number) == index]
+    return Piece(state, int(address), int(length), {name: fact_of(int(kind), value) for kind, name, value in facts})
 
 
 def _read(file: Path, numbers: dict[str, Any]) -> Places:

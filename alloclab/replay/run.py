@@ -109,12 +109,14 @@ def group_of(name: str) -> str:
 
 @dataclass
 class Lines:
-    """The "name value" lines of a pass: numbers, words, and samples."""
+    """The "name value" lines of a pass: numbers, words, samples, and what was explained."""
 
     numbers: dict[str, float] = field(default_factory=dict)
     words: dict[str, str] = field(default_factory=dict)
     passes_ns: list[int] = field(default_factory=list)
     samples: dict[int, tuple[str, str, str]] = field(default_factory=dict)
+    pieces: dict[int, str] = field(default_factory=dict)
+    facts: list[str] = field(default_factory=list)
 
     @classmethod
     def parse(cls, text: str) -> Lines:
@@ -126,6 +128,10 @@ class Lines:
                 found.samples[int(operation)] = (live, mapped, resident)
             elif name == "pass_ns":
                 found.passes_ns.append(int(value))
+            elif name == "piece":
+                index, _, found.pieces[int(index)] = value.partition(" ")
+            elif name == "fact":
+                found.facts.append(value)
             elif value.isascii() and value.replace(".", "", 1).isdigit():
                 found.numbers[name] = float(value) if "." in value else int(value)
             else:

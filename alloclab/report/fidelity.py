@@ -7,8 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from alloclab.comparison.choices import Choices
 from alloclab.comparison.fidelity import Block, Call, Fidelity, Side, Step
-from alloclab.replay.places import CALLS
+from alloclab.heap import Fact
+from alloclab.replay.places import CALLS, Piece
 from alloclab.report.columns import ABSENT
 
 
@@ -21,6 +23,10 @@ def print_fidelity(found: Fidelity, console: Console) -> None:
     if found.first is not None:
         console.print()
         console.print(_steps(found, found.first))
+        if found.choices is not None:
+            console.print()
+            console.print(Text(_verdict(found, found.choices)))
+            console.print(_pieces(found, found.choices))
     console.print()
     console.print(_totals(found))
     for note in _notes(found):
@@ -99,6 +105,46 @@ def _signed(offset: int) -> str:
     return f"{'+' if offset >= 0 else '-'}{abs(offset):#x}"
 
 
+def _looked_into(found: Fidelity, choices: Choices) -> tuple[str, str]:
+    """Names: whose heap it is, and the other."""
+    one, other = _names(found)
+    return (one, other) if choices.allocator == found.sides[0].allocator else (other, one)
+
+
+def _verdict(found: Fidelity, choices: Choices) -> str:
+    """What the other's choice was to the one that can be looked into."""
+    mine, theirs = _looked_into(found, choices)
+    if choices.other is None:
+        return f"Where {theirs} put it, {mine} had nothing yet."
+    if not choices.candidate:
+        other = f"{choices.other.state}, {choices.other.bytes:,} bytes"
+        return f"Where {theirs} put it, {mine} had no free piece that serves it: {other}."
+    order = {"own": ", but its own choice goes first", "other": ", which goes first", None: ""}[choices.first]
+    return f"Where {theirs} put it, {mine} had a free piece that serves it{order}."
+
+
+def _pieces(found: Fidelity, choices: Choices) -> Table:
+    """What was known of both places, fact by fact."""
+    table = _table("before it", *(f"{name}'s place" for name in _looked_into(found, choices)))
+    columns = [_known(piece) for piece in (choices.own, choices.other)]
+    for name in {**columns[0], **columns[1]}:
+        table.add_row(name, *(column.get(name, "") for column in columns))
+    return table
+
+
+def _known(piece: Piece | None) -> dict[str, str]:
+    if piece is None:
+        return {"piece": "none"}
+    facts = {"piece": f"{piece.state}, {piece.bytes:,} bytes at {piece.address:#x}", **piece.facts}
+    return {name: _fact(value) for name, value in facts.items()}
+
+
+def _fact(value: Fact) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if type(value) is int else str(value)
+
+
 def _totals(found: Fidelity) -> Table:
     table = _table("total", *_names(found))
     for column in table.columns[1:]:
@@ -122,6 +168,11 @@ def _figures(sides: tuple[Side, Side]) -> dict[str, list[str]]:
 def _notes(found: Fidelity) -> list[str]:
     unsized = dict.fromkeys(side.allocator for side in found.sides if side.usable_bytes is None)
     notes = [f"Usable sizes are not compared: {name} has no malloc_usable_size." for name in unsized]
+    if found.scattered_from:
+        notes.append(
+            f"Blocks of {found.scattered_from:,} usable bytes or more begin at a random place within their first "
+            "page, so that page was compared."
+        )
     if found.random_addresses and not found.same:
         notes.append(
             "Addresses were random, for the kernel let nobody turn that off: an allocator whose choices hang on them, "

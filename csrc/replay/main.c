@@ -2,7 +2,8 @@
  * stdio, no malloc of its own: memory comes from the kernel, and is touched before the pass begins.
  *
  *     alloclab-replay --pass verify|memory|calls|time|places [--touch page|none] [--samples N] [--warm N] [--null]
- *                    [--preloaded] [--no-thp] [--no-aslr] [--places FILE] [--fail-call N] [--limit BYTES] FILE
+ *                    [--preloaded] [--no-thp] [--no-aslr] [--places FILE] [--fail-call N] [--limit BYTES]
+ *                    [--stop N] [--explain ADDRESS] [--explain ADDRESS] FILE
  *
  *     --touch      a byte in every page of a block and its last byte (page, the default), or nothing; verify writes all
  *     --samples    memory, calls: points of the timeline (200)
@@ -10,6 +11,8 @@
  *     --places     places: the file to write, as places.h says
  *     --fail-call  places: the N-th system call for memory from the first operation on fails with ENOMEM
  *     --limit      places: what would make more than so many bytes readable and writable fails likewise
+ *     --stop       places: only the first N operations
+ *     --explain    places: what a glass box then has at the address
  *     --null       the built-in null allocator instead of malloc
  *     --preloaded  malloc must be that of a preloaded library
  *     --no-thp     no transparent huge pages      from before the allocator starts: the program starts itself again
@@ -54,7 +57,8 @@ typedef struct arguments {
     al_job job;
     bool null, preloaded, no_thp, no_aslr;
     const char *file, *places;
-    uint64_t fail_call, limit;
+    uint64_t fail_call, limit, stop;
+    uintptr_t explained[AL_EXPLAINED_MAX];
 } arguments;
 
 static void write_all(const char *from, const char *to) {
@@ -90,7 +94,8 @@ static al_pass pass_named(const char *word) {
 }
 
 static arguments parse(char **words) {
-    arguments a = {.job = {.touch = true, .samples = 200}};
+    arguments a = {.job = {.touch = true, .samples = 200}, .stop = UINT64_MAX};
+    size_t explained = 0;
     bool has_pass = false;
     for (words++; *words; words++) {
         const char *word = *words, *value = words[1] ? words[1] : "";
@@ -119,6 +124,10 @@ static arguments parse(char **words) {
                 a.fail_call = number(value, PTRDIFF_MAX);
             else if (strcmp(word, "--limit") == 0)
                 a.limit = number(value, PTRDIFF_MAX);
+            else if (strcmp(word, "--stop") == 0)
+                a.stop = number(value, PTRDIFF_MAX);
+            else if (strcmp(word, "--explain") == 0 && explained < AL_EXPLAINED_MAX)
+                a.explained[explained++] = number(value, PTRDIFF_MAX);
             else
                 stop(BAD_ARGUMENTS, "unknown argument");
             if (*value == '\0') stop(BAD_ARGUMENTS, "an argument wants a value");
@@ -184,7 +193,8 @@ static void run(const arguments *a, const al_target *target, const al_ops *ops, 
     size_t page = job->touch ? al_os_linux.page_size() : 0;
     al_outside outside = {.target = target, .ops = ops, .job = job, .touch_page = page, .preloaded = a->preloaded,
                           .glass = a->null || al_process_is_glass(), .places = a->places,
-                          .fail_call = a->fail_call, .limit = a->limit};
+                          .fail_call = a->fail_call, .limit = a->limit, .stop = a->stop};
+    memcpy(outside.explained, a->explained, sizeof outside.explained);
     al_timing timing = {.touch_page = page, .warm_passes = job->warm_passes,
                         .pretouch = al_min(peak + peak / 2, PRETOUCH_MAX)};
     switch (job->pass) {

@@ -193,7 +193,19 @@ static const char *places_of_glass(const al_outside *outside, al_places *places,
     al_landing_align();
     al_places_replay(places, outside->ops, outside->touch_page);
     al_text_figure(out, "peak_mapped", al_regions_counters(heap->regions)->peak_mapped);
+    for (size_t i = 0; i < AL_EXPLAINED_MAX; i++)
+        if (outside->explained[i] != 0) al_places_explain(heap, outside->explained[i], i, out);
     return NULL;
+}
+
+extern void *__curbrk; /* where libc thinks the break is; NULL while nobody has asked it */
+
+/* As aligned as a glass box finds it. Who has asked libc before must hear of it, and who has not asks later. */
+static uintptr_t align_break(void) {
+    uintptr_t now = al_sud_break(0), to = al_align_up(now, AL_BREAK_ALIGNMENT);
+    void *old;
+    if (__curbrk == NULL) return al_sud_break(to);
+    return al_os_linux.brk((intptr_t)(to - now), &old) == 0 ? to : now;
 }
 
 static const char *places_of_stranger(const al_outside *outside, al_places *places, holding *held, al_text *out) {
@@ -202,8 +214,7 @@ static const char *places_of_stranger(const al_outside *outside, al_places *plac
     const char *trouble = read_startup(&startup, outside->preloaded);
     if (trouble != NULL) return trouble;
     if (!hold_startup(held, &startup)) return "no memory for the log of system calls";
-    if (held->heap_begins == 0) /* as aligned as a glass box finds it; malloc asks where it is with its first block */
-        held->heap_begins = al_sud_break(al_align_up(al_sud_break(0), AL_BREAK_ALIGNMENT));
+    if (held->heap_begins == 0) held->heap_begins = align_break();
     if ((trouble = watch_from_outside(&account, &startup)) != NULL) return trouble;
     if (al_log_reserve(&account.log, &al_os_linux, LOG_ROWS) != 0) return "no memory for the log of system calls";
     account.keep_log = true;
@@ -221,7 +232,7 @@ static const char *places_of_stranger(const al_outside *outside, al_places *plac
 }
 
 void al_outside_places(const al_outside *outside, al_text *out) {
-    al_places places = {.target = outside->target, .progress = &progress};
+    al_places places = {.target = outside->target, .progress = &progress, .stop = outside->stop};
     holding held = {0};
     const char *trouble = NULL;
     catch_crashes();

@@ -7,6 +7,8 @@
 #include "replay/loop.h"
 #include "replay/text.h"
 
+enum { AL_EXPLAINED_MAX = 2 };
+
 typedef struct al_outside {
     const al_target *target;
     const al_ops *ops;
@@ -16,6 +18,8 @@ typedef struct al_outside {
     bool glass;     /* it keeps its own account: a drop-in of the laboratory, or the null allocator, which has none */
     const char *places;       /* places: the file to write */
     uint64_t fail_call, limit; /* places: as a region manager's settings; 0: none */
+    uint64_t stop;             /* places: replay so many operations at most, then explain these, of a glass box */
+    uintptr_t explained[AL_EXPLAINED_MAX]; /* 0: not asked */
 } al_outside;
 
 void al_outside_verify(const al_outside *outside, al_text *out);

@@ -21,7 +21,7 @@ static bool after(void *watcher, const al_op *op, void *old, void *block) {
         .calls = p->events(p->context).count,
     };
     *p->progress = p->count;
-    return true;
+    return p->count < p->stop;
 }
 
 static const al_watch watch = {NULL, after};
@@ -33,8 +33,58 @@ bool al_places_take(al_places *places, uint64_t operations) {
 }
 
 void al_places_replay(al_places *places, const al_ops *ops, size_t touch_page) {
+    if (places->stop == 0) return;
     al_replay(places->target->calls, places->target->self, &watch, places, ops, touch_page);
 }
+
+/* --- what is where --- */
+
+typedef struct piece {
+    uintptr_t address;
+    al_chunk found; /* no bytes: none holds it */
+} piece;
+
+static bool holds(void *context, const al_chunk *chunk) {
+    piece *p = context;
+    if (p->address - chunk->address < chunk->bytes) p->found = *chunk;
+    return p->found.bytes == 0;
+}
+
+static void put_number(al_text *out, uint64_t n, const char *after) {
+    al_text_u64(out, n);
+    al_text_put(out, after);
+}
+
+static void put_fact(al_text *out, uint64_t index, const al_fact *fact) {
+    al_text_put(out, "fact ");
+    put_number(out, index, "\t");
+    put_number(out, fact->kind, "\t");
+    al_text_put(out, fact->name);
+    al_text_put(out, "\t");
+    if (fact->kind == AL_FACT_TEXT)
+        al_text_put(out, fact->text);
+    else
+        al_text_u64(out, fact->value);
+    al_text_put(out, "\n");
+}
+
+void al_places_explain(al_heap *heap, uintptr_t address, uint64_t index, al_text *out) {
+    static const char *const states[] = {"live ", "free ", "cached ", "metadata "};
+    enum { FACTS = 64 };
+    al_fact facts[FACTS];
+    piece p = {.address = address};
+    al_heap_walk(heap, holds, &p);
+    if (p.found.bytes == 0) return;
+    al_text_put(out, "piece ");
+    put_number(out, index, " ");
+    al_text_put(out, states[p.found.state]);
+    put_number(out, p.found.address, " ");
+    put_number(out, p.found.bytes, "\n");
+    size_t count = al_heap_explain(heap, address, facts, FACTS);
+    for (size_t i = 0; i < al_min(count, FACTS); i++) put_fact(out, index, &facts[i]);
+}
+
+/* --- the file --- */
 
 static bool write_bytes(int file, const void *bytes, size_t count) {
     for (const char *at = bytes, *end = at + count; at < end;) {

@@ -11,7 +11,12 @@
  *     sized 1                usable sizes are known
  *     random 1               the process's addresses are not the same every time
  *     mapped_before N        readable and writable bytes held before the first operation
- *     peak_mapped N          the largest such sum ever */
+ *     peak_mapped N          the largest such sum ever
+ *
+ * and, for each address of a glass box that is to be explained, as al_places_explain writes them:
+ *
+ *     piece I STATE ADDRESS BYTES    the I-th lies in it; no line: in none
+ *     fact I TAB KIND TAB NAME TAB VALUE */
 #ifndef AL_REPLAY_PLACES_H
 #define AL_REPLAY_PLACES_H
 
@@ -36,12 +41,15 @@ typedef struct al_places {
     void *context;
     al_place *places; /* a room of al_places_take */
     size_t count;
+    uint64_t stop;               /* only so many operations are replayed */
     volatile uint64_t *progress; /* the operation under way */
 } al_places;
 
 /* Room for the places, touched before the replay begins. False: no memory. */
 bool al_places_take(al_places *places, uint64_t operations);
 void al_places_replay(al_places *places, const al_ops *ops, size_t touch_page);
+/* What the heap has at the address. */
+void al_places_explain(al_heap *heap, uintptr_t address, uint64_t index, al_text *out);
 /* Writes the file and its lines; returns NULL, or what went wrong. */
 const char *al_places_write(const al_places *places, int file, const al_event *held, size_t held_count, al_text *out);
 

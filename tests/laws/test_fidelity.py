@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable
@@ -18,11 +19,13 @@ from rows import Row, write
 from support import ROOT, budget
 
 from alloclab.allocators import lab_allocators, libraries_needed, resolve
+from alloclab.comparison import fidelity as fidelity_module
+from alloclab.comparison.choices import choices
 from alloclab.comparison.fidelity import Fidelity, fidelity
 from alloclab.comparison.mappings import ELSEWHERE, HEAP, NO_BLOCK, locate
 from alloclab.errors import ReplayError, UsageError
 from alloclab.replay import Settings
-from alloclab.replay.places import CALLS, EVENT_DTYPE, PLACE_DTYPE, Places, find_places
+from alloclab.replay.places import CALLS, EVENT_DTYPE, PLACE_DTYPE, Piece, Places, find_places
 from alloclab.report.fidelity import print_fidelity
 from alloclab.trace import load
 from alloclab.trace.compile import compile_trace
@@ -285,12 +288,9 @@ def test_the_first_operation_that_differs_is_found_and_told(trace, tmp_path: Pat
 
 @pytest.mark.needs("gcc")
 def test_usable_sizes_that_nobody_tells_are_not_said_to_agree(trace, tmp_path: Path) -> None:
-    console = Console(file=io.StringIO(), width=200)
     found = fidelity(trace(churn(100, 1)), library(tmp_path, "void *malloc(size_t n) { return __libc_malloc(n); }"))
-    print_fidelity(found, console)
-    said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert found.same and "every operation agrees in where its block lies and its system calls." in said
-    assert "Usable sizes are not compared: " in said and "its usable size" not in said
+    assert found.same and "every operation agrees in where its block lies and its system calls." in said(found)
+    assert "Usable sizes are not compared: " in said(found) and "its usable size" not in said(found)
 
 
 @pytest.mark.needs("gcc")
@@ -389,6 +389,101 @@ def test_lengths_that_no_call_can_have_are_told_as_they_were_asked(trace) -> Non
     assert found.first is not None
     lengths = [call.bytes for side in found.first.calls for call in side if call.kind == "mmap"]
     assert lengths and max(lengths) >= 2**63 - 4096 and min(lengths) > 0
+
+
+# --- choices ---
+
+
+def holes() -> list[Row]:
+    """Free pieces of a kilobyte and, above it, of half of one; then a request that either serves."""
+    rows = [Row(Op.MALLOC, i, 1000 if i == 1 else 500) for i in range(5)]
+    return [*rows, Row(Op.FREE, 1), Row(Op.FREE, 3), Row(Op.MALLOC, 5, 400)]
+
+
+@pytest.mark.needs("fixed addresses")
+@pytest.mark.parametrize("swapped", [False, True])
+def test_what_the_other_chose_is_told(swapped: bool, trace) -> None:
+    specs = ("fit:policy=first", "fit:policy=best")
+    found = fidelity(trace(holes()), *(reversed(specs) if swapped else specs))
+    assert found.first is not None and found.first.operation == 7 and found.choices is not None
+    pieces = (found.choices.own, found.choices.other)
+    assert found.choices.allocator == found.sides[0].allocator and found.choices.first is None
+    assert found.choices.candidate and [piece is not None and piece.state for piece in pieces] == ["free", "free"]
+    sizes = [piece.bytes for piece in pieces if piece]
+    assert (sizes[0] > 1000) != swapped and (sizes[1] > 1000) == swapped and min(sizes) > 400
+    assert json.loads(found.to_json())["choices"]["own"]["bytes"] == sizes[0]
+    assert f"Where {found.sides[1].allocator} put it, {found.sides[0].allocator} had a free piece" in said(found)
+
+
+@pytest.mark.needs("glibc 2.36")
+@pytest.mark.needs("fixed addresses")
+def test_facts_of_the_one_that_can_be_looked_into_are_told(trace) -> None:
+    rows = [Row(Op.MALLOC, i, 100) for i in range(5)] + [Row(Op.FREE, i) for i in range(4)] + [Row(Op.MALLOC, 5, 100)]
+    found = fidelity(trace(rows), "system", "ptmalloc:tcache_count=2")
+    assert found.choices is not None and found.choices.allocator == "ptmalloc:tcache_count=2"
+    own, other = found.choices.own, found.choices.other
+    assert own is not None and other is not None and found.choices.candidate
+    assert (own.state, own.facts["in"], own.facts["position"]) == ("cached", "tcache", 0)
+    assert (other.state, other.facts["in"], other.facts["prev_inuse"]) == ("free", "fastbin", True)
+    assert "Where system put it, ptmalloc:tcache_count=2 had a free piece that serves it." in said(found)
+    assert re.search(r"in +tcache +fastbin", said(found)) and re.search(r"prev_inuse +yes +yes", said(found))
+
+
+def said(found: Fidelity) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    print_fidelity(found, console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_where_nothing_was_that_is_told(trace) -> None:
+    found = fidelity(trace([Row(Op.MALLOC, 0, 100)]), "fit", "bump")
+    if found.choices is not None:  # not where addresses are random
+        assert (found.choices.own, found.choices.other, found.choices.candidate) == (None, None, False)
+        assert "Where bump put it, fit had nothing yet." in said(found)
+
+
+@pytest.mark.needs("gcc")
+def test_who_gets_no_block_has_chosen_none(trace, tmp_path: Path) -> None:
+    other = library(tmp_path, "void *malloc(size_t n) { return n == 4242 ? NULL : __libc_malloc(n); }")
+    found = fidelity(trace([Row(Op.MALLOC, 0, 10), Row(Op.MALLOC, 1, 4242)]), "ptmalloc", other)
+    assert found.first is not None and found.choices is None
+
+
+def piece(state: str, size: int, **facts: int) -> Piece:
+    return Piece(state, 0, size, {name.replace("_", " "): value for name, value in facts.items()})
+
+
+def test_a_candidate_is_free_and_serves_the_request() -> None:
+    for state in ("free", "cached"):
+        assert choices("a", [None, piece(state, 100)], 100).candidate
+        assert not choices("a", [None, piece(state, 99)], 100).candidate
+        served = piece(state, 1, serves_from=50, serves_to=100)
+        assert [choices("a", [None, served], n).candidate for n in (49, 50, 100, 101)] == [False, True, True, False]
+    assert not choices("a", [None, piece("live", 100)], 100).candidate
+    assert not choices("a", [None, piece("metadata", 100)], 100).candidate
+
+
+def test_of_two_pieces_the_older_goes_first_then_the_lower() -> None:
+    old, low, high = (piece("free", 9, serial=s, extent=e) for s, e in ((1, 8000), (2, 4000), (2, 5000)))
+    assert [choices("a", pair, 9).first for pair in ((old, low), (high, low), (low, high))] == ["own", "other", "own"]
+    assert choices("a", (low, low), 9).first is choices("a", (low, piece("free", 9, serial=1)), 9).first is None
+
+
+# --- blocks that begin at a random place in their first page ---
+
+
+@pytest.mark.needs("gcc")
+@pytest.mark.parametrize(("scattered_from", "same"), [(0, False), (20_008, True), (20_009, False)])
+def test_of_scattered_blocks_the_page_is_compared(
+    scattered_from: int, same: bool, trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fidelity_module, "_scattered_from", lambda _: scattered_from)
+    source = "void *malloc(size_t n) { return n == 20000 ? (char *)__libc_malloc(n) + %d : __libc_malloc(n); }"
+    rows = [Row(Op.MALLOC, 0, 100), Row(Op.MALLOC, 1, 20_000)]
+    found = fidelity(trace(rows), library(tmp_path, source % 64))
+    assert found.same == same and ("begin at a random place" in said(found)) == (scattered_from > 0)
+    found = fidelity(trace(rows), library(tmp_path, source % PAGE, "page"))
+    assert found.first is not None and found.first.differs == ("offset",)
 
 
 # --- faults ---
