@@ -8,13 +8,20 @@
     x0..3 = malloc 40    -> a+0x100        four statements; what is said is the last one's
     p0..3 = malloc 9; q0..3 = malloc 99    eight, in turn
     free x3..0           -> . . . -        as many results as statements: a dot is not compared
+    x0..9 = malloc 40    -> step 48        each lies 48 after the one before
     info fsmblks         -> 144            figures of mallinfo2, by name
+    control stats.allocated stats.arenas.0.pactive .pdirty   -> 16 1 0      figures by the malloc's own names for them
+    change .pdirty       -> +5             since they were last asked for; a name may stand for the last one's like
+    control thread.tcache.enabled = 0      sets one
+    do arena.0.purge                       does what has that name
+    sleep 1500                             of the real clock, in milliseconds
     2: d = malloc 10                       by thread 2, which `start 2` has started
     free d+8             -> aborts free(): invalid pointer
 
 Regions are named as they are first seen: brk, the heap that grows with the program break; mapN, a mapping; heapN, a
 heap of another arena than the main one (64 MiB aligned); elsewhere. Behind ``|`` stand the system calls for memory, or
 ``none``; where it is left out they are not compared; ``!`` marks one that failed.
+A block that begins at a random place in its first page (``Kind``) lies where that page begins.
 NULL is ``null``, perhaps with errno. Numbers may be computed: ``{8*40}``.
 """
 
@@ -26,6 +33,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 from programs import HERE, compile_c
@@ -33,9 +41,11 @@ from programs import HERE, compile_c
 HEAP_BYTES = 64 << 20
 CALLS = ("brk", "mmap", "munmap", "mremap", "madvise", "mprotect")
 MAKERS = ("malloc", "calloc", "realloc", "memalign", "aligned_alloc", "posix_memalign", "valloc", "pvalloc")
+FIGURES = ("control", "change", "do")
 INFO = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "fsmblks", "uordblks", "fordblks", "keepcost")
 
 NON_MAIN_ARENA, IS_MMAPPED = 4, 2
+PAGE = 4096
 
 WEIGHT = "libweight.so"
 """What libc allocates for a new thread depends on how many libraries have thread-local data. A drop-in is one more."""
@@ -58,12 +68,29 @@ class Line:
     calls: str | None
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What blocks are like: whether a head with ptmalloc's flags stands before them, and from which usable size on they
+    begin anywhere in their first page (0: never)."""
+
+    heads: bool
+    scattered_from: int = 0
+
+
+PTMALLOC, JEMALLOC = Kind(heads=True), Kind(heads=False, scattered_from=16384)
+
+
 @dataclass
 class Check:
     title: str
     source: str
+    kind: Kind
     environment: dict[str, str] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
+
+
+_Call = tuple[str, list[str], int]
+"""Name, arguments, result."""
 
 
 @dataclass
@@ -71,7 +98,8 @@ class Ran:
     """What a program did: per statement its results and its system calls; and how it ended."""
 
     results: list[list[int]]
-    calls: list[list[tuple[str, list[str], int]]]
+    calls: list[list[_Call]]
+    begun: list[_Call]  # before the first statement
     first_break: int
     status: int
     said: str
@@ -84,21 +112,21 @@ def compile_program(folder: Path) -> Path:
     """The program, and beside it a library that weighs in a thread's own memory what a drop-in does."""
     weight = ["-shared", "-fPIC", "-x", "c", "-", "-o", folder / WEIGHT]
     subprocess.run(["gcc", *weight], input=b"__thread void *a_module_with_thread_local_data;", check=True)
-    return compile_c(HERE / "ptmalloc" / "heap_script.c", folder / "heap_script")
+    return compile_c(HERE / "heap_script.c", folder / "heap_script")
 
 
-def read_checks(path: Path) -> list[Check]:
-    return parse_checks(path.read_text(), path.name)
+def read_checks(path: Path, kind: Kind) -> list[Check]:
+    return parse_checks(path.read_text(), kind, path.name)
 
 
-def parse_checks(text: str, source: str = "") -> list[Check]:
+def parse_checks(text: str, kind: Kind, source: str = "") -> list[Check]:
     checks: list[Check] = []
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.split("#")[0].rstrip()
         if line.startswith("=="):
             title, _, variables = line[2:].strip().partition(" {")
             pairs = (word.partition("=") for word in variables.rstrip("}").split())
-            checks.append(Check(title, source, {name: value for name, _, value in pairs}))
+            checks.append(Check(title, source, kind, {name: value for name, _, value in pairs}))
         elif line:
             checks[-1].lines.append(_parse_line(line, number))
     return checks
@@ -132,11 +160,26 @@ def _ith(first: int, last: int, i: int) -> int:
 # --- running ---
 
 
+class _Names:
+    """Of figures, in full."""
+
+    def __init__(self) -> None:
+        self.last = ""
+
+    def of(self, words: Sequence[str]) -> list[str]:
+        return [self._full(word) for word in words[1 : words.index("=") if "=" in words else None]]
+
+    def _full(self, word: str) -> str:
+        self.last = self.last.rpartition(".")[0] + word if word.startswith(".") else word
+        return self.last
+
+
 class _Slots:
     """Names of blocks, and the numbers by which the program knows them."""
 
     def __init__(self) -> None:
         self.of: dict[str, int] = {}
+        self.names = _Names()
 
     def _word(self, word: str) -> str:
         name = _NAME.match(word)
@@ -153,7 +196,15 @@ class _Slots:
             return f"{thread}{words[2]} {slot} {' '.join(operands)}"
         if words[0] == "info":
             return f"{thread}info"
+        if words[0] in FIGURES:
+            return thread + self._figures(words)
         return f"{thread}{words[0]} {' '.join(self._word(w) for w in words[1:])}"
+
+    def _figures(self, words: Sequence[str]) -> str:
+        names = self.names.of(words)
+        if words[0] == "do" or "=" in words:
+            return f"adjust {names[0]} {words[-1] if '=' in words else 0}"
+        return f"control {' '.join(names)}"
 
 
 def operation_of(words: Sequence[str]) -> str:
@@ -170,17 +221,23 @@ def run(check: Check, program: Path, folder: Path, variables: Mapping[str, str])
     settings = [word for name, value in (check.environment | variables).items() for word in ("-E", f"{name}={value}")]
     trace = ["strace", "-f", "-s", "0", "-e", f"trace=write,{','.join(CALLS)}", "-o", str(log)]
     done = subprocess.run(
-        [*trace, *settings, str(program)],
+        [*trace, *settings, str(program), *(["heads"] if check.kind.heads else [])],
         input=script,
         env={"PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=10 + slept(check),
         check=False,
     )
     steps, first_break = _steps(log.read_text())
     results = [[int(word) for word in row.split()] for row in done.stdout.split("\n")[1:-1]]
-    return Ran(results, steps[1:], first_break, done.returncode, done.stderr.strip())
+    return Ran(results, steps[1:], steps[0], first_break, done.returncode, done.stderr.strip())
+
+
+def slept(check: Check) -> float:
+    """Seconds that it sleeps."""
+    words = [statement for line in check.lines for statement in line.statements]
+    return sum(int(statement[-1]) / 1000 for statement in words if operation_of(statement) == "sleep")
 
 
 def _whole_lines(log: str) -> Iterator[str]:
@@ -195,9 +252,9 @@ def _whole_lines(log: str) -> Iterator[str]:
             yield line
 
 
-def _steps(log: str) -> tuple[list[list[tuple[str, list[str], int]]], int]:
+def _steps(log: str) -> tuple[list[list[_Call]], int]:
     """Calls between one line written and the next, and the first break."""
-    steps: list[list[tuple[str, list[str], int]]] = [[]]
+    steps: list[list[_Call]] = [[]]
     first_break = 0
     for line in _whole_lines(log):
         found = _SYSCALL.match(line)
@@ -222,15 +279,20 @@ _Place = tuple[str, int]
 class _Space:
     """The address space as the calls shape it, and names for its regions."""
 
-    def __init__(self, first_break: int) -> None:
+    def __init__(self, kind: Kind, first_break: int) -> None:
+        self.kind = kind
         self.first_break = self.program_break = first_break
         self.mappings: list[tuple[int, int, int]] = []  # start, end, and the number of the mapping, in order of birth
         self.born = 0
         self.names: dict[tuple[str, int], str] = {}
+        self.figure_names = _Names()
+        self.figures: dict[str, int] = {}
 
     def told(self, name: str, arguments: list[str], result: int) -> str:
         """The call in short, done to the space."""
         failed = "!" if result < 0 else ""
+        if name == "brk" and arguments[0] == "NULL":
+            return "brk"
         if name == "brk":
             asked = int(arguments[0], 0)
             moved, self.program_break = asked - self.program_break, result
@@ -239,6 +301,7 @@ class _Space:
         start = int(arguments[0], 0) if arguments[0] != "NULL" else 0
         if name == "mmap" and not failed:
             self.born += 1
+            self._cut(result, result + length)
             self.mappings.append((result, result + length, self.born))
         if name == "munmap":
             self._cut(start, start + length)
@@ -258,6 +321,10 @@ class _Space:
                 continue
             kept += [(low, start, number)] * (low < start) + [(end, high, number)] * (end < high)
         self.mappings = kept
+
+    def block(self, address: int, usable: int, header: int) -> _Place:
+        scattered = 0 < self.kind.scattered_from <= usable
+        return self.place(address // PAGE * PAGE if scattered else address, header)
 
     def place(self, address: int, header: int) -> _Place:
         if header & NON_MAIN_ARENA and not header & IS_MMAPPED:
@@ -280,7 +347,8 @@ class _Space:
 
 def transcript(check: Check, ran: Ran) -> tuple[list[str], list[str]]:
     """The check's lines as they should read, and as they read with what was seen; equal where the two agree."""
-    space, known = _Space(ran.first_break), dict[str, _Place]()
+    space, known = _Space(check.kind, ran.first_break), dict[str, _Place]()
+    _told(ran.begun, space)
     should, does = [], []
     at = 0
     for line in check.lines:
@@ -305,7 +373,7 @@ def account(check: Check, ran: Ran) -> list[str]:
     return transcript(replace(check, lines=everything), ran)[1]
 
 
-def _told(calls: Sequence[tuple[str, list[str], int]], space: _Space) -> list[str]:
+def _told(calls: Sequence[_Call], space: _Space) -> list[str]:
     """In short; what is unmapped at once in several pieces is told in one."""
     told = [space.told(*call) for call in calls]
     for i in reversed(range(1, len(told))):
@@ -324,18 +392,33 @@ def _seen(words: Sequence[str], ran: Ran, at: int, space: _Space, places: dict[s
         address, usable, header, error = result
         if address == 0:
             return f"null {errno.errorcode.get(error, error)}"
-        places[words[words.index("=") - 1]] = place = space.place(address, header)
+        places[words[words.index("=") - 1]] = place = space.block(address, usable, header)
         return f"{_text(place)}/{usable}"
     if operation == "set":
         places[words[words.index("=") - 1]] = place = space.place(result[0], 0)
         return _text(place)
     if operation == "info":
         return " ".join(str(result[INFO.index(name)]) for name in words[words.index("info") + 1 :])
+    if operation in FIGURES:
+        return " ".join(_figures(words, result, space))
     if operation in ("link", "sbrk"):
         return _text(space.place(result[0], 0)) if result[0] else "null"
     if operation == "peek":
         return hex(result[0])
     return " ".join(str(n) for n in result)
+
+
+def _figures(words: Sequence[str], result: Sequence[int], space: _Space) -> Iterator[str]:
+    words = words[1:] if words[0].endswith(":") else words
+    names = space.figure_names.of(words)
+    if words[0] == "do" or "=" in words:
+        yield from (errno.errorcode[error] for error in result if error)
+        return
+    for name, error, value in zip(names, result[::2], result[1::2], strict=True):
+        value = value - 2**64 if value >= 2**63 else value
+        before = space.figures.get(name, 0)
+        space.figures[name] = value
+        yield errno.errorcode[error] if error else f"{value - before:+d}" if words[0] == "change" else str(value)
 
 
 def _text(place: _Place) -> str:
@@ -346,14 +429,32 @@ def _compared(line: Line, seen: list[str], calls: list[str], known: Mapping[str,
     statement = line.text.partition(" -> ")[0].partition(" | ")[0].rstrip()
     should = does = statement
     if line.expected is not None:
-        several = line.expected.split()
-        if len(seen) == 1 or len(several) == 1:
-            several, seen = [line.expected], seen[-1:]
+        several, seen = _paired(line.expected, seen)
         found = [word if _agrees(word, what, known) else what for word, what in zip(several, seen, strict=True)]
         should, does = f"{should} -> {' '.join(several)}", f"{does} -> {' '.join(found)}"
     if line.calls is not None:
         should, does = f"{should} | {line.calls}", f"{does} | {', '.join(calls) or 'none'}"
     return should, does
+
+
+def _paired(expected: str, seen: list[str]) -> tuple[list[str], list[str]]:
+    """What was expected beside what was seen of it: by statements; or of the last one, word by word."""
+    words = expected.split()
+    if words[:1] == ["step"]:
+        return [expected], [_step(seen)]
+    if len(seen) > 1 and len(words) > 1:
+        return words, seen
+    last = seen[-1].split()
+    return (words, last) if len(words) == len(last) else ([expected], [seen[-1]])
+
+
+def _step(seen: list[str]) -> str:
+    """The distance from each place to the next, where it is one; otherwise all places."""
+    places = [place.partition("/")[0].partition("+") for place in seen]
+    steps = {int(b[2], 0) - int(a[2], 0) for a, b in pairwise(places)}
+    return (
+        f"step {steps.pop()}" if len(steps) == 1 and len({region for region, _, _ in places}) == 1 else " ".join(seen)
+    )
 
 
 def _agrees(expected: str, seen: str, known: Mapping[str, _Place]) -> bool:
@@ -364,6 +465,8 @@ def _agrees(expected: str, seen: str, known: Mapping[str, _Place]) -> bool:
     seen_place, _, seen_usable = seen.partition("/")
     if usable and usable != seen_usable:
         return False
+    if place == ".":
+        return True
     name = _NAME.match(place)
     if name is not None and name[1] in known:
         region, offset = known[name[1]]

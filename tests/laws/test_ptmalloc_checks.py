@@ -9,6 +9,7 @@ import pytest
 from heap_scripts import (
     IS_MMAPPED,
     NON_MAIN_ARENA,
+    PTMALLOC,
     Check,
     Ran,
     account,
@@ -22,7 +23,7 @@ from heap_scripts import (
 from alloclab.allocators import resolve
 
 FOLDER = Path(__file__).parent.parent / "ptmalloc"
-CHECKS = [check for path in sorted(FOLDER.glob("*.txt")) for check in read_checks(path)]
+CHECKS = [check for path in sorted(FOLDER.glob("*.txt")) for check in read_checks(path, PTMALLOC)]
 MALLOCS = ("system", "ptmalloc")
 LIMIT = max(8 * os.sysconf("SC_NPROCESSORS_ONLN"), 9)
 """Arenas there may be: eight for each processor, asked for the first time when there are more than eight."""
@@ -56,7 +57,7 @@ def test_p19_threads_get_arenas_until_there_are_eight_for_each_processor(
     text = f"== P19 {tunables}\n"
     text += "".join(f"start {n}\n" for n in threads)
     text += "".join(f"{n}: a{n} = malloc 40 -> {arenas[n]}\n" for n in threads)
-    (check,) = parse_checks(text)
+    (check,) = parse_checks(text, PTMALLOC)
     should, does = transcript(check, run(check, program, tmp_path, resolve(malloc).environment()))
     assert does == should
 
@@ -103,7 +104,7 @@ def test_another_malloc_does_otherwise(name: str, program: Path, tmp_path: Path)
 
 
 def test_a_script_that_ends_early_is_seen(program: Path, tmp_path: Path) -> None:
-    (check,) = parse_checks("== early\na = malloc 24\nfree a+8\nb = malloc 24")
+    (check,) = parse_checks("== early\na = malloc 24\nfree a+8\nb = malloc 24", PTMALLOC)
     should, does = transcript(check, run(check, program, tmp_path, {}))
     assert does == ["a = malloc 24", "free a+8 aborts free(): invalid pointer"] and len(should) == 3
 
@@ -111,7 +112,7 @@ def test_a_script_that_ends_early_is_seen(program: Path, tmp_path: Path) -> None
 def test_a_region_where_another_was_is_another() -> None:
     """The kernel may put what is mapped next where the last was, or beside it."""
     (check,) = parse_checks(
-        "== reuse\na = malloc 200000\nfree a\nb = malloc 200000\n1: c = malloc 24\n2: d = malloc 24"
+        "== reuse\na = malloc 200000\nfree a\nb = malloc 200000\n1: c = malloc 24\n2: d = malloc 24", PTMALLOC
     )
     mapped, heap = 200704, 64 << 20
 
@@ -126,6 +127,6 @@ def test_a_region_where_another_was_is_another() -> None:
         blocks = [(1 << 30, IS_MMAPPED), (0, 0), (second, IS_MMAPPED), (64 * heap, NON_MAIN_ARENA)]
         blocks += [(other_heap, NON_MAIN_ARENA)]
         results = [[start + 16 if start else 0, 24, header, 0] for start, header in blocks]
-        return account(check, Ran(results, calls, 0, 0, ""))
+        return account(check, Ran(results, calls, [], 0, 0, ""))
 
     assert account_with(1 << 30, 64 * heap) == account_with(1 << 31, 99 * heap)

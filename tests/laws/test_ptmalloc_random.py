@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from heap_scripts import account, compile_program, parse_checks, run
+from heap_scripts import PTMALLOC, account, compile_program, parse_checks, run
 from support import budget
 
 from alloclab.allocators import resolve
@@ -92,7 +92,7 @@ class Script:
 
 def accounts(seed: int, setting: str, program: Path, folder: Path, *mallocs: str) -> list[list[str]]:
     lines = "\n".join(Script(random.Random(seed)).statements(600))
-    (check,) = parse_checks(f"== seed {seed} {setting}\n{lines}")
+    (check,) = parse_checks(f"== seed {seed} {setting}\n{lines}", PTMALLOC)
     found = [account(check, run(check, program, folder, resolve(malloc).environment())) for malloc in mallocs]
     assert len(found[0]) == len(check.lines) and not any("aborts" in line for line in found[0])
     return found

@@ -1,12 +1,14 @@
 /* Runs a script of heap calls, read from standard input, and writes a line of results after each. Nothing here
  * allocates: what the heap holds is what the script made, and between two lines are the system calls of one statement.
  *
- *     [@THREAD] OPERATION ARGUMENT...      an argument is a number or $SLOT[+-NUMBER]: what the slot holds, moved
+ *     [@THREAD] OPERATION ARGUMENT...      an argument is a number, $SLOT[+-NUMBER]: what the slot holds, moved; or a
+ *                                          word that begins with a letter
  *
  * A call that makes a block stores it in the slot that its first argument numbers and writes its address, its usable
- * size, the header before it and errno. What asks writes what it found, as numbers. `fork` goes on in the child. The
- * first line is empty: it ends the system calls of the program's start, and of whatever a malloc prepares for itself
- * before its first block. */
+ * size, the header before it (where the program was started with the argument "heads", else 0) and errno. What asks
+ * writes what it found, as numbers. `fork` goes on in the child. The first line is empty: it ends the system calls of
+ * the program's start, and of whatever a malloc prepares for itself before its first block. */
+#include <ctype.h>
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -19,14 +21,20 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { SLOTS = 4096, THREADS = 2048, ARGUMENTS = 4, PAGE = 4096 };
+enum { SLOTS = 4096, THREADS = 2048, ARGUMENTS = 16, PAGE = 4096 };
+
+/* A malloc's own figures, by their names. Weak: dlsym, where it fails, allocates. */
+__attribute__((weak)) int mallctl(const char *name, void *old, size_t *old_size, void *new, size_t new_size);
+__attribute__((weak)) int alloclab_control(const char *name, uint64_t *value, bool set);
 
 static char script[4 << 20], line[1024];
 static const char *at;
 static size_t filled;
 static uintptr_t slots[SLOTS];
+static bool heads;
 
 static void put(char c) {
     if (filled < sizeof line) line[filled++] = c;
@@ -55,7 +63,7 @@ static void made(uintptr_t slot, void *block) {
     slots[slot] = (uintptr_t)block;
     number((uintptr_t)block);
     number(block != NULL ? malloc_usable_size(block) : 0);
-    number(block != NULL ? ((uint64_t *)block)[-1] : 0);
+    number(heads && block != NULL ? ((uint64_t *)block)[-1] : 0);
     number((uint64_t)error);
 }
 
@@ -84,6 +92,71 @@ static void do_info(words w) {
     const size_t figures[] = {info.arena,   info.ordblks,  info.smblks,   info.hblks,   info.hblkhd,
                               info.fsmblks, info.uordblks, info.fordblks, info.keepcost};
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) number(figures[i]);
+}
+
+/* --- figures by name --- */
+
+/* A figure has 8, 4 or 1 bytes; asked for in another size it is not read, or only half of it. */
+static int read_figure(const char *name, uint64_t *value, size_t *size) {
+    const size_t sizes[] = {8, 4, 1};
+    int error = EINVAL;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes && error == EINVAL; i++) {
+        *value = 0;
+        *size = sizes[i];
+        error = mallctl(name, value, size, NULL, 0);
+    }
+    return error;
+}
+
+/* What cannot be read is done, or takes no value. */
+static int set_figure(const char *name, uint64_t value) {
+    uint64_t before;
+    size_t size;
+    if (read_figure(name, &before, &size) == 0) return mallctl(name, NULL, NULL, &value, size);
+    return mallctl(name, NULL, NULL, NULL, 0);
+}
+
+/* Figures of the past are not told. */
+static void refresh(void) {
+    if (mallctl != NULL) set_figure("epoch", 1);
+}
+
+static const char *name_of(uintptr_t word) {
+    static char name[256];
+    size_t length = strcspn((const char *)word, " \n");
+    if (length >= sizeof name) broken("a long name in the script\n");
+    memcpy(name, (const char *)word, length);
+    name[length] = '\0';
+    return name;
+}
+
+/* Each figure: errno and its value. */
+static void do_control(words w) {
+    refresh();
+    for (size_t i = 0; i < ARGUMENTS && w[i] != 0; i++) {
+        uint64_t value = 0;
+        size_t size;
+        int error = ENOSYS;
+        if (mallctl != NULL) error = read_figure(name_of(w[i]), &value, &size);
+        else if (alloclab_control != NULL) error = alloclab_control(name_of(w[i]), &value, false);
+        number((uint64_t)error);
+        number(value);
+    }
+}
+
+static void do_adjust(words w) {
+    uint64_t value = w[1];
+    int error = ENOSYS;
+    if (mallctl != NULL) error = set_figure(name_of(w[0]), value);
+    else if (alloclab_control != NULL) error = alloclab_control(name_of(w[0]), &value, true);
+    number((uint64_t)error);
+}
+
+static void do_rest(words w) { number(w[0] % w[1]); }
+
+static void do_sleep(words w) {
+    struct timespec left = {(time_t)w[0] / 1000, (long)(w[0] % 1000) * 1000000};
+    while (nanosleep(&left, &left) != 0) continue;
 }
 
 static void do_peek(words w) { number(*(uint64_t *)w[0]); }
@@ -201,7 +274,8 @@ static const struct operation {
     {"info", do_info},         {"peek", do_peek},         {"poke", do_poke},       {"fill", do_fill},
     {"dirty", do_dirty},       {"link", do_link},         {"set", do_set},         {"sbrk", do_sbrk},
     {"obstacle", do_obstacle}, {"limit", do_limit},       {"start", do_start},     {"exit", do_exit},
-    {"fork", do_fork},         {"relink", do_relink},
+    {"fork", do_fork},         {"relink", do_relink},     {"control", do_control}, {"adjust", do_adjust},
+    {"rest", do_rest},         {"sleep", do_sleep},
 };
 
 /* --- the script --- */
@@ -214,6 +288,11 @@ static const char *skip_spaces(const char *text) {
 static uintptr_t argument(const char **text) {
     char *end;
     uintptr_t base = 0;
+    if (isalpha((unsigned char)**text)) {
+        base = (uintptr_t)*text;
+        *text += strcspn(*text, " \n");
+        return base;
+    }
     if (**text == '$') {
         base = slots[strtoul(*text + 1, &end, 10)];
         *text = end;
@@ -229,7 +308,10 @@ static void run_statement(const char *text) {
     uintptr_t arguments[ARGUMENTS] = {0};
     size_t length = strcspn(text, " \n");
     const char *next = skip_spaces(text + length);
-    for (size_t i = 0; i < ARGUMENTS && *next != '\n'; i++, next = skip_spaces(next)) arguments[i] = argument(&next);
+    for (size_t i = 0; *next != '\n'; i++, next = skip_spaces(next)) {
+        if (i == ARGUMENTS) broken("a statement of the script is too long\n");
+        arguments[i] = argument(&next);
+    }
     for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
         const struct operation *o = &operations[i];
         if (strlen(o->name) != length || memcmp(o->name, text, length) != 0) continue;
@@ -262,23 +344,26 @@ static void run_script(void) {
     _exit(0);
 }
 
-/* The next mapping as large as two heaps of an arena shall not lie on a multiple of a heap's size by chance: then all
- * that follows depends on it. It begins half a heap beside one. */
+/* Where the next mappings lie shall not hang on chance. ptmalloc: one as large as two heaps of an arena shall not lie
+ * on a multiple of a heap's size, hence half a heap beside one. jemalloc's map of pages takes memory for every GiB of
+ * addresses that it meets: what follows lies in one GiB, and in another one than what the program's start brought. */
 static void lie_askew(void) {
-    const size_t heap = 64 << 20;
+    const size_t heap = 64 << 20, gib = 1 << 30;
     char *next = mmap(NULL, 2 * heap, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     munmap(next, 2 * heap);
-    size_t length = heap + ((uintptr_t)next - heap / 2) % heap;
+    size_t length = heads ? heap + ((uintptr_t)next - heap / 2) % heap : ((uintptr_t)next + 2 * heap) % gib;
     mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }
 
-int main(void) {
+int main(int count, char **arguments) {
     size_t held = 0;
+    heads = count > 1 && strcmp(arguments[1], "heads") == 0;
     for (ssize_t got; (got = read(STDIN_FILENO, script + held, sizeof script - 1 - held)) > 0;) held += (size_t)got;
     sem_init(&done, 0, 0);
     lie_askew();
     mallinfo2();
     sbrk(0);
+    refresh();
     at = script;
     if (write(STDOUT_FILENO, "\n", 1) < 0) broken("cannot write\n");
     run_script();
