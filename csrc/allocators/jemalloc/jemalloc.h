@@ -24,7 +24,7 @@
  *
  *     cached   = sum over threads and classes of count * class bytes
  *     usable   = sum over arenas and classes of current * class bytes, less cached, less internal
- *     metadata = bases + internal blocks + for each large block what its extent has beyond the class
+ *     metadata = bases + internal + for each large block its pad
  *     free     = mapped - usable - cached - metadata */
 #ifndef AL_ALLOCATORS_JEMALLOC_JEMALLOC_H
 #define AL_ALLOCATORS_JEMALLOC_JEMALLOC_H
@@ -33,6 +33,9 @@
 #include "allocators/jemalloc/decay.h"
 #include "allocators/jemalloc/extent.h"
 #include "base/rng.h"
+
+#include <errno.h>
+#include <string.h>
 
 typedef enum je_tunable {
     JE_NARENAS,
@@ -68,9 +71,8 @@ enum { JE_JUNK_FALSE, JE_JUNK_ALLOC, JE_JUNK_FREE, JE_JUNK_TRUE, JE_JUNKS };
 enum { JE_ORDER_STRICT, JE_ORDER_530, JE_ORDERS };
 
 enum {
-    JE_BLOCK_BYTES = 2 << 20,      /* of the first block of a base */
+    JE_FIRST_BYTES = 2 << 20,      /* of an arena's first mapping, and the first block of its base */
     JE_ARENA_BYTES = 91152,        /* of base memory that each arena takes */
-    JE_GROWTH_FIRST = 28,          /* the page class of 2 MiB: an arena's first mapping */
     JE_ARENAS_MOST = 4096,
     JE_CACHE_CLASSES = 73,         /* that a thread's cache may have: up to 8 MiB */
     JE_TICKS = 1000                /* between two looks at the clock, on the average */
@@ -88,10 +90,9 @@ typedef struct je_params {
     bool retain;
     size_t oversize;               /* requests of so many bytes have an arena of their own; 0: none */
     unsigned active_fit;           /* a dirty extent is not cut for less than this power of two of it */
-    bool oblivious;                /* large blocks begin at random places in their first page */
+    size_t pad;                    /* of large blocks, which begin at a random place in their first page; or 0 */
     unsigned dss, thp;
     bool junk_new, junk_freed, zero;
-    bool quirk;                    /* queues as in 5.3.0 */
 } je_params;
 
 /* A slab of a class, as it is laid out. */
@@ -105,26 +106,24 @@ typedef struct je_slab_layout {
 /* --- queue.c: extents, the oldest and lowest first --- */
 
 typedef struct je_queue {
-    je_extent *root;               /* the first, unless the order is 5.3.0's */
-    size_t waiting;                /* in the list behind the root */
+    je_extent *root;               /* the first; NULL: none */
 } je_queue;
 
-je_extent *al_je_queue_first(je_queue *queue, bool quirk);
-void al_je_queue_insert(je_queue *queue, je_extent *extent, bool quirk);
-void al_je_queue_remove(je_queue *queue, je_extent *extent, bool quirk);
+je_extent *al_je_queue_first(je_queue *queue);
+void al_je_queue_insert(je_queue *queue, je_extent *extent);
+void al_je_queue_remove(je_queue *queue, je_extent *extent);
 
 /* --- extents.c: a set of free extents of one state --- */
 
 typedef struct je_extents {
     je_state state;
-    bool quirk;
     size_t pages;                  /* written atomically */
     uint64_t nonempty[(JE_PAGE_CLASSES + 63) / 64]; /* bit i: queue i holds extents */
     je_queue queues[JE_PAGE_CLASSES];
     al_link recency;               /* all of them, the one that came first at its head */
 } je_extents;
 
-void al_je_extents_init(je_extents *set, je_state state, bool quirk);
+void al_je_extents_init(je_extents *set, je_state state);
 /* The queue that extents of so many bytes are kept in. */
 unsigned al_je_extents_queue(size_t bytes);
 void al_je_extents_insert(je_extents *set, je_extent *extent);
@@ -175,8 +174,7 @@ struct je_arena {
     uint64_t next_serial;
     unsigned growth;               /* page class of the next mapping */
     size_t active_pages;           /* of slabs and large blocks */
-    size_t large_pages;            /* of these, of large blocks */
-    size_t internal_bytes, internal_pages;  /* of blocks of the allocator's own: usable, and their extents' */
+    size_t internal_bytes;         /* usable bytes of blocks of the allocator's own */
     je_extents dirty, muzzy, retained;
     je_decay dirty_decay, muzzy_decay;
     je_purges dirty_purges, muzzy_purges;
@@ -208,6 +206,8 @@ typedef struct je_thread {
     al_thread thread;
     /* Bytes of blocks taken and given, and at how many of them the next collection is due. */
     size_t taken, taken_due, given, given_due;
+    size_t taken_brief, given_brief; /* up to here the short way will do: due, or 0 where blocks are to be filled */
+    bool arrived;                  /* it has asked for a block: the cache is open, the thread in the list */
     je_arena *arena;               /* NULL: not bound yet */
     void *slots;                   /* memory of the stacks: an internal block of arena 0; NULL: no cache */
     unsigned collect_next;         /* the class whose turn it is */
@@ -226,10 +226,15 @@ typedef struct je_heap {
     al_lock arenas_lock;
     je_arena *arenas[JE_ARENAS_MOST]; /* in [0, narenas) for threads, at narenas for oversize; NULL: not made yet */
     je_thread *threads;
-    uintptr_t break_expected;      /* dss: where our last growth of the break ended */
-    bool break_spent;              /* it was refused */
+    je_base *first_base;           /* arena 0's, for what belongs to all */
+    uintptr_t break_start, break_end; /* where the break was at first, and last */
+    bool break_spent;              /* it would not grow */
     je_map map;
 } je_heap;
+
+static inline je_extents *al_je_extents_of(je_arena *arena, je_state state) {
+    return state == JE_DIRTY ? &arena->dirty : state == JE_MUZZY ? &arena->muzzy : &arena->retained;
+}
 
 static inline je_heap *al_je_of(al_heap *heap) { return (je_heap *)heap; }
 static inline je_heap *al_je_heap(const je_thread *thread) { return (je_heap *)thread->thread.heap; }
@@ -243,20 +248,17 @@ static inline je_arena *al_je_arena(const je_heap *heap, unsigned number) {
     return __atomic_load_n(&heap->arenas[number], __ATOMIC_ACQUIRE);
 }
 
-/* --- base.c: metadata. All with heap->lock held --- */
+/* --- base.c: metadata --- */
 
-/* The first block of a base. 0 or an errno value. */
-int al_je_base_open(je_heap *heap, je_base *base);
-void *al_je_base_take(je_heap *heap, je_base *base, size_t bytes, size_t alignment); /* zeroed; NULL: no memory */
+/* Zeroed; NULL: no memory. heap->lock is held. */
+void *al_je_base_take(je_heap *heap, je_base *base, size_t bytes, size_t alignment);
 
 /* --- map.c: what lies in which page --- */
 
 /* Makes the leaves for a range, from arena 0's base; takes heap->lock. False: no memory. */
 bool al_je_map_prepare(je_heap *heap, uintptr_t start, uintptr_t end);
-/* Enters the extent's first and last page. */
+/* Enters the extent's first and last page, of a slab all pages. */
 void al_je_map_enter(je_heap *heap, const je_extent *extent);
-/* And the pages between, for a slab. */
-void al_je_map_enter_slab(je_heap *heap, const je_extent *extent);
 /* Makes the pages those of no extent. */
 void al_je_map_leave(je_heap *heap, uintptr_t start, uintptr_t end);
 
@@ -269,17 +271,21 @@ static inline je_extent *al_je_extent_of(je_heap *heap, const void *block) {
 /* A record without an extent; NULL: no memory. */
 je_extent *al_je_record_take(je_arena *arena);
 void al_je_record_keep(je_arena *arena, je_extent *record);
-/* An active extent of exactly so many bytes, not entered as a slab. NULL: no memory. */
-je_extent *al_je_pages_take(je_arena *arena, size_t bytes, size_t alignment);
+/* An active extent of exactly so many bytes, for blocks of this class. NULL: no memory. */
+je_extent *al_je_pages_take(je_arena *arena, size_t bytes, size_t alignment, unsigned class);
 /* An active extent becomes dirty, or what follows. */
 void al_je_pages_give(je_arena *arena, je_extent *extent);
-/* Grows an active extent by the free pages that follow it; false: there are not as many. */
+/* Grows an active extent by the free pages that follow it; false: there are not as many. The caller enters it. */
 bool al_je_pages_expand(je_arena *arena, je_extent *extent, size_t more);
-/* Cuts an active extent down to `bytes` and gives the rest; false: no memory for a record. */
-bool al_je_pages_shrink(je_arena *arena, je_extent *extent, size_t bytes);
+/* Cuts an active extent down to `bytes`, for blocks of another class, and gives the rest; false: no memory for its
+ * record. */
+bool al_je_pages_shrink(je_arena *arena, je_extent *extent, size_t bytes, unsigned class);
+/* Merges an extent that is in no set with one neighbour that is in this one; NULL: there is none. */
+je_extent *al_je_pages_merge_one(je_arena *arena, je_extents *set, je_extent *extent);
 /* Puts a free extent that is in no set into this one, merged with all neighbours that are. */
 void al_je_pages_merge_in(je_arena *arena, je_extents *set, je_extent *extent);
-/* Cuts an extent that is in no set in two: it keeps `bytes`, the rest is returned. NULL: no memory for a record. */
+/* Cuts an extent that is in no set in two: it keeps `bytes`, the rest is returned, of the same state and serial; both
+ * are entered. NULL: no memory for a record. */
 je_extent *al_je_pages_split(je_arena *arena, je_extent *extent, size_t bytes);
 
 /* --- purge.c: what becomes of dirty and muzzy extents --- */
@@ -295,8 +301,11 @@ void al_je_tick(je_thread *thread, je_arena *arena, unsigned ticks);
 
 /* --- grow.c: the system --- */
 
-/* A new active extent of so many bytes; NULL: no memory. */
+/* A new extent of so many bytes, in no set; NULL: no memory. */
 je_extent *al_je_grow(je_arena *arena, size_t bytes, size_t alignment);
+
+/* So many bytes from there on, where the system has them free; in no set, not entered. NULL: it has not. */
+je_extent *al_je_grow_behind(je_arena *arena, uintptr_t end, size_t bytes);
 
 /* --- slabs.c: small blocks of an arena; it is locked --- */
 
@@ -313,15 +322,24 @@ static inline unsigned al_je_region_of(const je_slab_layout *layout, const je_ex
 
 /* Reckons the capacities. */
 void al_je_cache_configure(je_heap *heap);
+/* Stacks without room. */
+void al_je_cache_init(je_thread *thread);
+/* Those of the cache, if there is memory for them. */
 void al_je_cache_open(je_thread *thread);
 void al_je_cache_close(je_thread *thread);
 /* A block of a small class where the stack is empty. NULL: no memory. */
 void *al_je_cache_fill(je_thread *thread, unsigned class);
+/* A block of the class that lies on its stack; NULL: none does. */
+void *al_je_cache_pop(je_thread *thread, unsigned class);
 /* All but the newest `keep` go back. */
 void al_je_cache_flush(je_thread *thread, unsigned class, unsigned keep);
-/* Where `taken` or `given` reach what is due: looks after the next class. */
+/* Looks after the class whose turn it is. */
 void al_je_collect(je_thread *thread);
 
+/* What stays of a full stack, as a shift. */
+static inline unsigned al_je_flush_div(const je_heap *heap, unsigned class) {
+    return class < JE_SMALL_CLASSES ? heap->params.flush_small_div : heap->params.flush_large_div;
+}
 static inline unsigned al_je_stack_count(const je_stack *stack) {
     void **top = __atomic_load_n(&stack->top, __ATOMIC_RELAXED);
     return (unsigned)(stack->bottom - top);
@@ -335,6 +353,10 @@ static inline void al_je_stack_move(je_stack *stack, void **top) {
 /* A block of a large class, not from the cache. bytes: what was asked, by which the arena is chosen. zero: its bytes
  * are to be. */
 void *al_je_large_take(je_thread *thread, size_t bytes, unsigned class, size_t alignment, bool zero);
+/* The same for the allocator itself: page aligned, the arena locked. */
+void *al_je_large_take_internal(je_arena *arena, unsigned class);
+/* A block is no longer: the figures of its class. The arena is locked. */
+void al_je_large_left(je_arena *arena, const je_extent *extent);
 /* Into the dirty set; not into the cache. The arena is not locked. */
 void al_je_large_give(je_thread *thread, je_extent *extent);
 /* The block changes its class where it is; false: it cannot. */
@@ -342,14 +364,12 @@ bool al_je_large_resize(je_thread *thread, je_extent *extent, unsigned class);
 
 /* --- arena.c: arenas; which one a thread uses; its end; fork --- */
 
-/* The arena that the thread is bound to, now if it was not. NULL: no memory for the first one. */
-je_arena *al_je_arena_bind(je_thread *thread);
-/* The arena for a large block of so many bytes. */
+/* The thread's first request: opens its cache, binds it to an arena. A context that is lent stays with arena 0. */
+void al_je_arrive(je_thread *thread);
+/* The arena for a large block of so many bytes; NULL: no memory for it. */
 je_arena *al_je_arena_for(je_thread *thread, size_t bytes);
-static inline je_arena *al_je_arena_of(je_thread *thread) {
-    return __builtin_expect(thread->arena != NULL, 1) ? thread->arena : al_je_arena_bind(thread);
-}
-int al_je_create(al_heap *heap);
+/* Arena 0; 0 or an errno value. */
+int al_je_arenas_open(je_heap *heap);
 int al_je_thread_create(al_thread *thread);
 void al_je_thread_exit(al_thread *thread);
 void al_je_fork(al_heap *heap, al_thread *survivor, al_fork_moment moment);
@@ -361,9 +381,15 @@ void al_je_free(al_thread *thread, void *block);
 void *al_je_calloc(al_thread *thread, size_t bytes);
 void *al_je_memalign(al_thread *thread, size_t alignment, size_t bytes);
 void *al_je_realloc(al_thread *thread, void *block, size_t bytes);
-bool al_je_trim(al_heap *heap, size_t pad);
-/* A block of a class where the thread's cache has none. */
+/* malloc and free but for the account of bytes. `bytes` chooses the arena of large blocks. */
 void *al_je_take(je_thread *thread, size_t bytes, unsigned class);
+void al_je_give(je_thread *thread, void *block);
+/* Past the thread's cache. */
+void al_je_give_uncached(je_thread *thread, je_extent *extent, void *block);
+/* Fills a new block where the settings ask for it. */
+void al_je_fill_new(const je_heap *heap, void *block, size_t bytes);
+/* An operation took and gave so many bytes: the cache is looked after where that is due. */
+void al_je_count(je_thread *thread, size_t taken, size_t given);
 
 /* --- settings.c, environment.c, figures.c, control.c, report.c --- */
 

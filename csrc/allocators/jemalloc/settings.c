@@ -108,12 +108,11 @@ void al_je_configure(je_heap *heap) {
         .retain = values[JE_RETAIN],
         .oversize = values[JE_OVERSIZE_THRESHOLD] >= JE_LARGE_LEAST ? values[JE_OVERSIZE_THRESHOLD] : 0,
         .active_fit = (unsigned)values[JE_LG_EXTENT_MAX_ACTIVE_FIT],
-        .oblivious = values[JE_CACHE_OBLIVIOUS],
+        .pad = values[JE_CACHE_OBLIVIOUS] ? JE_PAGE : 0,
         .dss = (unsigned)values[JE_DSS],
         .thp = (unsigned)values[JE_THP],
         .junk_new = values[JE_JUNK] == JE_JUNK_ALLOC || values[JE_JUNK] == JE_JUNK_TRUE,
         .junk_freed = values[JE_JUNK] == JE_JUNK_FREE || values[JE_JUNK] == JE_JUNK_TRUE,
         .zero = values[JE_ZERO],
-        .quirk = values[JE_HEAP_ORDER] == JE_ORDER_530,
     };
 }

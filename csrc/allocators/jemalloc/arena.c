@@ -1,0 +1,154 @@
+/* Arenas, and which one a thread uses; its end; fork. */
+#include "allocators/jemalloc/jemalloc.h"
+
+/* --- arenas --- */
+
+/* The times of the oversize arena: what it frees is as a rule not wanted soon. */
+static int64_t decay_ms(int64_t ms, bool oversize) { return oversize && ms > 0 ? 0 : ms; }
+
+/* arenas_lock is held. NULL: no memory. */
+static je_arena *make_arena(je_heap *heap, unsigned number) {
+    je_base base = {0};
+    al_lock_take(&heap->heap.lock);
+    je_arena *arena = al_je_base_take(heap, &base, JE_ARENA_BYTES, 64);
+    al_lock_drop(&heap->heap.lock);
+    if (arena == NULL) return NULL;
+    const bool oversize = number == heap->params.narenas;
+    const uint64_t now = al_regions_now(heap->heap.regions);
+    al_rng seeds = {heap->heap.settings.values[JE_SEED] + number};
+    arena->heap = heap;
+    arena->number = number;
+    arena->base = base;
+    arena->growth = al_je_page_class_of(JE_FIRST_BYTES);
+    al_je_extents_init(&arena->dirty, JE_DIRTY);
+    al_je_extents_init(&arena->muzzy, JE_MUZZY);
+    al_je_extents_init(&arena->retained, JE_RETAINED);
+    al_je_decay_init(&arena->dirty_decay, decay_ms(heap->params.dirty_ms, oversize), now, al_rng_next(&seeds));
+    al_je_decay_init(&arena->muzzy_decay, decay_ms(heap->params.muzzy_ms, oversize), now, al_rng_next(&seeds));
+    arena->rng.state = al_rng_next(&seeds);
+    if (number == 0) heap->first_base = &arena->base;
+    __atomic_store_n(&heap->arenas[number], arena, __ATOMIC_RELEASE);
+    return arena;
+}
+
+int al_je_arenas_open(je_heap *heap) { return make_arena(heap, 0) == NULL ? ENOMEM : 0; }
+
+/* The one with the fewest threads, if that has none or all have been made; else a new one. */
+static je_arena *choose(je_heap *heap) {
+    je_arena *least = heap->arenas[0];
+    unsigned unmade = heap->params.narenas;
+    for (unsigned i = heap->params.narenas; i-- > 1;)
+        if (heap->arenas[i] == NULL) unmade = i;
+    for (unsigned i = 1; i < heap->params.narenas; i++)
+        if (heap->arenas[i] != NULL && heap->arenas[i]->threads < least->threads) least = heap->arenas[i];
+    if (least->threads == 0 || unmade == heap->params.narenas) return least;
+    je_arena *made = make_arena(heap, unmade);
+    return made == NULL ? least : made;
+}
+
+je_arena *al_je_arena_for(je_thread *thread, size_t bytes) {
+    je_heap *heap = al_je_heap(thread);
+    if (heap->params.oversize == 0 || bytes < heap->params.oversize) return thread->arena;
+    const unsigned number = heap->params.narenas;
+    je_arena *arena = al_je_arena(heap, number);
+    if (arena != NULL) return arena;
+    al_lock_take(&heap->arenas_lock);
+    arena = heap->arenas[number];
+    if (arena == NULL) arena = make_arena(heap, number);
+    al_lock_drop(&heap->arenas_lock);
+    return arena;
+}
+
+/* --- threads --- */
+
+static void bind(je_thread *thread, je_arena *arena) {
+    thread->arena = arena;
+    __atomic_store_n(&arena->threads, arena->threads + 1, __ATOMIC_RELAXED);
+}
+
+static void join(je_thread *thread) {
+    je_heap *heap = al_je_heap(thread);
+    thread->next = heap->threads;
+    if (heap->threads != NULL) heap->threads->prev = thread;
+    heap->threads = thread;
+}
+
+static void leave(je_thread *thread) {
+    je_heap *heap = al_je_heap(thread);
+    if (thread->next != NULL) thread->next->prev = thread->prev;
+    if (thread->prev != NULL)
+        thread->prev->next = thread->next;
+    else
+        heap->threads = thread->next;
+}
+
+int al_je_thread_create(al_thread *base) {
+    je_thread *thread = (je_thread *)base;
+    je_heap *heap = al_je_heap(thread);
+    const je_params *params = &heap->params;
+    thread->arena = al_je_arena(heap, 0);
+    thread->rng.state = heap->heap.settings.values[JE_SEED] ^ (uint64_t)base->id << 32;
+    thread->taken_due = thread->given_due = params->gc_step;
+    thread->taken_brief = params->junk_new || params->zero ? 0 : params->gc_step;
+    thread->given_brief = params->junk_freed ? 0 : params->gc_step;
+    al_je_cache_init(thread);
+    return 0;
+}
+
+void al_je_arrive(je_thread *thread) {
+    je_heap *heap = al_je_heap(thread);
+    if (thread->thread.brief) return;
+    thread->arrived = true;
+    al_je_cache_open(thread);
+    al_lock_take(&heap->arenas_lock);
+    bind(thread, choose(heap));
+    join(thread);
+    al_lock_drop(&heap->arenas_lock);
+}
+
+/* What an arena without threads keeps, nobody would give back. */
+void al_je_thread_exit(al_thread *base) {
+    je_thread *thread = (je_thread *)base;
+    je_heap *heap = al_je_heap(thread);
+    if (!thread->arrived) return;
+    al_je_cache_close(thread);
+    je_arena *arena = thread->arena;
+    al_lock_take(&heap->arenas_lock);
+    leave(thread);
+    __atomic_store_n(&arena->threads, arena->threads - 1, __ATOMIC_RELAXED);
+    const bool abandoned = arena->threads == 0;
+    al_lock_drop(&heap->arenas_lock);
+    al_lock_take(&arena->lock);
+    al_je_decay_now(arena, abandoned);
+    al_lock_drop(&arena->lock);
+}
+
+/* --- fork --- */
+
+static void each_arena(je_heap *heap, void (*act)(al_lock *)) {
+    for (unsigned i = 0; i <= heap->params.narenas; i++)
+        if (heap->arenas[i] != NULL) act(&heap->arenas[i]->lock);
+}
+
+/* The child has one thread. The caches of the others are lost. */
+static void forget_others(je_heap *heap, je_thread *survivor) {
+    for (unsigned i = 0; i <= heap->params.narenas; i++)
+        if (heap->arenas[i] != NULL) heap->arenas[i]->threads = 0;
+    heap->threads = NULL;
+    if (survivor == NULL || !survivor->arrived) return;
+    survivor->next = survivor->prev = NULL;
+    join(survivor);
+    bind(survivor, survivor->arena);
+}
+
+void al_je_fork(al_heap *base, al_thread *survivor, al_fork_moment moment) {
+    je_heap *heap = al_je_of(base);
+    if (moment == AL_FORK_PREPARE) {
+        al_lock_take(&heap->arenas_lock);
+        each_arena(heap, al_lock_take);
+        return;
+    }
+    if (moment == AL_FORK_CHILD) forget_others(heap, (je_thread *)survivor);
+    each_arena(heap, al_lock_drop);
+    al_lock_drop(&heap->arenas_lock);
+}

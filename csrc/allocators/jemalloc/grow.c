@@ -1,0 +1,134 @@
+/* Memory from the system. An arena's mappings grow with it, by the page classes: 2, 2.5, 3, 3.5, 4, 5, ... MiB; what a
+ * request does not need of one is retained. */
+#include "allocators/jemalloc/jemalloc.h"
+
+#include "parts/mapping.h"
+
+typedef struct span {
+    uintptr_t start, end;
+} span;
+
+/* Where the mapping did not come aligned, a larger one is cut; heap->lock is held. False: no memory. */
+static bool map_span(al_regions *regions, size_t bytes, size_t alignment, uintptr_t *at, span *mapped) {
+    void *out;
+    if (al_regions_mmap(regions, NULL, bytes, AL_PROT_READ_WRITE, AL_PLACE_ANYWHERE, &out) != 0) return false;
+    *at = (uintptr_t)out;
+    *mapped = (span){*at, *at + bytes};
+    if (al_is_aligned(*at, alignment)) return true;
+    al_regions_munmap(regions, out, bytes);
+    char *start, *end, *aligned = al_map_aligned(regions, alignment, 0, bytes, &start, &end);
+    if (aligned == NULL) return false;
+    *at = (uintptr_t)aligned;
+    *mapped = (span){(uintptr_t)start, (uintptr_t)end};
+    return true;
+}
+
+static void unmap_span(je_heap *heap, span mapped) {
+    al_lock_take(&heap->heap.lock);
+    al_regions_munmap(heap->heap.regions, (void *)mapped.start, mapped.end - mapped.start);
+    al_lock_drop(&heap->heap.lock);
+}
+
+/* By one move of the break, over what has to be left out before an alignment; heap->lock is held. Once refused, it is
+ * not tried again. Where a stranger has moved the break meanwhile, there may be too little: that stays unused. */
+static bool break_span(je_heap *heap, size_t bytes, size_t alignment, uintptr_t *at, span *mapped) {
+    if (heap->break_spent) return false;
+    const uintptr_t expected = al_align_up(heap->break_end, alignment) + bytes;
+    const size_t delta = expected - heap->break_end;
+    void *old;
+    heap->break_spent = al_regions_brk(heap->heap.regions, (intptr_t)delta, &old) != 0;
+    if (heap->break_spent) return false;
+    heap->break_end = (uintptr_t)old + delta;
+    *at = al_align_up((uintptr_t)old, alignment);
+    *mapped = (span){al_align_up((uintptr_t)old, JE_PAGE), *at + bytes};
+    return mapped->end <= heap->break_end;
+}
+
+/* A new extent: what was mapped, a head. `at`: where the part that was asked for begins. NULL: no memory. */
+static je_extent *map_extent(je_arena *arena, size_t bytes, size_t alignment, uintptr_t *at) {
+    je_heap *heap = arena->heap;
+    je_extent *extent = al_je_record_take(arena);
+    if (extent == NULL) return NULL;
+    const unsigned dss = heap->params.dss;
+    span got = {0};
+    al_lock_take(&heap->heap.lock);
+    bool broken = dss == JE_DSS_PRIMARY && break_span(heap, bytes, alignment, at, &got);
+    bool mapped = !broken && map_span(heap->heap.regions, bytes, alignment, at, &got);
+    broken = broken || (!mapped && dss == JE_DSS_SECONDARY && break_span(heap, bytes, alignment, at, &got));
+    al_lock_drop(&heap->heap.lock);
+    if ((!broken && !mapped) || !al_je_map_prepare(heap, got.start, got.end)) {
+        if (mapped) unmap_span(heap, got);
+        al_je_record_keep(arena, extent);
+        return NULL;
+    }
+    *extent = (je_extent){
+        .address = got.start,
+        .bytes = got.end - got.start,
+        .serial = arena->next_serial++,
+        .arena = arena,
+        .state = JE_ACTIVE,
+        .class = JE_NO_CLASS,
+        .head = true,
+        .zeroed = mapped,
+    };
+    al_je_map_enter(heap, extent);
+    return extent;
+}
+
+/* Without retained pages the system is asked for those right behind; an extent in no set, not a head. NULL: there is
+ * something else. */
+je_extent *al_je_grow_behind(je_arena *arena, uintptr_t end, size_t bytes) {
+    je_heap *heap = arena->heap;
+    je_extent *extent = al_je_record_take(arena);
+    if (extent == NULL) return NULL;
+    void *at = NULL;
+    al_lock_take(&heap->heap.lock);
+    bool got = al_regions_mmap(heap->heap.regions, (void *)end, bytes, AL_PROT_READ_WRITE, AL_PLACE_HINT, &at) == 0;
+    al_lock_drop(&heap->heap.lock);
+    const uintptr_t start = (uintptr_t)at;
+    if (!got || start != end || !al_je_map_prepare(heap, start, start + bytes)) {
+        if (got) unmap_span(heap, (span){start, start + bytes});
+        al_je_record_keep(arena, extent);
+        return NULL;
+    }
+    *extent = (je_extent){.address = start, .bytes = bytes, .serial = arena->next_serial++, .arena = arena,
+                          .state = JE_ACTIVE, .class = JE_NO_CLASS, .zeroed = true};
+    return extent;
+}
+
+/* What lies before `at` and behind `bytes` from there is retained. NULL: no memory for a record; all of it is. */
+static je_extent *trim_to(je_arena *arena, je_extent *extent, uintptr_t at, size_t bytes) {
+    if (at > extent->address) {
+        je_extent *rest = al_je_pages_split(arena, extent, at - extent->address);
+        al_je_pages_merge_in(arena, &arena->retained, extent);
+        if (rest == NULL) return NULL;
+        extent = rest;
+    }
+    if (extent->bytes > bytes) {
+        je_extent *rest = al_je_pages_split(arena, extent, bytes);
+        al_je_pages_merge_in(arena, &arena->retained, rest == NULL ? extent : rest);
+        if (rest == NULL) return NULL;
+    }
+    return extent;
+}
+
+/* The next mapping of the series that is large enough, wherever in it the alignment falls. */
+static je_extent *grow_in_steps(je_arena *arena, size_t bytes, size_t alignment) {
+    size_t enough;
+    if (__builtin_add_overflow(bytes, alignment - JE_PAGE, &enough) || enough > PTRDIFF_MAX) return NULL;
+    unsigned step = (unsigned)al_max(arena->growth, al_je_page_class_of(enough));
+    if (step >= JE_PAGE_CLASSES - 1) return NULL;
+    uintptr_t at;
+    je_extent *extent = map_extent(arena, al_je_page_class_bytes(step), JE_PAGE, &at);
+    if (extent == NULL) return NULL;
+    arena->growth = step + 1;
+    return trim_to(arena, extent, al_align_up(at, alignment), bytes);
+}
+
+je_extent *al_je_grow(je_arena *arena, size_t bytes, size_t alignment) {
+    je_extent *extent = arena->heap->params.retain ? grow_in_steps(arena, bytes, alignment) : NULL;
+    if (extent != NULL) return extent;
+    uintptr_t at;
+    extent = map_extent(arena, bytes, alignment, &at);
+    return extent == NULL ? NULL : trim_to(arena, extent, at, bytes);
+}

@@ -1,0 +1,101 @@
+/* Blocks with pages of their own. The last page of their extent is a pad, so that the block can begin anywhere in the
+ * first: were all at its start, their first lines would compete for the same few sets of the processor's cache. */
+#include "allocators/jemalloc/jemalloc.h"
+
+enum { LINE = 64 };
+
+static je_large *figures(je_arena *arena, unsigned class) { return &arena->large[class - JE_SMALL_CLASSES]; }
+
+static void entered(je_arena *arena, unsigned class) {
+    je_large *large = figures(arena, class);
+    large->nmalloc++;
+    al_je_set(&large->current, large->current + 1);
+}
+
+void al_je_large_left(je_arena *arena, const je_extent *extent) {
+    je_large *large = figures(arena, extent->class);
+    large->ndalloc++;
+    al_je_set(&large->current, large->current - 1);
+}
+
+static size_t draw_offset(je_arena *arena, size_t alignment) {
+    if (arena->heap->params.pad == 0 || alignment >= JE_PAGE) return 0;
+    return al_align_down(al_rng_next(&arena->rng) % JE_PAGE, al_max(alignment, LINE));
+}
+
+/* The arena is locked. */
+static je_extent *take(je_arena *arena, unsigned class, size_t alignment) {
+    const size_t bytes = al_je_class_bytes(class) + arena->heap->params.pad;
+    je_extent *extent = al_je_pages_take(arena, bytes, al_max(alignment, JE_PAGE), class);
+    if (extent == NULL) return NULL;
+    extent->offset = (uint16_t)draw_offset(arena, alignment);
+    entered(arena, class);
+    return extent;
+}
+
+static void *block_of(const je_extent *extent) { return (void *)(extent->address + extent->offset); }
+
+void *al_je_large_take_internal(je_arena *arena, unsigned class) {
+    je_extent *extent = take(arena, class, JE_PAGE);
+    if (extent == NULL) return NULL;
+    extent->internal = true;
+    return block_of(extent);
+}
+
+/* Pages that are not known to be zero are asked of the system anew rather than written. */
+static void make_zero(je_heap *heap, je_extent *extent) {
+    if (extent->zeroed) return;
+    al_lock_take(&heap->heap.lock);
+    int error =
+        al_regions_madvise(heap->heap.regions, (void *)extent->address, extent->bytes, AL_ADVISE_DONTNEED);
+    al_lock_drop(&heap->heap.lock);
+    if (error != 0) memset((void *)extent->address, 0, extent->bytes);
+}
+
+void *al_je_large_take(je_thread *thread, size_t bytes, unsigned class, size_t alignment, bool zero) {
+    je_arena *arena = al_je_arena_for(thread, bytes);
+    if (arena == NULL) return NULL;
+    al_lock_take(&arena->lock);
+    je_extent *extent = take(arena, class, alignment);
+    if (extent != NULL) figures(arena, class)->nrequests++;
+    al_lock_drop(&arena->lock);
+    if (extent == NULL) return NULL;
+    if (zero) make_zero(arena->heap, extent);
+    al_je_tick(thread, arena, 1);
+    return block_of(extent);
+}
+
+void al_je_large_give(je_thread *thread, je_extent *extent) {
+    je_arena *arena = extent->arena;
+    al_lock_take(&arena->lock);
+    al_je_large_left(arena, extent);
+    al_je_pages_give(arena, extent);
+    al_lock_drop(&arena->lock);
+    al_je_tick(thread, arena, 1);
+}
+
+/* --- in place --- */
+
+static bool resize(je_arena *arena, je_extent *extent, unsigned class) {
+    const size_t old = extent->bytes, bytes = al_je_class_bytes(class) + arena->heap->params.pad;
+    const unsigned old_class = extent->class;
+    bool done = bytes > old ? al_je_pages_expand(arena, extent, bytes - old)
+                            : al_je_pages_shrink(arena, extent, bytes, class);
+    if (!done) return false;
+    extent->class = (uint8_t)old_class;
+    al_je_large_left(arena, extent);
+    extent->class = (uint8_t)class;
+    entered(arena, class);
+    figures(arena, class)->nrequests++;
+    al_je_map_enter(arena->heap, extent);
+    return true;
+}
+
+bool al_je_large_resize(je_thread *thread, je_extent *extent, unsigned class) {
+    je_arena *arena = extent->arena;
+    al_lock_take(&arena->lock);
+    bool done = resize(arena, extent, class);
+    al_lock_drop(&arena->lock);
+    if (done) al_je_tick(thread, arena, 1);
+    return done;
+}

@@ -1,0 +1,184 @@
+/* Extents taken from the sets and given to them: cut and merged on the way. */
+#include "allocators/jemalloc/jemalloc.h"
+
+/* --- records --- */
+
+je_extent *al_je_record_take(je_arena *arena) {
+    je_extent *record = arena->spare;
+    if (record != NULL) {
+        arena->spare = record->next;
+        return record;
+    }
+    je_heap *heap = arena->heap;
+    al_lock_take(&heap->heap.lock);
+    record = al_je_base_take(heap, &arena->base, sizeof *record, sizeof *record);
+    al_lock_drop(&heap->heap.lock);
+    return record;
+}
+
+void al_je_record_keep(je_arena *arena, je_extent *record) {
+    record->next = arena->spare;
+    arena->spare = record;
+}
+
+/* --- cutting and merging --- */
+
+je_extent *al_je_pages_split(je_arena *arena, je_extent *extent, size_t bytes) {
+    je_extent *rest = al_je_record_take(arena);
+    if (rest == NULL) return NULL;
+    *rest = (je_extent){
+        .address = extent->address + bytes,
+        .bytes = extent->bytes - bytes,
+        .serial = extent->serial,
+        .arena = arena,
+        .state = extent->state,
+        .class = JE_NO_CLASS,
+        .zeroed = extent->zeroed,
+    };
+    extent->bytes = bytes;
+    al_je_map_enter(arena->heap, extent);
+    al_je_map_enter(arena->heap, rest);
+    return rest;
+}
+
+static void merge(je_arena *arena, je_extent *lower, je_extent *upper) {
+    lower->bytes += upper->bytes;
+    if (upper->serial < lower->serial) lower->serial = upper->serial;
+    lower->zeroed = lower->zeroed && upper->zeroed;
+    al_je_record_keep(arena, upper);
+}
+
+/* The neighbours of the same mapping, and so of the same arena; NULL: there is none. */
+static je_extent *above(const je_arena *arena, const je_extent *extent) {
+    je_word word = al_je_word_or_none(&arena->heap->map, al_je_end(extent));
+    return al_je_word_head(word) ? NULL : al_je_word_extent(word);
+}
+
+static je_extent *below(const je_arena *arena, const je_extent *extent) {
+    return extent->head ? NULL : al_je_word_extent(al_je_word_or_none(&arena->heap->map, extent->address - 1));
+}
+
+je_extent *al_je_pages_merge_one(je_arena *arena, je_extents *set, je_extent *extent) {
+    je_extent *upper = above(arena, extent), *lower = below(arena, extent);
+    if (upper != NULL && upper->state == set->state) {
+        al_je_extents_remove(set, upper);
+        merge(arena, extent, upper);
+    } else if (lower != NULL && lower->state == set->state) {
+        al_je_extents_remove(set, lower);
+        merge(arena, lower, extent);
+        extent = lower;
+    } else {
+        return NULL;
+    }
+    al_je_map_enter(arena->heap, extent);
+    return extent;
+}
+
+/* All that lies free around it, of this set. */
+static je_extent *merge_all(je_arena *arena, je_extents *set, je_extent *extent) {
+    for (je_extent *merged; (merged = al_je_pages_merge_one(arena, set, extent)) != NULL;) extent = merged;
+    return extent;
+}
+
+void al_je_pages_merge_in(je_arena *arena, je_extents *set, je_extent *extent) {
+    al_je_extents_insert(set, merge_all(arena, set, extent));
+}
+
+/* --- taking --- */
+
+/* Takes `bytes` out of an extent of the set; what is left on both sides stays in it. NULL: no memory for a record. */
+static je_extent *cut(je_arena *arena, je_extents *set, je_extent *extent, size_t bytes, size_t alignment) {
+    size_t lead = al_align_up(extent->address, alignment) - extent->address;
+    al_je_extents_remove(set, extent);
+    if (lead > 0) {
+        je_extent *rest = al_je_pages_split(arena, extent, lead);
+        al_je_extents_insert(set, extent);
+        if (rest == NULL) return NULL;
+        extent = rest;
+    }
+    if (extent->bytes > bytes) {
+        je_extent *rest = al_je_pages_split(arena, extent, bytes);
+        al_je_extents_insert(set, rest == NULL ? extent : rest);
+        if (rest == NULL) return NULL;
+    }
+    return extent;
+}
+
+static je_extent *recycle(je_arena *arena, je_extents *set, size_t bytes, size_t alignment, unsigned active_fit) {
+    je_extent *extent = al_je_extents_fit(set, bytes, alignment, active_fit);
+    return extent == NULL ? NULL : cut(arena, set, extent, bytes, alignment);
+}
+
+je_extent *al_je_pages_take(je_arena *arena, size_t bytes, size_t alignment, unsigned class) {
+    enum { ANY_FIT = 64 };
+    je_extent *extent = recycle(arena, &arena->dirty, bytes, alignment, arena->heap->params.active_fit);
+    if (extent == NULL && arena->muzzy_decay.ms != 0)
+        extent = recycle(arena, &arena->muzzy, bytes, alignment, ANY_FIT);
+    if (extent == NULL) extent = recycle(arena, &arena->retained, bytes, alignment, ANY_FIT);
+    if (extent == NULL) extent = al_je_grow(arena, bytes, alignment);
+    if (extent == NULL) return NULL;
+    extent->state = JE_ACTIVE;
+    extent->class = (uint8_t)class;
+    al_je_map_enter(arena->heap, extent);
+    al_je_set(&arena->active_pages, arena->active_pages + bytes / JE_PAGE);
+    return extent;
+}
+
+/* --- giving --- */
+
+static bool decays_eagerly(const je_arena *arena) {
+    return arena->dirty_decay.ms != -1 && arena->muzzy_decay.ms != -1;
+}
+
+/* Large extents are merged at once, and what grows to a huge one so is not kept dirty at all. */
+static void enter_dirty(je_arena *arena, je_extent *extent) {
+    size_t oversize = arena->heap->params.oversize;
+    if (extent->bytes >= JE_LARGE_LEAST) {
+        extent = merge_all(arena, &arena->dirty, extent);
+        if (oversize != 0 && extent->bytes >= oversize && decays_eagerly(arena)) {
+            al_je_release(arena, extent);
+            return;
+        }
+    }
+    al_je_extents_insert(&arena->dirty, extent);
+}
+
+void al_je_pages_give(je_arena *arena, je_extent *extent) {
+    al_je_set(&arena->active_pages, arena->active_pages - extent->bytes / JE_PAGE);
+    extent->class = JE_NO_CLASS;
+    extent->zeroed = extent->internal = false;
+    al_je_map_enter(arena->heap, extent);
+    enter_dirty(arena, extent);
+    if (arena->dirty_decay.ms == 0) al_je_purge(arena, &arena->dirty, 0, false);
+}
+
+/* --- in place --- */
+
+/* The free pages behind an extent; NULL: there are not as many. */
+static je_extent *take_behind(je_arena *arena, const je_extent *extent, size_t bytes) {
+    je_extent *upper = above(arena, extent);
+    if (upper != NULL && upper->state != JE_ACTIVE)
+        return upper->bytes < bytes ? NULL
+                                    : cut(arena, al_je_extents_of(arena, upper->state), upper, bytes, JE_PAGE);
+    return arena->heap->params.retain ? NULL : al_je_grow_behind(arena, al_je_end(extent), bytes);
+}
+
+bool al_je_pages_expand(je_arena *arena, je_extent *extent, size_t more) {
+    je_extent *upper = take_behind(arena, extent, more);
+    if (upper == NULL) return false;
+    merge(arena, extent, upper);
+    al_je_set(&arena->active_pages, arena->active_pages + more / JE_PAGE);
+    return true;
+}
+
+bool al_je_pages_shrink(je_arena *arena, je_extent *extent, size_t bytes, unsigned class) {
+    unsigned old = extent->class;
+    extent->class = (uint8_t)class;
+    je_extent *rest = al_je_pages_split(arena, extent, bytes);
+    if (rest == NULL) {
+        extent->class = (uint8_t)old;
+        return false;
+    }
+    al_je_pages_give(arena, rest);
+    return true;
+}

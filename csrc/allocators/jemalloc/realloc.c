@@ -1,0 +1,26 @@
+#include "allocators/jemalloc/jemalloc.h"
+
+/* A large block that cannot change where it is does not move by way of the cache. */
+static void *move(je_thread *thread, void *block, size_t old, unsigned old_class, unsigned class) {
+    const size_t bytes = al_je_class_bytes(class);
+    void *moved = old_class >= JE_SMALL_CLASSES && class >= JE_SMALL_CLASSES
+                      ? al_je_large_take(thread, bytes, class, 1, false)
+                      : al_je_take(thread, bytes, class);
+    if (moved == NULL) return NULL;
+    memcpy(moved, block, al_min(old, bytes));
+    al_je_give(thread, block);
+    return moved;
+}
+
+void *al_je_realloc(al_thread *base, void *block, size_t bytes) {
+    je_thread *thread = (je_thread *)base;
+    je_extent *extent = al_je_extent_of(al_je_heap(thread), block);
+    const unsigned old_class = extent->class, class = al_je_class_of(bytes);
+    const size_t old = al_je_class_bytes(old_class);
+    if (!thread->arrived) al_je_arrive(thread);
+    bool large = old_class >= JE_SMALL_CLASSES && class >= JE_SMALL_CLASSES;
+    bool stays = class == old_class || (large && al_je_large_resize(thread, extent, class));
+    void *result = stays ? block : move(thread, block, old, old_class, class);
+    if (result != NULL) al_je_count(thread, al_je_class_bytes(class), old);
+    return result;
+}

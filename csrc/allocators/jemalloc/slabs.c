@@ -1,0 +1,108 @@
+/* Small blocks: regions of slabs, the lowest free one of the current slab first; then the oldest and lowest slab that
+ * has a free one becomes current, and at last a new one. */
+#include "allocators/jemalloc/jemalloc.h"
+
+void al_je_layouts(je_heap *heap) {
+    for (unsigned class = 0; class < JE_SMALL_CLASSES; class++) {
+        je_slab_layout *layout = &heap->layouts[class];
+        layout->bytes = (uint32_t)al_je_class_bytes(class);
+        layout->slab_bytes = JE_PAGE;
+        while (layout->slab_bytes % layout->bytes != 0) layout->slab_bytes += JE_PAGE;
+        layout->regions = layout->slab_bytes / layout->bytes;
+        layout->inverse = (uint32_t)(((UINT64_C(1) << 32) + layout->bytes - 1) / layout->bytes);
+    }
+}
+
+static je_extent *new_slab(je_arena *arena, je_bin *bin, unsigned class) {
+    const je_slab_layout *layout = &arena->heap->layouts[class];
+    je_extent *slab = al_je_pages_take(arena, layout->slab_bytes, JE_PAGE, class);
+    if (slab == NULL) return NULL;
+    slab->free_regions = (uint16_t)layout->regions;
+    memset(slab->free, 0, sizeof slab->free);
+    for (unsigned i = 0; i < layout->regions / 64; i++) slab->free[i] = UINT64_MAX;
+    if (layout->regions % 64 != 0) slab->free[layout->regions / 64] = (UINT64_C(1) << layout->regions % 64) - 1;
+    bin->nslabs++;
+    bin->slabs++;
+    return slab;
+}
+
+static void enqueue(je_bin *bin, je_extent *slab) {
+    al_je_queue_insert(&bin->partial, slab);
+    bin->partials++;
+}
+
+static void dequeue(je_bin *bin, je_extent *slab) {
+    al_je_queue_remove(&bin->partial, slab);
+    bin->partials--;
+}
+
+static je_extent *next_slab(je_arena *arena, je_bin *bin, unsigned class) {
+    je_extent *slab = al_je_queue_first(&bin->partial);
+    if (slab == NULL) return new_slab(arena, bin, class);
+    dequeue(bin, slab);
+    bin->reslabs++;
+    return slab;
+}
+
+/* The lowest free regions of a slab, `count` of them. pre: it has as many. */
+static void take_lowest(const je_slab_layout *layout, je_extent *slab, void **out, unsigned count) {
+    slab->free_regions = (uint16_t)(slab->free_regions - count);
+    for (unsigned word = 0; count > 0; word++) {
+        char *start = (char *)slab->address + (size_t)word * 64 * layout->bytes;
+        uint64_t free = slab->free[word];
+        for (; free != 0 && count > 0; count--, free &= free - 1)
+            *out++ = start + (size_t)__builtin_ctzll(free) * layout->bytes;
+        slab->free[word] = free;
+    }
+}
+
+unsigned al_je_slabs_take(je_arena *arena, unsigned class, void **out, unsigned count) {
+    je_bin *bin = &arena->bins[class];
+    unsigned taken = 0;
+    while (taken < count) {
+        je_extent *slab = bin->current;
+        if (slab == NULL || slab->free_regions == 0) {
+            slab = next_slab(arena, bin, class);
+            if (slab == NULL) break;
+            bin->current = slab;
+        }
+        unsigned step = (unsigned)al_min(count - taken, slab->free_regions);
+        take_lowest(&arena->heap->layouts[class], slab, out + taken, step);
+        taken += step;
+    }
+    bin->nmalloc += taken;
+    al_je_set(&bin->regions, bin->regions + taken);
+    return taken;
+}
+
+/* A slab that was full has a free region: the lower of it and the current one is current. */
+static void rejoin(je_bin *bin, je_extent *slab) {
+    je_extent *current = bin->current;
+    if (current == NULL || al_je_before(current, slab)) {
+        enqueue(bin, slab);
+        return;
+    }
+    if (current->free_regions > 0) enqueue(bin, current);
+    bin->current = slab;
+    bin->reslabs++;
+}
+
+je_extent *al_je_slabs_give(je_arena *arena, je_extent *slab, void *block) {
+    unsigned class = slab->class;
+    const je_slab_layout *layout = &arena->heap->layouts[class];
+    je_bin *bin = &arena->bins[class];
+    al_bitmap_set(slab->free, al_je_region_of(layout, slab, block));
+    slab->free_regions++;
+    bin->ndalloc++;
+    al_je_set(&bin->regions, bin->regions - 1);
+    if (slab->free_regions == layout->regions) {
+        if (slab == bin->current)
+            bin->current = NULL;
+        else if (layout->regions > 1)
+            dequeue(bin, slab);
+        bin->slabs--;
+        return slab;
+    }
+    if (slab->free_regions == 1 && slab != bin->current) rejoin(bin, slab);
+    return NULL;
+}
