@@ -278,6 +278,7 @@ void al_regions_advance(al_regions *r, uint64_t nanoseconds) { r->clock += nanos
 void al_regions_set_op(al_regions *r, uint64_t op) { r->op = op; }
 void al_regions_set_fail_call(al_regions *r, uint64_t nth) { r->config.fail_call = nth; }
 void al_regions_set_limit(al_regions *r, size_t bytes) { r->config.limit_bytes = bytes; }
+const al_os *al_regions_os(const al_regions *r) { return r->os; }
 void *al_regions_own(al_regions *r, size_t bytes) { return al_own_take(&r->own, bytes); }
 
 int al_regions_start_log(al_regions *r, size_t rows) {

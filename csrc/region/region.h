@@ -155,7 +155,6 @@ const al_event *al_regions_events(const al_regions *regions, size_t *count, uint
 /* Bytes of the readable and writable VMAs that have a physical page. */
 int al_regions_resident(const al_regions *regions, size_t *bytes);
 
-
 /* What is known of a page. */
 enum {
     AL_PAGE_MAPPED = 1,    /* inside a VMA of the heap */
@@ -166,6 +165,7 @@ enum {
 /* flags[i] = those of page i from addr on. */
 int al_regions_pages(const al_regions *regions, const void *addr, size_t pages, unsigned char *flags);
 
+const al_os *al_regions_os(const al_regions *regions);
 /* Zeroed memory for the laboratory's own use, outside the account; lives as long as the manager. NULL: none left. */
 void *al_regions_own(al_regions *regions, size_t bytes);
 

@@ -13,6 +13,7 @@
 #define AL_ALLOCATORS_PTMALLOC_INSPECT_H
 
 #include "allocators/ptmalloc/bins.h"
+#include "parts/finds.h"
 
 /* No thread moves in here from one to the other; what threads do with their own caches has no lock, so they must be
  * at rest. */
@@ -20,7 +21,9 @@ void al_pt_hold(pt_heap *heap);
 void al_pt_release(pt_heap *heap);
 
 /* Whether bytes can be read and written there, and a chunk may begin there. */
-bool al_pt_readable(const pt_heap *heap, const void *at, size_t bytes);
+static inline bool al_pt_readable(const pt_heap *heap, const void *at, size_t bytes) {
+    return al_readable(heap->heap.regions, at, bytes, PT_GRAIN);
+}
 
 /* --- stretches.c --- */
 

@@ -18,13 +18,6 @@ void al_pt_release(pt_heap *heap) {
     al_lock_drop(&heap->list_lock);
 }
 
-bool al_pt_readable(const pt_heap *heap, const void *at, size_t bytes) {
-    al_vma vma;
-    uintptr_t start = (uintptr_t)at;
-    return al_is_aligned(start, PT_GRAIN) && al_regions_vma_after(heap->heap.regions, start, &vma) &&
-           vma.start <= start && vma.prot == AL_PROT_READ_WRITE && bytes <= vma.end - start;
-}
-
 /* --- stretches --- */
 
 /* The last segment ends where the top says, as far as that can be. */
