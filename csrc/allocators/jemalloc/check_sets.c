@@ -1,0 +1,108 @@
+/* Sets of free extents, and the bins' slabs, against what memory was found to hold: each member is one of those that
+ * were found, no way goes around, and there are as many; so every one is there once. */
+#include "allocators/jemalloc/inspect.h"
+
+/* --- sets --- */
+
+static bool check_recency(const je_heap *heap, const je_arena *arena, je_extents *set, const je_census *census,
+                          al_flaw *flaw) {
+    size_t pages = 0;
+    je_member m = {0};
+    while (al_je_recency_next(heap, set, &m)) {
+        if (m.extent->arena != arena || m.extent->state != set->state)
+            return al_blame(flaw, (const void *)m.extent->address, "jemalloc: a set holds an extent of another");
+        pages += m.extent->bytes / JE_PAGE;
+    }
+    if (m.strayed) return al_blame(flaw, m.stray, "jemalloc: a set leads to where no free extent is, or around");
+    if (m.position != census->extents[set->state])
+        return al_blame(flaw, set, "jemalloc: a free extent is in no set");
+    return pages == set->pages || al_blame(flaw, set, "jemalloc: a set's pages are miscounted");
+}
+
+/* Of the order, that no extent comes before the one above it; beside the first there is none, but in 5.3.0's order. */
+static bool check_queue(const je_heap *heap, const je_queue *queue, al_flaw *flaw, size_t *count,
+                        bool (*check)(const je_extent *, const void *), const void *context, const char *misfit) {
+    je_member m = {0};
+    for (; al_je_queued_next(heap, queue, &m); ++*count) {
+        const void *at = (const void *)m.extent->address;
+        const je_extent *parent = al_je_parent(m.extent);
+        if (!check(m.extent, context)) return al_blame(flaw, at, misfit);
+        if (parent != NULL && al_je_before(m.extent, parent))
+            return al_blame(flaw, at, "jemalloc: a queue's order is wrong");
+    }
+    return !m.strayed || al_blame(flaw, m.stray, "jemalloc: a queue leads to where no extent is, or around");
+}
+
+typedef struct place {
+    const je_arena *arena;
+    unsigned state;
+    unsigned class;  /* of slabs; else the queue's number */
+} place;
+
+static bool is_home(const je_extent *extent, const void *context) {
+    const place *home = context;
+    return extent->arena == home->arena && extent->state == home->state &&
+           al_je_extents_queue(extent->bytes) == home->class;
+}
+
+static bool check_queues(const je_heap *heap, const je_arena *arena, const je_extents *set, const je_census *census,
+                         al_flaw *flaw) {
+    size_t count = 0;
+    for (unsigned i = 0; i < JE_PAGE_CLASSES; i++) {
+        const je_queue *queue = &set->queues[i];
+        if ((queue->root != NULL) != al_bitmap_test(set->nonempty, i))
+            return al_blame(flaw, queue->root, "jemalloc: the map of nonempty queues is wrong");
+        const place home = {arena, set->state, i};
+        if (!check_queue(heap, queue, flaw, &count, is_home, &home, "jemalloc: a queue holds what belongs elsewhere"))
+            return false;
+    }
+    return count == census->extents[set->state] || al_blame(flaw, set, "jemalloc: a free extent is in no queue");
+}
+
+bool al_je_check_sets(const je_heap *heap, je_arena *arena, const je_census *census, al_flaw *flaw) {
+    for (je_state state = JE_DIRTY; state <= JE_RETAINED; state++) {
+        je_extents *set = al_je_extents_of(arena, state);
+        if (set->state != state) return al_blame(flaw, set, "jemalloc: a set is not of its state");
+        if (!check_recency(heap, arena, set, census, flaw) || !check_queues(heap, arena, set, census, flaw))
+            return false;
+    }
+    return true;
+}
+
+/* --- bins --- */
+
+static bool is_partial(const je_extent *extent, const void *context) {
+    const place *home = context;
+    return extent->arena == home->arena && al_je_is_active_slab(extent) && extent->class == home->class &&
+           extent->free_regions > 0 && extent != extent->arena->bins[home->class].current;
+}
+
+static bool check_current(const je_heap *heap, const je_arena *arena, unsigned class, al_flaw *flaw) {
+    const je_extent *slab = arena->bins[class].current;
+    if (slab == NULL) return true;
+    bool fits = al_je_extent_known(heap, slab) && al_je_is_active_slab(slab) && slab->class == class &&
+                slab->arena == arena;
+    return fits || al_blame(flaw, slab, "jemalloc: a bin's current slab is none of its slabs");
+}
+
+static bool check_figures(const je_bin *bin, const je_census *census, unsigned class, al_flaw *flaw) {
+    if (bin->slabs != census->slabs[class]) return al_blame(flaw, bin, "jemalloc: a bin's slabs are miscounted");
+    if (bin->regions != census->regions[class]) return al_blame(flaw, bin, "jemalloc: a bin's regions are miscounted");
+    return bin->nmalloc - bin->ndalloc == bin->regions ||
+           al_blame(flaw, bin, "jemalloc: a bin's regions are not those taken and not given back");
+}
+
+bool al_je_check_bins(const je_heap *heap, const je_arena *arena, const je_census *census, al_flaw *flaw) {
+    for (unsigned class = 0; class < JE_SMALL_CLASSES; class++) {
+        const je_bin *bin = &arena->bins[class];
+        const place home = {arena, JE_ACTIVE, class};
+        size_t count = 0;
+        if (!check_current(heap, arena, class, flaw) || !check_figures(bin, census, class, flaw)) return false;
+        if (!check_queue(heap, &bin->partial, flaw, &count, is_partial, &home,
+                         "jemalloc: a bin's queue holds what is no slab of it with room"))
+            return false;
+        if (count != census->partials[class] || count != bin->partials)
+            return al_blame(flaw, bin, "jemalloc: a slab with room is not in its bin's queue");
+    }
+    return true;
+}
