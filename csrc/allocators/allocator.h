@@ -95,6 +95,7 @@ struct al_allocator {
     size_t heap_bytes;        /* sizeof the allocator's heap struct, whose first member is al_heap */
     size_t thread_bytes;      /* sizeof its thread struct, whose first member is al_thread */
     bool locks_itself;
+    bool aligns_all;          /* memalign is called for small alignments, too, where others' malloc serves them */
     size_t scattered_from;    /* blocks of so many usable bytes begin at a random place in their first page; 0: none */
 
     /* Drop-ins: what the real library's own variables say. ALLOCLAB_OPTIONS comes after it and wins. May be NULL. */
@@ -110,7 +111,7 @@ struct al_allocator {
      * failure, and a failure changes nothing. */
     void *(*malloc)(al_thread *thread, size_t bytes);
     void *(*calloc)(al_thread *thread, size_t bytes);                     /* all zero */
-    void *(*memalign)(al_thread *thread, size_t alignment, size_t bytes); /* power of two > AL_MIN_ALIGNMENT */
+    void *(*memalign)(al_thread *thread, size_t alignment, size_t bytes); /* power of two > AL_MIN_ALIGNMENT, or any */
     void *(*realloc)(al_thread *thread, void *block, size_t bytes);       /* block != NULL, bytes > 0 */
     void (*free)(al_thread *thread, void *block);                         /* block != NULL */
     size_t (*usable_size)(al_heap *heap, const void *block);              /* block != NULL */

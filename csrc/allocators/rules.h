@@ -47,7 +47,8 @@ static inline void *al_rule_calloc(const al_allocator *allocator, al_thread *thr
 static inline void *al_rule_memalign(const al_allocator *allocator, al_thread *thread, size_t alignment, size_t bytes) {
     if (!al_is_power_of_two(alignment)) return NULL;
     /* a malloc below 16 bytes may be aligned to 8 only */
-    if (alignment <= AL_MIN_ALIGNMENT) return al_rule_malloc(allocator, thread, al_max(bytes, AL_MIN_ALIGNMENT));
+    if (alignment <= AL_MIN_ALIGNMENT && !allocator->aligns_all)
+        return al_rule_malloc(allocator, thread, al_max(bytes, AL_MIN_ALIGNMENT));
     if (alignment > PTRDIFF_MAX || bytes > PTRDIFF_MAX - alignment) return NULL;
     al_heap *heap = thread->heap;
     bool locked = al_rule_enter(allocator, heap);

@@ -185,6 +185,7 @@ const al_allocator al_jemalloc = {
     .heap_bytes = sizeof(je_heap),
     .thread_bytes = sizeof(je_thread),
     .locks_itself = true,
+    .aligns_all = true,
     .scattered_from = JE_LARGE_LEAST,
     .create = create,
     .thread_create = al_je_thread_create,
