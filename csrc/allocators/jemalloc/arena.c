@@ -19,6 +19,8 @@ static je_arena *make_arena(je_heap *heap, unsigned number) {
     arena->heap = heap;
     arena->number = number;
     arena->base = base;
+    const bool lazy = heap->heap.settings.values[JE_HEAP_ORDER] == JE_ORDER_530;
+    for (unsigned class = 0; class < JE_SMALL_CLASSES; class++) arena->bins[class].partial.lazy = lazy;
     arena->growth = al_je_page_class_of(JE_FIRST_BYTES);
     al_je_extents_init(&arena->dirty, JE_DIRTY);
     al_je_extents_init(&arena->muzzy, JE_MUZZY);

@@ -107,6 +107,7 @@ typedef struct je_slab_layout {
 
 typedef struct je_queue {
     je_extent *root;               /* the first; NULL: none */
+    bool lazy;                     /* as in 5.3.0: queue.c says how that goes wrong */
 } je_queue;
 
 je_extent *al_je_queue_first(je_queue *queue);
