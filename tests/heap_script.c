@@ -152,6 +152,11 @@ static void do_adjust(words w) {
     number((uint64_t)error);
 }
 
+/* So many blocks of so many bytes, one after the other. */
+static void do_churn(words w) {
+    for (size_t i = 0; i < w[0]; i++) free(malloc(w[1]));
+}
+
 static void do_rest(words w) { number(w[0] % w[1]); }
 
 static void do_sleep(words w) {
@@ -275,7 +280,7 @@ static const struct operation {
     {"dirty", do_dirty},       {"link", do_link},         {"set", do_set},         {"sbrk", do_sbrk},
     {"obstacle", do_obstacle}, {"limit", do_limit},       {"start", do_start},     {"exit", do_exit},
     {"fork", do_fork},         {"relink", do_relink},     {"control", do_control}, {"adjust", do_adjust},
-    {"rest", do_rest},         {"sleep", do_sleep},
+    {"rest", do_rest},         {"sleep", do_sleep},       {"churn", do_churn},
 };
 
 /* --- the script --- */

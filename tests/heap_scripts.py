@@ -15,6 +15,7 @@
     control thread.tcache.enabled = 0      sets one
     do arena.0.purge                       does what has that name
     sleep 1500                             of the real clock, in milliseconds
+    churn 1000 40000                       allocates and frees a block of 40000 bytes, a thousand times
     2: d = malloc 10                       by thread 2, which `start 2` has started
     free d+8             -> aborts free(): invalid pointer
 

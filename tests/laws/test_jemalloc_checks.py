@@ -61,6 +61,56 @@ def test_j1_usable_sizes_at_all_class_boundaries(malloc: str, program: Path, tmp
     assert does == should
 
 
+@pytest.mark.slow
+@every_malloc
+def test_j18_what_is_freed_goes_as_the_curve_says(malloc: str, program: Path, tmp_path: Path) -> None:
+    """Of 64 MiB freed, what has not gone at once, second by second from the first look at the clock; whole runs of
+    pages go, of up to 7 MiB."""
+    second = "sleep 1000\nchurn 2000 40000\n"
+    text = "== J18\nx0..63 = malloc 1048576\nfree x0..63\n" + f"{second}control stats.arenas.0.pdirty\n" * 10
+    (check,) = parse_checks(text, JEMALLOC)
+    seen = run(check, program, tmp_path, with_equal_start(malloc).environment()).results
+    left = [result[1] / 10280 for result in seen if len(result) == 2]
+    curve = [smootherstep(1 - second / 10) for second in range(10)]
+    assert len(left) == 10 and all(-0.2 < a - b < 0.08 for a, b in zip(left, curve, strict=True)), left
+
+
+def smootherstep(x: float) -> float:
+    return x * x * x * (x * (6 * x - 15) + 10)
+
+
+EVENTS = {
+    "": 0,
+    "x = malloc 57344; y = malloc 7168": 0,
+    "x = malloc 57344; y = malloc 8192": 1,
+    "x = malloc 57000; y = malloc 7169": 1,
+    "x = calloc 65536": 1,
+    "x = memalign 65536 65536": 1,
+    "x = malloc 1000000": 1,
+    "x0..2 = malloc 57344": 1,
+    "x = malloc 57344; y = malloc 7168; z = malloc 896": 0,
+    "x = malloc 57344; y = malloc 7168; z = malloc 897": 1,
+    "free e0": 1,
+    "free e0; x = malloc 57344; y = malloc 7168; free x; free y": 1,
+    "free e0; x = malloc 57344; x = realloc x 57000": 2,
+    "free e0; x = malloc 57344; x = realloc x 57000; x = realloc x 57344; x = realloc x 57000": 4,
+    "free e0; x = malloc 49152; x = realloc x 57344": 2,
+    "free e0; x = malloc 49152; g = malloc 8; x = realloc x 57344; x = realloc x 8192": 3,
+}
+
+
+@every_malloc
+@pytest.mark.parametrize("statements", EVENTS)
+def test_the_collector_counts_usable_bytes(statements: str, malloc: str, program: Path, tmp_path: Path) -> None:
+    """Allocated and freed ones apart, from nothing after each event. After 41 it is the smallest class's turn."""
+    text = "== events\na = malloc 8\ne0..40 = malloc 65536\n" + "\n".join(statements.split("; ")) + "\n"
+    text += f"f0..{39 - EVENTS[statements]} = malloc 65536\ncontrol stats.arenas.0.bins.0.nflushes -> 0\n"
+    text += "l = malloc 65536\nchange .nflushes -> +1\n"
+    (check,) = parse_checks(text, JEMALLOC)
+    should, does = transcript(check, run(check, program, tmp_path, with_equal_start(malloc).environment()))
+    assert does == should
+
+
 def find(name: str) -> Check:
     (check,) = [check for check in CHECKS if check.title.startswith(name)]
     return check
