@@ -201,4 +201,8 @@ const al_allocator al_jemalloc = {
     .validate = al_je_validate,
     .fork = al_je_fork,
     .ledger = al_je_ledger,
+    .bins = al_je_bins,
+    .explain = al_je_explain,
+    .views = al_je_views,
+    .view = al_je_view,
 };
