@@ -19,15 +19,16 @@ static bool check_recency(const je_heap *heap, const je_arena *arena, je_extents
     return pages == set->pages || al_blame(flaw, set, "jemalloc: a set's pages are miscounted");
 }
 
-/* Of the order, that no extent comes before the one above it; beside the first there is none, but in 5.3.0's order. */
+/* No extent comes before its parent, and but for one all have one; of a lazy queue nothing is known. */
 static bool check_queue(const je_heap *heap, const je_queue *queue, al_flaw *flaw, size_t *count,
                         bool (*check)(const je_extent *, const void *), const void *context, const char *misfit) {
     je_member m = {0};
     for (; al_je_queued_next(heap, queue, &m); ++*count) {
         const void *at = (const void *)m.extent->address;
         const je_extent *parent = al_je_parent(m.extent);
+        const bool ordered = parent == NULL ? m.position == 0 : al_je_before(parent, m.extent);
         if (!check(m.extent, context)) return al_blame(flaw, at, misfit);
-        if (parent != NULL && al_je_before(m.extent, parent))
+        if (!ordered && !queue->lazy)
             return al_blame(flaw, at, "jemalloc: a queue's order is wrong");
     }
     return !m.strayed || al_blame(flaw, m.stray, "jemalloc: a queue leads to where no extent is, or around");

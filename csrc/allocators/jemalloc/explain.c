@@ -71,7 +71,7 @@ static void tell_slab(al_facts *f, const je_look *look, const je_extent *slab, u
         tell_block(f, look, al_je_region(look->heap, slab, region), false);
     tell_class(f, slab->class);
     tell_extent(f, slab);
-    al_tell_count(f, "region", region);
+    al_tell_count(f, "number in slab", region);
     al_tell_count(f, "regions", layout->regions);
     al_tell_count(f, "free regions", slab->free_regions);
     al_tell_flag(f, "current slab", bin->current == slab);

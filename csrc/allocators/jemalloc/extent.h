@@ -19,7 +19,7 @@
  * free() needs no more than the class to put a block into the thread's cache. Words of pages that are neither first nor
  * last may be stale: only pages of live blocks and of neighbours are looked up. They are read without a lock; class and
  * extent of a live block's pages do not change. A neighbour's extent is only looked at where no head lies between: then
- * it belongs to the same arena, whose lock is held. */
+ * it belongs to the same arena, whose lock is held; but where memory is unmapped, pages.c makes sure of that. */
 #ifndef AL_ALLOCATORS_JEMALLOC_EXTENT_H
 #define AL_ALLOCATORS_JEMALLOC_EXTENT_H
 

@@ -48,14 +48,22 @@ static void merge(je_arena *arena, je_extent *lower, je_extent *upper) {
     al_je_record_keep(arena, upper);
 }
 
-/* The neighbours of the same mapping, and so of the same arena; NULL: there is none. */
+/* Where mappings are never unmapped and no head lies between, neighbours are of one mapping, and so of one arena. Else
+ * a part may have been unmapped, and what lies there now be another arena's: of its record no more may be read than
+ * whose it is, which never changes. */
+static je_extent *ours(const je_arena *arena, je_word word) {
+    je_extent *extent = al_je_word_extent(word);
+    return extent != NULL && extent->arena == arena ? extent : NULL;
+}
+
+/* The neighbours that an extent may be merged with; NULL: there is none. */
 static je_extent *above(const je_arena *arena, const je_extent *extent) {
     je_word word = al_je_word_or_none(&arena->heap->map, al_je_end(extent));
-    return al_je_word_head(word) ? NULL : al_je_word_extent(word);
+    return al_je_word_head(word) ? NULL : ours(arena, word);
 }
 
 static je_extent *below(const je_arena *arena, const je_extent *extent) {
-    return extent->head ? NULL : al_je_word_extent(al_je_word_or_none(&arena->heap->map, extent->address - 1));
+    return extent->head ? NULL : ours(arena, al_je_word_or_none(&arena->heap->map, extent->address - 1));
 }
 
 je_extent *al_je_pages_merge_one(je_arena *arena, je_extents *set, je_extent *extent) {
