@@ -200,6 +200,7 @@ const al_allocator al_jemalloc = {
     .walk = al_je_walk,
     .validate = al_je_validate,
     .fork = al_je_fork,
+    .environment = al_je_environment,
     .ledger = al_je_ledger,
     .bins = al_je_bins,
     .explain = al_je_explain,

@@ -20,6 +20,7 @@ void *al_je_realloc(al_thread *base, void *block, size_t bytes) {
     if (!thread->arrived) al_je_arrive(thread);
     bool large = old_class >= JE_SMALL_CLASSES && class >= JE_SMALL_CLASSES;
     bool stays = class == old_class || (large && al_je_large_resize(thread, extent, class));
+    if (class == old_class) al_je_tick(thread, thread->arena, 1);
     void *result = stays ? block : move(thread, block, old, old_class, class);
     if (result != NULL) al_je_count(thread, al_je_class_bytes(class), old);
     return result;

@@ -5,12 +5,13 @@ enum { FIRST_FILL_SHIFT = 1 };
 
 /* --- its size --- */
 
+/* Even, and between the two bounds: an odd least counts as the next even number, an odd most as the one before. */
 static unsigned small_capacity(const uint64_t *values, unsigned regions) {
     const int shift = (int)(int64_t)values[JE_LG_TCACHE_NSLOTS_MUL];
-    uint64_t slots = shift >= 0 ? (uint64_t)regions << shift : regions >> -shift;
-    slots += slots % 2;
-    if (slots < values[JE_TCACHE_NSLOTS_SMALL_MIN]) return (unsigned)values[JE_TCACHE_NSLOTS_SMALL_MIN];
-    return (unsigned)al_min(slots, values[JE_TCACHE_NSLOTS_SMALL_MAX]);
+    const uint64_t most = al_max(values[JE_TCACHE_NSLOTS_SMALL_MAX], 2) & ~UINT64_C(1);
+    const uint64_t least = al_min(al_align_up(al_max(values[JE_TCACHE_NSLOTS_SMALL_MIN], 1), 2), most);
+    const uint64_t slots = shift >= 0 ? (uint64_t)regions << shift : regions >> -shift;
+    return (unsigned)al_min(al_max(al_align_up(slots, 2), least), most);
 }
 
 void al_je_cache_configure(je_heap *heap) {
@@ -52,6 +53,11 @@ static void give_slots(je_thread *thread) {
     thread->slots = NULL;
 }
 
+/* Blocks of a small class that collections pass over: as many as fill gc_delay bytes. */
+static uint8_t first_delay(const je_heap *heap, unsigned class) {
+    return class < JE_SMALL_CLASSES ? (uint8_t)al_min(heap->params.gc_delay / al_je_class_bytes(class), UINT8_MAX) : 0;
+}
+
 void al_je_cache_init(je_thread *thread) {
     const je_heap *heap = al_je_heap(thread);
     void **at = (void **)thread->slots;
@@ -64,6 +70,7 @@ void al_je_cache_init(je_thread *thread) {
             .bottom = at + capacity,
             .bytes = (uint32_t)al_je_class_bytes(class),
             .fill_shift = FIRST_FILL_SHIFT,
+            .delay = first_delay(heap, class),
         };
         al_je_stack_move(stack, stack->bottom);
         at += capacity;
@@ -186,11 +193,15 @@ void al_je_cache_flush(je_thread *thread, unsigned class, unsigned keep) {
  * more. */
 static void collect_class(je_thread *thread, unsigned class) {
     je_stack *stack = &thread->stacks[class];
+    const bool small = class < JE_SMALL_CLASSES;
     const unsigned unused = (unsigned)(stack->bottom - stack->low), capacity = (unsigned)(stack->bottom - stack->full);
-    if (unused > 0) {
+    if (unused > 0 && stack->delay > 0) {
+        stack->delay = (uint8_t)(unused < stack->delay ? stack->delay - unused : 0);
+    } else if (unused > 0) {
         al_je_cache_flush(thread, class, al_je_stack_count(stack) - (unused - unused / 4));
-        if (class < JE_SMALL_CLASSES && capacity >> (stack->fill_shift + 1) >= 1) stack->fill_shift++;
-    } else if (class < JE_SMALL_CLASSES && stack->filled) {
+        if (small && capacity >> (stack->fill_shift + 1) >= 1) stack->fill_shift++;
+        stack->delay = first_delay(al_je_heap(thread), class);
+    } else if (small && stack->filled) {
         if (stack->fill_shift > 1) stack->fill_shift--;
         stack->filled = false;
     }
