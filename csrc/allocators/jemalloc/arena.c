@@ -91,6 +91,7 @@ int al_je_thread_create(al_thread *base) {
     thread->arena = al_je_arena(heap, 0);
     thread->rng.state = heap->heap.settings.values[JE_SEED] ^ (uint64_t)base->id << 32;
     thread->taken_due = thread->given_due = params->gc_step;
+    thread->ticks = JE_TICKS;
     thread->taken_brief = params->junk_new || params->zero ? 0 : params->gc_step;
     thread->given_brief = params->junk_freed ? 0 : params->gc_step;
     al_je_cache_init(thread);
@@ -108,21 +109,28 @@ void al_je_arrive(je_thread *thread) {
     al_lock_drop(&heap->arenas_lock);
 }
 
-/* What an arena without threads keeps, nobody would give back. */
+/* Purges what is due; of an arena without threads everything, which nobody would do later, but for the background. */
+static void decay(je_heap *heap, je_arena *arena) {
+    const bool abandoned = __atomic_load_n(&arena->threads, __ATOMIC_RELAXED) == 0;
+    al_lock_take(&arena->lock);
+    al_je_decay_now(arena, abandoned && !heap->params.background);
+    al_lock_drop(&arena->lock);
+}
+
 void al_je_thread_exit(al_thread *base) {
     je_thread *thread = (je_thread *)base;
     je_heap *heap = al_je_heap(thread);
     if (!thread->arrived) return;
+    const bool cached = thread->slots != NULL;
     al_je_cache_close(thread);
     je_arena *arena = thread->arena;
     al_lock_take(&heap->arenas_lock);
     leave(thread);
     __atomic_store_n(&arena->threads, arena->threads - 1, __ATOMIC_RELAXED);
-    const bool abandoned = arena->threads == 0;
     al_lock_drop(&heap->arenas_lock);
-    al_lock_take(&arena->lock);
-    al_je_decay_now(arena, abandoned);
-    al_lock_drop(&arena->lock);
+    if (!cached) return;
+    decay(heap, heap->arenas[0]); /* the stacks went back there */
+    decay(heap, arena);
 }
 
 /* --- fork --- */

@@ -63,7 +63,7 @@ void al_je_purge(je_arena *arena, je_extents *set, size_t limit, bool fully) {
 
 static void decay_set(je_arena *arena, je_decay *decay, je_extents *set, bool all) {
     if (all || decay->ms == 0)
-        al_je_purge(arena, set, 0, all);
+        al_je_purge(arena, set, 0, true);
     else if (decay->ms > 0 && al_je_decay_advance(decay, al_regions_now(arena->heap->heap.regions), set->pages))
         al_je_purge(arena, set, al_je_decay_limit(decay), false);
 }
@@ -73,25 +73,16 @@ void al_je_decay_now(je_arena *arena, bool all) {
     decay_set(arena, &arena->muzzy_decay, &arena->muzzy, all);
 }
 
-/* -log2(x / 2^64) in 1 / 2^16, x > 0: the whole part by the first bit, each next bit by squaring what is left. */
-static uint64_t minus_log2(uint64_t x) {
-    const unsigned first = al_log2_floor(x);
-    uint64_t rest = x << (63 - first), bits = first;
-    for (int i = 0; i < 16; i++) {
-        unsigned __int128 square = (unsigned __int128)rest * rest >> 63;
-        const unsigned bit = square >> 64 != 0;
-        rest = (uint64_t)(square >> bit);
-        bits = bits << 1 | bit;
-    }
-    return (UINT64_C(64) << 16) - bits;
-}
-
-/* Operations until the next look at the clock: geometric, as if each of them looked with probability 1 / JE_TICKS.
- * Drawn by the inverse, -ln(u) * JE_TICKS with u from (0, 1]. */
+/* Operations until the next look at the clock: geometric, but of 64 values only, each as likely as any other. The
+ * table holds round(-61 ln((j + 1) / 64)), whose mean is nearly 61; so the mean is nearly JE_TICKS. */
 static int64_t draw_ticks(al_rng *rng) {
-    enum { LN2 = 45426 }; /* ln 2 * 2^16 */
-    const uint64_t u = al_rng_next(rng);
-    return (int64_t)(minus_log2(u | (u == 0)) * LN2 / 65536 * JE_TICKS >> 16);
+    enum { SCALE = 61 };
+    static const uint8_t table[64] = {
+        254, 211, 187, 169, 156, 144, 135, 127, 120, 113, 107, 102, 97, 93, 89, 85, 81, 77, 74, 71, 68, 65,
+        62,  60,  57,  55,  53,  50,  48,  46,  44,  42,  40,  39,  37, 35, 33, 32, 30, 29, 27, 26, 24, 23,
+        21,  20,  19,  18,  16,  15,  14,  13,  12,  10,  9,   8,   7,  6,  5,  4,  3,  2,  1,  0,
+    };
+    return (int64_t)table[al_rng_next(rng) >> 58] * JE_TICKS / SCALE;
 }
 
 __attribute__((noinline)) static void look_at_clock(je_thread *thread, je_arena *arena) {
