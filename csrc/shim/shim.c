@@ -25,6 +25,8 @@ static _Atomic(al_heap *) the_heap;
 static al_lock starting;
 static pthread_key_t key;
 static atomic_bool key_made;
+static atomic_bool loaded; /* the loader has gone over to constructors */
+atomic_uint al_shim_users;
 
 __attribute__((noreturn, cold)) static void refuse(const char *subject, const char *what) {
     const char *const parts[] = {"alloclab: ", subject, what, "\n"};
@@ -46,6 +48,7 @@ static al_heap *make_heap(void) {
         .space = AL_SPACE_PROCESS, .overcommit = AL_OVERCOMMIT_SYSTEM, .real_clock = true};
     al_heap *heap = al_heap_create(&AL_SHIM, &settings, &config, &error);
     if (heap == NULL) refuse("", "no memory for the heap");
+    heap->wake = al_shim_ring;
     return heap;
 }
 
@@ -53,13 +56,17 @@ static void hand_back(void *context) {
     departed = true;
     al_shim_current = NULL;
     al_thread_exit(context);
+    if (--al_shim_users == 0) al_shim_ring();
 }
 
 /* Makes the context this thread's own, until the key's destructor. pthread_setspecific may allocate, so it finds the
  * context in place; where it fails, the context stays borrowed. */
 static void keep(al_thread *context) {
     al_shim_current = context;
-    if (pthread_setspecific(key, context) != 0) al_shim_current = NULL;
+    if (pthread_setspecific(key, context) != 0)
+        al_shim_current = NULL;
+    else if (al_shim_users++ == 0 && loaded)
+        al_shim_background(the_heap);
 }
 
 /* What libc's own set-up allocates finds the heap and this thread's context in place. */
@@ -103,7 +110,12 @@ al_heap *al_shim_heap(void) {
 
 static void before_fork(void) { al_heap_fork(al_shim_heap(), al_shim_current, AL_FORK_PREPARE); }
 static void after_fork_in_parent(void) { al_heap_fork(the_heap, al_shim_current, AL_FORK_PARENT); }
-static void after_fork_in_child(void) { al_heap_fork(the_heap, al_shim_current, AL_FORK_CHILD); }
+
+static void after_fork_in_child(void) {
+    al_heap_fork(the_heap, al_shim_current, AL_FORK_CHILD);
+    al_shim_users = al_shim_current != NULL;
+    al_shim_background_in_child(the_heap);
+}
 
 /* libc comes next, and would leave a malloc before it without an environment, hence without settings. */
 __attribute__((constructor)) static void before_all_others(int argc, char **argv, char **environment) {
@@ -111,6 +123,8 @@ __attribute__((constructor)) static void before_all_others(int argc, char **argv
     (void)argv;
     if (environ == NULL) environ = environment;
     al_check(pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0, "alloclab: pthread_atfork");
+    loaded = true;
+    if (AL_SHIM.background != NULL) al_shim_background(al_shim_heap());
 }
 
 al_heap *alloclab_heap(void) { return the_heap; }
@@ -118,4 +132,11 @@ al_heap *alloclab_heap(void) { return the_heap; }
 al_heap *alloclab_begin(void) {
     al_shim_leave(al_shim_arrive());
     return the_heap;
+}
+
+int alloclab_control(const char *name, uint64_t *value, bool set) {
+    al_heap *heap = al_shim_heap();
+    int error = al_heap_control(heap, name, value, set);
+    if (set && error == 0) al_shim_background(heap);
+    return error;
 }

@@ -4,6 +4,8 @@
 
 #include "allocators/rules.h"
 
+#include <stdatomic.h>
+
 extern const al_allocator AL_SHIM __attribute__((visibility("hidden")));
 
 al_heap *al_shim_heap(void); /* made if it is not there yet */
@@ -14,5 +16,15 @@ extern __thread al_thread *al_shim_current;
 /* A call that finds none runs between these two. NULL: there is no memory for one; then there is nothing to leave. */
 al_thread *al_shim_arrive(void);
 void al_shim_leave(al_thread *thread);
+
+/* --- background.c: all of it does nothing for an allocator without background work --- */
+
+extern atomic_uint al_shim_users; /* threads that have a context of their own */
+
+/* Starts the thread, if it is not there, somebody uses malloc and the hook has work for it. At a safe moment: outside
+ * the allocator, after the loader's own work. */
+void al_shim_background(al_heap *heap);
+void al_shim_background_in_child(al_heap *heap); /* of a fork: the thread was not copied */
+void al_shim_ring(void);                         /* the heap's `wake` */
 
 #endif

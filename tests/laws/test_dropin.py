@@ -55,7 +55,7 @@ def test_the_rules_are_able_to_fail(rules: Path) -> None:
 def test_only_the_family_is_exported(lab: LabAllocator) -> None:
     listed = subprocess.run(["nm", "-D", "--defined-only", lab.library], capture_output=True, text=True, check=True)
     assert sorted(line.split()[2] for line in listed.stdout.splitlines()) == sorted(
-        [*FAMILY, "alloclab_begin", "alloclab_heap"]
+        [*FAMILY, "alloclab_begin", "alloclab_control", "alloclab_heap"]
     )
 
 
