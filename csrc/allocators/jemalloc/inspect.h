@@ -17,7 +17,10 @@ typedef struct je_look {
     al_finds kept;   /* what threads keep: key = the block, what = the thread, next = its class, or JE_SLOTS */
 } je_look;
 
-enum { JE_SLOTS = JE_CLASSES }; /* kept: the memory of a thread's stacks itself */
+enum {
+    JE_SLOTS = JE_CLASSES, /* kept: the memory of a thread's stacks itself */
+    JE_BLOCKS_MOST = 1000  /* of a base, each larger than the one before; more go around */
+};
 
 /* Gathers blocks and what is kept, as far as they make sense. */
 void al_je_look_open(je_look *look, je_heap *heap);

@@ -38,11 +38,9 @@ bool al_je_block_sound(const je_heap *heap, const je_block *block) {
            al_je_readable(heap, (const void *)block->start, block->end - block->start, JE_PAGE);
 }
 
-/* No more than could be: then they go around. */
 static void gather_blocks(je_look *look, je_arena *arena) {
-    enum { BLOCKS_MOST = 1000 };
     size_t count = 0;
-    for (const je_block *block = arena->base.blocks; block != NULL && count < BLOCKS_MOST; block = block->next) {
+    for (const je_block *block = arena->base.blocks; block != NULL && count < JE_BLOCKS_MOST; block = block->next) {
         if (!al_je_block_sound(look->heap, block)) return;
         al_finds_add(&look->blocks, block->start, block->end, arena);
         count++;
@@ -101,17 +99,17 @@ je_word al_je_word_at(const je_heap *heap, uintptr_t address) {
     return al_je_word(&heap->map, address);
 }
 
-/* Whether what it says of itself can be. */
+/* Whether what it says of its blocks can be. */
+static bool sound_active(const je_heap *heap, const je_extent *extent) {
+    if (extent->class >= JE_CLASSES) return false;
+    if (al_je_is_slab(extent)) return extent->bytes == al_je_layout(heap, extent)->slab_bytes;
+    const size_t usable = al_je_class_bytes(extent->class);
+    return usable <= extent->bytes && extent->offset <= extent->bytes - usable;
+}
+
 static bool sound(const je_heap *heap, const je_extent *extent) {
-    if (extent->state == JE_ACTIVE) {
-        if (extent->class >= JE_CLASSES) return false;
-        if (!al_je_is_slab(extent)) {
-            size_t usable = al_je_class_bytes(extent->class);
-            return usable <= extent->bytes && extent->offset <= extent->bytes - usable;
-        }
-        if (extent->bytes != al_je_layout(heap, extent)->slab_bytes) return false;
-    }
-    return extent->state < JE_STATES && al_je_arena_known(heap, extent->arena);
+    return extent->state < JE_STATES && al_je_arena_known(heap, extent->arena) &&
+           (extent->state != JE_ACTIVE || sound_active(heap, extent));
 }
 
 je_extent *al_je_extent_at(const je_heap *heap, uintptr_t address, uintptr_t end) {

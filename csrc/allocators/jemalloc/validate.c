@@ -10,9 +10,9 @@
 /* --- books --- */
 
 static bool check_base(const je_heap *heap, const je_base *base, al_flaw *flaw) {
-    size_t used = 0, mapped = 0;
+    size_t used = 0, mapped = 0, count = 0;
     for (const je_block *block = base->blocks; block != NULL; block = block->next) {
-        if (!al_je_block_sound(heap, block) || mapped > base->mapped)
+        if (!al_je_block_sound(heap, block) || count++ == JE_BLOCKS_MOST)
             return al_blame(flaw, block, "jemalloc: a base leads to no block of metadata, or around");
         used += block->at - (uintptr_t)block;
         mapped += block->end - block->start;
@@ -46,6 +46,8 @@ static bool check_decay(const je_heap *heap, const je_decay *decay, al_flaw *fla
 static bool check_arena(const je_heap *heap, const je_arena *arena, unsigned number, al_flaw *flaw) {
     if (!al_je_arena_known(heap, arena) || arena->number != number || arena->heap != heap)
         return al_blame(flaw, arena, "jemalloc: an arena does not know itself");
+    if (arena->growth >= JE_PAGE_CLASSES)
+        return al_blame(flaw, arena, "jemalloc: an arena's next mapping has no size");
     return check_base(heap, &arena->base, flaw) && check_spare(heap, arena, flaw) &&
            check_decay(heap, &arena->dirty_decay, flaw) && check_decay(heap, &arena->muzzy_decay, flaw);
 }

@@ -45,7 +45,7 @@ static bool view_arena(viewer *v, je_arena *arena) {
     al_tell_count(f, "arena", arena->number);
     al_tell_count(f, "threads", arena->threads);
     al_tell_count(f, "next_serial", arena->next_serial);
-    al_tell_bytes(f, "next_mapping", al_je_page_class_bytes(arena->growth));
+    al_tell_bytes(f, "next_mapping", arena->growth < JE_PAGE_CLASSES ? al_je_page_class_bytes(arena->growth) : 0);
     al_tell_count(f, "active_pages", arena->active_pages);
     al_tell_count(f, "dirty_pages", arena->dirty.pages);
     al_tell_count(f, "muzzy_pages", arena->muzzy.pages);
@@ -192,8 +192,7 @@ static bool view_stack(viewer *v, const je_thread *thread, unsigned class) {
     const uint64_t capacity = (uint64_t)(stack->bottom - stack->full);
     al_facts *f = begin(v);
     al_tell_count(f, "thread", thread->thread.id);
-    al_tell_flag(f, "bound", thread->arena != NULL);
-    al_tell_count(f, "arena", thread->arena == NULL ? 0 : thread->arena->number);
+    al_tell_count(f, "arena", al_je_arena_known(v->look.heap, thread->arena) ? thread->arena->number : 0);
     al_tell_count(f, "class", class);
     al_tell_bytes(f, "bytes", al_je_class_bytes(class));
     al_tell_count(f, "count", (uint64_t)(stack->bottom - stack->top));
