@@ -33,7 +33,37 @@ static je_arena *make_arena(je_heap *heap, unsigned number) {
     return arena;
 }
 
-int al_je_arenas_open(je_heap *heap) { return make_arena(heap, 0) == NULL ? ENOMEM : 0; }
+/* What the real library asks of the system before its first block: whether pages given back come back as zeros, whether
+ * there is MADV_FREE, and where the break is. */
+static void probe(al_regions *regions, al_advice advice) {
+    void *page;
+    if (al_regions_mmap(regions, NULL, JE_PAGE, AL_PROT_READ_WRITE, AL_PLACE_ANYWHERE, &page) != 0) return;
+    al_regions_madvise(regions, page, JE_PAGE, advice);
+    al_regions_munmap(regions, page, JE_PAGE);
+}
+
+/* The first arena. arenas_lock is held. False: no memory. */
+static bool open_heap(je_heap *heap) {
+    al_regions *regions = heap->heap.regions;
+    void *end;
+    al_lock_take(&heap->heap.lock);
+    probe(regions, AL_ADVISE_DONTNEED);
+    probe(regions, AL_ADVISE_FREE);
+    al_lock_drop(&heap->heap.lock);
+    if (make_arena(heap, 0) == NULL) return false;
+    al_lock_take(&heap->heap.lock);
+    if (al_regions_brk(regions, 0, &end) == 0) heap->break_start = heap->break_end = (uintptr_t)end;
+    al_lock_drop(&heap->heap.lock);
+    return true;
+}
+
+static bool opened(je_heap *heap) {
+    if (al_je_arena(heap, 0) != NULL) return true;
+    al_lock_take(&heap->arenas_lock);
+    bool open = heap->arenas[0] != NULL || open_heap(heap);
+    al_lock_drop(&heap->arenas_lock);
+    return open;
+}
 
 /* The one with the fewest threads, if that has none or all have been made; else a new one. */
 static je_arena *choose(je_heap *heap) {
@@ -88,7 +118,7 @@ int al_je_thread_create(al_thread *base) {
     je_thread *thread = (je_thread *)base;
     je_heap *heap = al_je_heap(thread);
     const je_params *params = &heap->params;
-    thread->arena = al_je_arena(heap, 0);
+    opened(heap); /* if it can be; else with the first block */
     thread->rng.state = heap->heap.settings.values[JE_SEED] ^ (uint64_t)base->id << 32;
     thread->taken_due = thread->given_due = params->gc_step;
     thread->ticks = JE_TICKS;
@@ -98,15 +128,18 @@ int al_je_thread_create(al_thread *base) {
     return 0;
 }
 
-void al_je_arrive(je_thread *thread) {
+bool al_je_arrive(je_thread *thread) {
     je_heap *heap = al_je_heap(thread);
-    if (thread->thread.brief) return;
+    if (!opened(heap)) return false;
+    thread->arena = al_je_arena(heap, 0);
+    if (thread->thread.brief) return true;
     thread->arrived = true;
     al_je_cache_open(thread);
     al_lock_take(&heap->arenas_lock);
     bind(thread, choose(heap));
     join(thread);
     al_lock_drop(&heap->arenas_lock);
+    return true;
 }
 
 /* Purges what is due; of an arena without threads everything, which nobody would do later, but for the background. */

@@ -365,12 +365,11 @@ bool al_je_large_resize(je_thread *thread, je_extent *extent, unsigned class);
 
 /* --- arena.c: arenas; which one a thread uses; its end; fork --- */
 
-/* The thread's first request: opens its cache, binds it to an arena. A context that is lent stays with arena 0. */
-void al_je_arrive(je_thread *thread);
+/* The thread's first request: opens its cache, binds it to an arena. A context that is lent stays with arena 0. False:
+ * there is no memory for the first arena. */
+bool al_je_arrive(je_thread *thread);
 /* The arena for a large block of so many bytes; NULL: no memory for it. */
 je_arena *al_je_arena_for(je_thread *thread, size_t bytes);
-/* Arena 0; 0 or an errno value. */
-int al_je_arenas_open(je_heap *heap);
 int al_je_thread_create(al_thread *thread);
 void al_je_thread_exit(al_thread *thread);
 void al_je_fork(al_heap *heap, al_thread *survivor, al_fork_moment moment);

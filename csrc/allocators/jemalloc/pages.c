@@ -112,18 +112,34 @@ static je_extent *cut(je_arena *arena, je_extents *set, je_extent *extent, size_
     return extent;
 }
 
+enum { ANY_FIT = 64 };
+
 static je_extent *recycle(je_arena *arena, je_extents *set, size_t bytes, size_t alignment, unsigned active_fit) {
     je_extent *extent = al_je_extents_fit(set, bytes, alignment, active_fit);
     return extent == NULL ? NULL : cut(arena, set, extent, bytes, alignment);
 }
 
+/* The system has no more: all dirty neighbours are merged after all, and cut for whatever fits. The real library fails
+ * here; but what was freed has to be enough for as much again. */
+static je_extent *take_last(je_arena *arena, size_t bytes, size_t alignment) {
+    je_extents *set = &arena->dirty;
+    size_t left = 0;
+    for (const al_link *link = set->recency.next; link != &set->recency; link = link->next) left++;
+    for (; left > 0; left--) {
+        je_extent *oldest = al_container(set->recency.next, je_extent, recency);
+        al_je_extents_remove(set, oldest);
+        al_je_pages_merge_in(arena, set, oldest);
+    }
+    return recycle(arena, set, bytes, alignment, ANY_FIT);
+}
+
 je_extent *al_je_pages_take(je_arena *arena, size_t bytes, size_t alignment, unsigned class) {
-    enum { ANY_FIT = 64 };
     je_extent *extent = recycle(arena, &arena->dirty, bytes, alignment, arena->heap->params.active_fit);
     if (extent == NULL && arena->muzzy_decay.ms != 0)
         extent = recycle(arena, &arena->muzzy, bytes, alignment, ANY_FIT);
     if (extent == NULL) extent = recycle(arena, &arena->retained, bytes, alignment, ANY_FIT);
     if (extent == NULL) extent = al_je_grow(arena, bytes, alignment);
+    if (extent == NULL) extent = take_last(arena, bytes, alignment);
     if (extent == NULL) return NULL;
     extent->state = JE_ACTIVE;
     extent->class = (uint8_t)class;

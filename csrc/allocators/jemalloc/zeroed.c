@@ -4,7 +4,7 @@
 void *al_je_calloc(al_thread *base, size_t bytes) {
     je_thread *thread = (je_thread *)base;
     const unsigned class = al_je_class_of(bytes);
-    if (!thread->arrived) al_je_arrive(thread);
+    if (!thread->arrived && !al_je_arrive(thread)) return NULL;
     void *block = class < JE_SMALL_CLASSES ? al_je_take(thread, bytes, class) : al_je_cache_pop(thread, class);
     if (block != NULL)
         memset(block, 0, al_je_class_bytes(class));
