@@ -386,7 +386,8 @@ static void drain(void **list) {
 
 /* C22: after freeing, the same amount fits again. */
 static void exhaust(void) {
-    const struct rlimit limit = {(rlim_t)64 << 20, (rlim_t)64 << 20};
+    const rlim_t most = (rlim_t)address_space() * (rlim_t)sysconf(_SC_PAGESIZE) + (64 << 20);
+    const struct rlimit limit = {most, most};
     setrlimit(RLIMIT_AS, &limit);
     const size_t some[] = {24, 100, 5000, 100000, 200000, 3000000};
     for (int i = 0; i < 6; i++) {

@@ -24,6 +24,7 @@ sizes = st.one_of(
 )
 
 CACHING = {"ptmalloc", "jemalloc"}  # keeps freed blocks for their threads
+MOVING = {"jemalloc"}  # a block that shrinks may change its size class, and its place
 PURGING = {"ptmalloc", "jemalloc"}  # gives pages back, too, that stay mapped
 
 
@@ -95,7 +96,7 @@ class Calls(RuleBasedStateMachine):
 
     @rule(target=blocks, size=sizes, bits=st.integers(0, 16))
     def memalign(self, size: int, bits: int) -> Block:
-        return self.born(self.heap.memalign(1 << bits, size), size, max(1 << bits, 16))
+        return self.born(self.heap.memalign(1 << bits, size), size, max(1 << bits, 16 if size >= 16 else 8))
 
     @rule(block=consumes(blocks))
     def free(self, block: Block) -> None:
@@ -114,7 +115,7 @@ class Calls(RuleBasedStateMachine):
         assert self.heap.read(address, min(kept, EDGE)) == block.head[:kept]
         if size >= block.size:
             assert self.heap.read(address + block.size - len(block.tail), len(block.tail)) == block.tail
-        if size <= kept_room:
+        if size <= kept_room and self.name not in MOVING:
             assert address == block.address, "a block that shrinks, or fits, moved"
         elif address == block.address:
             self.check_growth_was_legal(before, address, old)
