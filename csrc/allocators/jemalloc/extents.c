@@ -29,6 +29,8 @@ void al_je_extents_insert(je_extents *set, je_extent *extent) {
     extent->state = (uint8_t)set->state;
     al_je_queue_insert(&set->queues[queue], extent);
     al_bitmap_set(set->nonempty, queue);
+    set->counts[queue]++;
+    set->bytes[queue] += extent->bytes;
     al_list_insert_before(&set->recency, &extent->recency);
     al_je_set(&set->pages, set->pages + extent->bytes / JE_PAGE);
 }
@@ -37,6 +39,8 @@ void al_je_extents_remove(je_extents *set, je_extent *extent) {
     unsigned queue = al_je_extents_queue(extent->bytes);
     al_je_queue_remove(&set->queues[queue], extent);
     if (set->queues[queue].root == NULL) al_bitmap_clear(set->nonempty, queue);
+    set->counts[queue]--;
+    set->bytes[queue] -= extent->bytes;
     al_list_remove(&extent->recency);
     al_je_set(&set->pages, set->pages - extent->bytes / JE_PAGE);
 }

@@ -121,6 +121,7 @@ typedef struct je_extents {
     size_t pages;                  /* written atomically */
     uint64_t nonempty[(JE_PAGE_CLASSES + 63) / 64]; /* bit i: queue i holds extents */
     je_queue queues[JE_PAGE_CLASSES];
+    size_t counts[JE_PAGE_CLASSES], bytes[JE_PAGE_CLASSES]; /* of each queue's extents */
     al_link recency;               /* all of them, the one that came first at its head */
 } je_extents;
 
@@ -143,7 +144,7 @@ typedef struct je_bin {
 } je_bin;
 
 typedef struct je_large {
-    uint64_t nmalloc, ndalloc, nrequests;
+    uint64_t nmalloc, ndalloc, nrequests, nflushes;
     size_t current;
 } je_large;
 
@@ -172,6 +173,7 @@ struct je_arena {
     uint32_t threads;              /* bound to it; guarded by arenas_lock, written atomically */
     je_base base;
     je_extent *spare;              /* records of no extent, linked by next */
+    size_t spares;                 /* how many they are */
     uint64_t next_serial;
     unsigned growth;               /* page class of the next mapping */
     size_t active_pages;           /* of slabs and large blocks */

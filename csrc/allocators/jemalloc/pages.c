@@ -7,6 +7,7 @@ je_extent *al_je_record_take(je_arena *arena) {
     je_extent *record = arena->spare;
     if (record != NULL) {
         arena->spare = record->next;
+        arena->spares--;
         return record;
     }
     je_heap *heap = arena->heap;
@@ -19,6 +20,7 @@ je_extent *al_je_record_take(je_arena *arena) {
 void al_je_record_keep(je_arena *arena, je_extent *record) {
     record->next = arena->spare;
     arena->spare = record;
+    arena->spares++;
 }
 
 /* --- cutting and merging --- */

@@ -168,6 +168,7 @@ static void tell_flush(je_thread *thread, unsigned class) {
         arena->bins[class].nflushes++;
         arena->bins[class].nrequests += stack->requests;
     } else {
+        arena->large[class - JE_SMALL_CLASSES].nflushes++;
         arena->large[class - JE_SMALL_CLASSES].nrequests += stack->requests;
     }
     al_lock_drop(&arena->lock);
