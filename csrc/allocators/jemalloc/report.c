@@ -124,9 +124,10 @@ static void print_bins(FILE *out, const je_heap *heap, const account *a) {
         gap = gap || bin->nslabs == 0;
         if (bin->nslabs == 0) continue;
         print_gap(out, &gap);
-        fprintf(out, "%20u %3u %12zu %12" PRIu64 " %12" PRIu64 " %12" PRIu64 " %12zu %12zu %14zu %4u %3u", layout->bytes,
-                i, bin->regions * layout->bytes, bin->nmalloc, bin->ndalloc, bin->nrequests, bin->regions, bin->slabs,
-                bin->partials, layout->regions, layout->slab_bytes / JE_PAGE);
+        fprintf(out, "%20u %3u %12zu %12" PRIu64 " %12" PRIu64 " %12" PRIu64, layout->bytes, i,
+                bin->regions * layout->bytes, bin->nmalloc, bin->ndalloc, bin->nrequests);
+        fprintf(out, " %12zu %12zu %14zu %4u %3u", bin->regions, bin->slabs, bin->partials, layout->regions,
+                layout->slab_bytes / JE_PAGE);
         print_use(out, bin->regions, al_max(bin->slabs, 1) * layout->regions);
         fprintf(out, " %12" PRIu64 " %12" PRIu64 " %12" PRIu64 " %12" PRIu64 "\n", bin->nfills, bin->nflushes,
                 bin->nslabs, bin->reslabs);
