@@ -248,13 +248,14 @@ static int default_decay(je_heap *heap, int64_t *ms, uint64_t *value, bool set) 
 }
 
 /* The clock starts anew; and if the time is now 0, all goes. */
-static int arena_decay(je_arena *arena, je_decay *decay, uint64_t *value, bool set) {
+static int arena_decay(je_arena *arena, bool dirty, uint64_t *value, bool set) {
+    je_decay *decay = dirty ? &arena->dirty_decay : &arena->muzzy_decay;
     if (set && !is_decay_time(*value)) return EINVAL;
     al_heap *heap = &arena->heap->heap;
     al_lock_take(&arena->lock);
     if (set) {
         al_je_decay_init(decay, (int64_t)*value, al_regions_now(heap->regions), al_rng_next(&decay->rng));
-        al_je_decay_now(arena, false);
+        if (*value == 0) al_je_purge(arena, dirty ? &arena->dirty : &arena->muzzy, 0, false);
     } else {
         *value = (uint64_t)decay->ms;
     }
@@ -290,7 +291,7 @@ static int control_arena(je_heap *heap, const char *rest, uint64_t *value, bool 
     }
     const bool dirty = strcmp(rest, "dirty_decay_ms") == 0;
     if (!dirty && strcmp(rest, "muzzy_decay_ms") != 0) return ENOENT;
-    return arena == NULL ? EINVAL : arena_decay(arena, dirty ? &arena->dirty_decay : &arena->muzzy_decay, value, set);
+    return arena == NULL ? EINVAL : arena_decay(arena, dirty, value, set);
 }
 
 static int control_background(je_heap *heap, uint64_t *value, bool set) {

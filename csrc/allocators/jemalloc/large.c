@@ -9,6 +9,7 @@ static je_large *figures(je_arena *arena, unsigned class) { return &arena->large
 static void entered(je_arena *arena, unsigned class) {
     je_large *large = figures(arena, class);
     large->nmalloc++;
+    large->nrequests++;
     al_je_set(&large->current, large->current + 1);
 }
 
@@ -57,7 +58,6 @@ void *al_je_large_take(je_thread *thread, size_t bytes, unsigned class, size_t a
     if (arena == NULL) return NULL;
     al_lock_take(&arena->lock);
     je_extent *extent = take(arena, class, alignment);
-    if (extent != NULL) figures(arena, class)->nrequests++;
     al_lock_drop(&arena->lock);
     if (extent == NULL) return NULL;
     if (zero) make_zero(arena->heap, extent);
@@ -86,7 +86,6 @@ static bool resize(je_arena *arena, je_extent *extent, unsigned class) {
     al_je_large_left(arena, extent);
     extent->class = (uint8_t)class;
     entered(arena, class);
-    figures(arena, class)->nrequests++;
     al_je_map_enter(arena->heap, extent);
     return true;
 }

@@ -162,6 +162,8 @@ static void enter_dirty(je_arena *arena, je_extent *extent) {
     if (extent->bytes >= JE_LARGE_LEAST) {
         extent = merge_all(arena, &arena->dirty, extent);
         if (oversize != 0 && extent->bytes >= oversize && decays_eagerly(arena)) {
+            arena->dirty_purges.advices++;
+            arena->dirty_purges.pages += extent->bytes / JE_PAGE;
             al_je_release(arena, extent);
             return;
         }

@@ -83,10 +83,28 @@ void al_je_cache_open(je_thread *thread) {
     al_je_cache_init(thread);
 }
 
+/* The thread's own arena is told of requests and the flush. */
+static void tell_flush(je_thread *thread, unsigned class) {
+    je_arena *arena = thread->arena;
+    je_stack *stack = &thread->stacks[class];
+    al_lock_take(&arena->lock);
+    if (class < JE_SMALL_CLASSES) {
+        arena->bins[class].nflushes++;
+        arena->bins[class].nrequests += stack->requests;
+    } else {
+        arena->large[class - JE_SMALL_CLASSES].nflushes++;
+        arena->large[class - JE_SMALL_CLASSES].nrequests += stack->requests;
+    }
+    al_lock_drop(&arena->lock);
+    stack->requests = 0;
+}
+
 void al_je_cache_close(je_thread *thread) {
     if (thread->slots == NULL) return;
-    for (unsigned class = 0; class < al_je_heap(thread)->params.cache_classes; class++)
+    for (unsigned class = 0; class < al_je_heap(thread)->params.cache_classes; class++) {
         al_je_cache_flush(thread, class, 0);
+        if (class >= JE_SMALL_CLASSES) tell_flush(thread, class); /* theirs counts it twice */
+    }
     give_slots(thread);
     al_je_cache_init(thread);
 }
@@ -159,27 +177,10 @@ static unsigned flush_to(je_thread *thread, je_arena *arena, unsigned class, voi
     return others;
 }
 
-/* The thread's own arena is told of requests and the flush. */
-static void tell_flush(je_thread *thread, unsigned class) {
-    je_arena *arena = thread->arena;
-    je_stack *stack = &thread->stacks[class];
-    al_lock_take(&arena->lock);
-    if (class < JE_SMALL_CLASSES) {
-        arena->bins[class].nflushes++;
-        arena->bins[class].nrequests += stack->requests;
-    } else {
-        arena->large[class - JE_SMALL_CLASSES].nflushes++;
-        arena->large[class - JE_SMALL_CLASSES].nrequests += stack->requests;
-    }
-    al_lock_drop(&arena->lock);
-    stack->requests = 0;
-}
-
 void al_je_cache_flush(je_thread *thread, unsigned class, unsigned keep) {
     je_stack *stack = &thread->stacks[class];
     void **first = stack->top + keep;
     unsigned left = (unsigned)(stack->bottom - first);
-    if (left == 0) return;
     tell_flush(thread, class);
     while (left > 0) left = flush_to(thread, al_je_extent_of(al_je_heap(thread), *first)->arena, class, first, left);
     void **top = stack->bottom - keep;
