@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SLOTS = 4096, THREADS = 2048, ARGUMENTS = 16, PAGE = 4096 };
+enum { SLOTS = 40000, THREADS = 2048, ARGUMENTS = 16, PAGE = 4096 };
 
 /* A malloc's own figures, by their names. Weak: dlsym, where it fails, allocates. */
 __attribute__((weak)) int mallctl(const char *name, void *old, size_t *old_size, void *new, size_t new_size);

@@ -73,6 +73,7 @@ enum { JE_ORDER_STRICT, JE_ORDER_530, JE_ORDERS };
 enum {
     JE_FIRST_BYTES = 2 << 20,      /* of an arena's first mapping, and the first block of its base */
     JE_ARENA_BYTES = 91088,        /* of base memory that each arena takes */
+    JE_EAGER_BYTES = 8 << 20,      /* a free run of so many is not kept dirty, whatever oversize_threshold is */
     JE_ARENAS_MOST = 4096,
     JE_CACHE_CLASSES = 73,         /* that a thread's cache may have: up to 8 MiB */
     JE_TICKS = 1000                /* between two looks at the clock, on the average */

@@ -54,7 +54,7 @@ static void make_zero(je_heap *heap, je_extent *extent) {
 }
 
 void *al_je_large_take(je_thread *thread, size_t bytes, unsigned class, size_t alignment, bool zero) {
-    je_arena *arena = al_je_arena_for(thread, bytes);
+    je_arena *arena = class < JE_CLASSES ? al_je_arena_for(thread, bytes) : NULL;
     if (arena == NULL) return NULL;
     al_lock_take(&arena->lock);
     je_extent *extent = take(arena, class, alignment);

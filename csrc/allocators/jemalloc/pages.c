@@ -158,10 +158,9 @@ static bool decays_eagerly(const je_arena *arena) {
 
 /* Large extents are merged at once, and what grows to a huge one so is not kept dirty at all. */
 static void enter_dirty(je_arena *arena, je_extent *extent) {
-    size_t oversize = arena->heap->params.oversize;
     if (extent->bytes >= JE_LARGE_LEAST) {
         extent = merge_all(arena, &arena->dirty, extent);
-        if (oversize != 0 && extent->bytes >= oversize && decays_eagerly(arena)) {
+        if (extent->bytes >= JE_EAGER_BYTES && decays_eagerly(arena)) {
             arena->dirty_purges.advices++;
             arena->dirty_purges.pages += extent->bytes / JE_PAGE;
             al_je_release(arena, extent);

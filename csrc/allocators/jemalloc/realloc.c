@@ -17,6 +17,7 @@ void *al_je_realloc(al_thread *base, void *block, size_t bytes) {
     je_extent *extent = al_je_extent_of(al_je_heap(thread), block);
     const unsigned old_class = extent->class, class = al_je_class_of(bytes);
     const size_t old = al_je_class_bytes(old_class);
+    if (bytes > JE_LARGE_MOST) return NULL;
     if (!thread->arrived && !al_je_arrive(thread)) return NULL;
     bool large = old_class >= JE_SMALL_CLASSES && class >= JE_SMALL_CLASSES;
     bool stays = class == old_class || (large && al_je_large_resize(thread, extent, class));
