@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAPS_BYTES = 1 << 20, PAGES_AT_ONCE = 4096, OTHERS_MAX = 256 };
+enum { MAPS_BYTES = 1 << 20, PAGES_AT_ONCE = 4096, OTHERS_MAX = 256, LOADER_BYTES = 1 << 16 };
 
 /* What is not the allocator's. */
 typedef struct others {
@@ -83,8 +83,14 @@ static bool add(al_startup *startup, al_startup_range range) {
     return true;
 }
 
+/* A little below the static TLS block, in the same mapping, lies what else the loader took. */
+static bool is_loaders(const others *o, al_startup_range range) {
+    return range.start < o->loader && range.end > o->loader && o->loader - range.start <= LOADER_BYTES;
+}
+
 /* Adds what of the range is nobody else's. The others are not ordered: the first that meets the range splits it. */
 static bool add_own(al_startup *startup, const others *o, al_startup_range range) {
+    if (is_loaders(o, range)) return true;
     range.end = al_min(range.end, o->loader);
     if (range.start >= range.end) return true;
     for (size_t i = 0; i < o->count; i++) {

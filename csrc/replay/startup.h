@@ -3,7 +3,7 @@
  *
  *     the heap of the break, and private anonymous mappings (readable and writable, or without any rights),
  *     but not the data of program and libraries, nor the program's own rooms, nor what lies above the thread's static
- *     TLS block: the loader maps that last, and what comes later comes lower
+ *     TLS block or a little below it in the same mapping: the loader maps that last, and what comes later comes lower
  *
  * libc's own malloc has only the heap then. */
 #ifndef AL_REPLAY_STARTUP_H
