@@ -9,8 +9,6 @@ void *al_je_memalign(al_thread *base, size_t alignment, size_t bytes) {
     if (!thread->arrived && !al_je_arrive(thread)) return NULL;
     void *block = small ? al_je_take(thread, rounded, class)
                         : al_je_large_take(thread, al_je_class_bytes(class), class, alignment, false);
-    if (block == NULL) return NULL;
-    al_je_fill_new(al_je_heap(thread), block, al_je_class_bytes(class));
-    al_je_count(thread, al_je_class_bytes(class), 0);
+    if (block != NULL) al_je_count(thread, al_je_class_bytes(class), 0);
     return block;
 }

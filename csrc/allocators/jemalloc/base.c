@@ -3,6 +3,13 @@
 
 #include "parts/mapping.h"
 
+void al_je_advise_huge(je_heap *heap, uintptr_t at, size_t bytes) {
+    const unsigned thp = heap->params.thp;
+    if (thp == JE_THP_DEFAULT) return;
+    al_regions_madvise(heap->heap.regions, (void *)at, bytes,
+                       thp == JE_THP_ALWAYS ? AL_ADVISE_HUGEPAGE : AL_ADVISE_NOHUGEPAGE);
+}
+
 /* Blocks are multiples of 2 MiB, aligned to that. The system is believed first, and only if it does not place the block
  * so, more is asked for and its ends are cut off. */
 static bool map_block(je_heap *heap, size_t bytes, je_block *block) {
@@ -24,6 +31,7 @@ static bool add_block(je_heap *heap, je_base *base, size_t least) {
     size_t bytes = al_max(al_align_up(least + sizeof(je_block), JE_FIRST_BYTES), al_align_up(next, JE_FIRST_BYTES));
     je_block block;
     if (!map_block(heap, bytes, &block)) return false;
+    al_je_advise_huge(heap, block.at, bytes);
     je_block *kept = (je_block *)block.at;
     block.at = al_align_up(block.at + sizeof block, 64);
     block.next = base->blocks;

@@ -23,12 +23,6 @@ static bool map_span(al_regions *regions, size_t bytes, size_t alignment, uintpt
     return true;
 }
 
-static void unmap_span(je_heap *heap, span mapped) {
-    al_lock_take(&heap->heap.lock);
-    al_regions_munmap(heap->heap.regions, (void *)mapped.start, mapped.end - mapped.start);
-    al_lock_drop(&heap->heap.lock);
-}
-
 /* By one move of the break, over what has to be left out before an alignment; heap->lock is held. Once refused, it is
  * not tried again. Where a stranger has moved the break meanwhile, there may be too little: that stays unused. */
 static bool break_span(je_heap *heap, size_t bytes, size_t alignment, uintptr_t *at, span *mapped) {
@@ -44,7 +38,8 @@ static bool break_span(je_heap *heap, size_t bytes, size_t alignment, uintptr_t 
     return mapped->end <= heap->break_end;
 }
 
-/* A new extent: what was mapped, a head. `at`: where the part that was asked for begins. NULL: no memory. */
+/* A new extent: what was mapped. `at`: where the part that was asked for begins. NULL: no memory; what was mapped then
+ * is lost. Where nothing is retained, mappings may be merged: no head divides them. */
 static je_extent *map_extent(je_arena *arena, size_t bytes, size_t alignment, uintptr_t *at) {
     je_heap *heap = arena->heap;
     je_extent *extent = al_je_record_take(arena);
@@ -55,9 +50,9 @@ static je_extent *map_extent(je_arena *arena, size_t bytes, size_t alignment, ui
     bool broken = dss == JE_DSS_PRIMARY && break_span(heap, bytes, alignment, at, &got);
     bool mapped = !broken && map_span(heap->heap.regions, bytes, alignment, at, &got);
     broken = broken || (!mapped && dss == JE_DSS_SECONDARY && break_span(heap, bytes, alignment, at, &got));
+    if (mapped || broken) al_je_advise_huge(heap, *at, bytes);
     al_lock_drop(&heap->heap.lock);
     if ((!broken && !mapped) || !al_je_map_prepare(heap, got.start, got.end)) {
-        if (mapped) unmap_span(heap, got);
         al_je_record_keep(arena, extent);
         return NULL;
     }
@@ -68,7 +63,7 @@ static je_extent *map_extent(je_arena *arena, size_t bytes, size_t alignment, ui
         .arena = arena,
         .state = JE_ACTIVE,
         .class = JE_NO_CLASS,
-        .head = true,
+        .head = heap->params.retain,
         .zeroed = mapped,
     };
     al_je_map_enter(heap, extent);
@@ -84,10 +79,11 @@ je_extent *al_je_grow_behind(je_arena *arena, uintptr_t end, size_t bytes) {
     void *at = NULL;
     al_lock_take(&heap->heap.lock);
     bool got = al_regions_mmap(heap->heap.regions, (void *)end, bytes, AL_PROT_READ_WRITE, AL_PLACE_HINT, &at) == 0;
-    al_lock_drop(&heap->heap.lock);
     const uintptr_t start = (uintptr_t)at;
+    if (got && start == end) al_je_advise_huge(heap, start, bytes);
+    if (got && start != end) al_regions_munmap(heap->heap.regions, at, bytes);
+    al_lock_drop(&heap->heap.lock);
     if (!got || start != end || !al_je_map_prepare(heap, start, start + bytes)) {
-        if (got) unmap_span(heap, (span){start, start + bytes});
         al_je_record_keep(arena, extent);
         return NULL;
     }

@@ -45,25 +45,22 @@ static void *take_from_slab(je_thread *thread, unsigned class) {
 
 void *al_je_take(je_thread *thread, size_t bytes, unsigned class) {
     if (__builtin_expect(!thread->arrived, 0) && !al_je_arrive(thread)) return NULL;
-    void *block = al_je_cache_pop(thread, class);
-    if (block != NULL) return block;
-    if (class >= JE_SMALL_CLASSES) return al_je_large_take(thread, bytes, class, 1, false);
-    const je_stack *stack = &thread->stacks[class];
-    return stack->full == stack->bottom ? take_from_slab(thread, class) : al_je_cache_fill(thread, class);
+    const bool cached = al_je_cached(thread, class);
+    void *block = cached ? al_je_cache_pop(thread, class) : NULL;
+    if (block == NULL && class >= JE_SMALL_CLASSES)
+        return al_je_large_take(thread, cached ? 0 : bytes, class, 1, false);
+    if (block == NULL) block = cached ? al_je_cache_fill(thread, class) : take_from_slab(thread, class);
+    return block == NULL ? NULL : al_je_fill_new(al_je_heap(thread), block, al_je_class_bytes(class));
 }
 
-void al_je_fill_new(const je_heap *heap, void *block, size_t bytes) {
-    if (heap->params.zero)
-        memset(block, 0, bytes);
-    else if (heap->params.junk_new)
-        memset(block, JUNK_NEW, bytes);
+void *al_je_fill_new(const je_heap *heap, void *block, size_t bytes) {
+    if (heap->params.zero) return memset(block, 0, bytes);
+    return heap->params.junk_new ? memset(block, JUNK_NEW, bytes) : block;
 }
 
 __attribute__((noinline)) static void *malloc_at_length(je_thread *thread, size_t bytes, unsigned class) {
     void *block = al_je_take(thread, bytes, class);
-    if (block == NULL) return NULL;
-    al_je_fill_new(al_je_heap(thread), block, al_je_class_bytes(class));
-    al_je_count(thread, al_je_class_bytes(class), 0);
+    if (block != NULL) al_je_count(thread, al_je_class_bytes(class), 0);
     return block;
 }
 

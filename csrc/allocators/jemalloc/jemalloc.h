@@ -254,6 +254,9 @@ static inline je_arena *al_je_arena(const je_heap *heap, unsigned number) {
 
 /* --- base.c: metadata --- */
 
+/* Of new memory, as the setting `thp` says; heap->lock is held. */
+void al_je_advise_huge(je_heap *heap, uintptr_t at, size_t bytes);
+
 /* Zeroed; NULL: no memory. heap->lock is held. */
 void *al_je_base_take(je_heap *heap, je_base *base, size_t bytes, size_t alignment);
 
@@ -277,6 +280,8 @@ je_extent *al_je_record_take(je_arena *arena);
 void al_je_record_keep(je_arena *arena, je_extent *record);
 /* An active extent of exactly so many bytes, for blocks of this class. NULL: no memory. */
 je_extent *al_je_pages_take(je_arena *arena, size_t bytes, size_t alignment, unsigned class);
+/* Pages that are not known to be zero are asked of the system anew rather than written; not where they may be huge. */
+void al_je_pages_zero(je_heap *heap, const je_extent *extent);
 /* An active extent becomes dirty, or what follows. */
 void al_je_pages_give(je_arena *arena, je_extent *extent);
 /* Grows an active extent by the free pages that follow it; false: there are not as many. The caller enters it. */
@@ -331,6 +336,10 @@ void al_je_cache_init(je_thread *thread);
 /* Those of the cache, if there is memory for them. */
 void al_je_cache_open(je_thread *thread);
 void al_je_cache_close(je_thread *thread);
+/* Whether the thread's cache may hold blocks of the class. */
+static inline bool al_je_cached(const je_thread *thread, unsigned class) {
+    return class < JE_CACHE_CLASSES && thread->stacks[class].full != thread->stacks[class].bottom;
+}
 /* A block of a small class where the stack is empty. NULL: no memory. */
 void *al_je_cache_fill(je_thread *thread, unsigned class);
 /* A block of the class that lies on its stack; NULL: none does. */
@@ -354,8 +363,8 @@ static inline void al_je_stack_move(je_stack *stack, void **top) {
 
 /* --- large.c --- */
 
-/* A block of a large class, not from the cache. bytes: what was asked, by which the arena is chosen. zero: its bytes
- * are to be. */
+/* A block of a large class, not from the cache. bytes: what was asked, by which the arena is chosen; 0: the thread's
+ * own, as for what the cache may hold. zero: its bytes are to be. */
 void *al_je_large_take(je_thread *thread, size_t bytes, unsigned class, size_t alignment, bool zero);
 /* The same for the allocator itself: page aligned, the arena locked. */
 void *al_je_large_take_internal(je_arena *arena, unsigned class);
@@ -390,7 +399,7 @@ void al_je_give(je_thread *thread, void *block);
 /* Past the thread's cache. */
 void al_je_give_uncached(je_thread *thread, je_extent *extent, void *block);
 /* Fills a new block where the settings ask for it. */
-void al_je_fill_new(const je_heap *heap, void *block, size_t bytes);
+void *al_je_fill_new(const je_heap *heap, void *block, size_t bytes);
 /* An operation took and gave so many bytes: the cache is looked after where that is due. */
 void al_je_count(je_thread *thread, size_t taken, size_t given);
 

@@ -43,16 +43,6 @@ void *al_je_large_take_internal(je_arena *arena, unsigned class) {
     return block_of(extent);
 }
 
-/* Pages that are not known to be zero are asked of the system anew rather than written. */
-static void make_zero(je_heap *heap, je_extent *extent) {
-    if (extent->zeroed) return;
-    al_lock_take(&heap->heap.lock);
-    int error =
-        al_regions_madvise(heap->heap.regions, (void *)extent->address, extent->bytes, AL_ADVISE_DONTNEED);
-    al_lock_drop(&heap->heap.lock);
-    if (error != 0) memset((void *)extent->address, 0, extent->bytes);
-}
-
 void *al_je_large_take(je_thread *thread, size_t bytes, unsigned class, size_t alignment, bool zero) {
     je_arena *arena = class < JE_CLASSES ? al_je_arena_for(thread, bytes) : NULL;
     if (arena == NULL) return NULL;
@@ -60,7 +50,10 @@ void *al_je_large_take(je_thread *thread, size_t bytes, unsigned class, size_t a
     je_extent *extent = take(arena, class, alignment);
     al_lock_drop(&arena->lock);
     if (extent == NULL) return NULL;
-    if (zero) make_zero(arena->heap, extent);
+    if (zero || arena->heap->params.zero)
+        al_je_pages_zero(arena->heap, extent);
+    else
+        al_je_fill_new(arena->heap, block_of(extent), al_je_class_bytes(class));
     al_je_tick(thread, arena, 1);
     return block_of(extent);
 }
@@ -76,9 +69,15 @@ void al_je_large_give(je_thread *thread, je_extent *extent) {
 
 /* --- in place --- */
 
+static void zero_tail(const je_extent *extent) {
+    char *tail = (char *)block_of(extent) + al_je_class_bytes(extent->class);
+    memset(tail, 0, (size_t)((char *)al_je_end(extent) - tail));
+}
+
 static bool resize(je_arena *arena, je_extent *extent, unsigned class) {
     const size_t old = extent->bytes, bytes = al_je_class_bytes(class) + arena->heap->params.pad;
     const unsigned old_class = extent->class;
+    if (bytes > old && arena->heap->params.zero) zero_tail(extent);
     bool done = bytes > old ? al_je_pages_expand(arena, extent, bytes - old)
                             : al_je_pages_shrink(arena, extent, bytes, class);
     if (!done) return false;

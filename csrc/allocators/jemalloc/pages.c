@@ -150,6 +150,17 @@ je_extent *al_je_pages_take(je_arena *arena, size_t bytes, size_t alignment, uns
     return extent;
 }
 
+void al_je_pages_zero(je_heap *heap, const je_extent *extent) {
+    if (extent->zeroed) return;
+    int error = EINVAL;
+    if (heap->params.thp != JE_THP_ALWAYS) {
+        al_lock_take(&heap->heap.lock);
+        error = al_regions_madvise(heap->heap.regions, (void *)extent->address, extent->bytes, AL_ADVISE_DONTNEED);
+        al_lock_drop(&heap->heap.lock);
+    }
+    if (error != 0) memset((void *)extent->address, 0, extent->bytes);
+}
+
 /* --- giving --- */
 
 static bool decays_eagerly(const je_arena *arena) {
@@ -184,15 +195,15 @@ void al_je_pages_give(je_arena *arena, je_extent *extent) {
 /* The free pages behind an extent; NULL: there are not as many. */
 static je_extent *take_behind(je_arena *arena, const je_extent *extent, size_t bytes) {
     je_extent *upper = above(arena, extent);
-    if (upper != NULL && upper->state != JE_ACTIVE)
-        return upper->bytes < bytes ? NULL
-                                    : cut(arena, al_je_extents_of(arena, upper->state), upper, bytes, JE_PAGE);
+    if (upper != NULL && upper->state != JE_ACTIVE && upper->bytes >= bytes)
+        return cut(arena, al_je_extents_of(arena, upper->state), upper, bytes, JE_PAGE);
     return arena->heap->params.retain ? NULL : al_je_grow_behind(arena, al_je_end(extent), bytes);
 }
 
 bool al_je_pages_expand(je_arena *arena, je_extent *extent, size_t more) {
     je_extent *upper = take_behind(arena, extent, more);
     if (upper == NULL) return false;
+    if (arena->heap->params.zero) al_je_pages_zero(arena->heap, upper);
     merge(arena, extent, upper);
     al_je_set(&arena->active_pages, arena->active_pages + more / JE_PAGE);
     return true;

@@ -9,20 +9,21 @@ static bool advise(je_arena *arena, const je_extent *extent, al_advice advice) {
     return error == 0;
 }
 
-static bool unmap(je_arena *arena, const je_extent *extent) {
+/* Pages that the system does not take back are lost. */
+static void unmap(je_arena *arena, je_extent *extent) {
     je_heap *heap = arena->heap;
     al_lock_take(&heap->heap.lock);
-    int error = al_regions_munmap(heap->heap.regions, (void *)extent->address, extent->bytes);
+    al_regions_munmap(heap->heap.regions, (void *)extent->address, extent->bytes);
     al_lock_drop(&heap->heap.lock);
-    if (error == 0) al_je_map_leave(heap, extent->address, al_je_end(extent));
-    return error == 0;
+    al_je_map_leave(heap, extent->address, al_je_end(extent));
+    al_je_record_keep(arena, extent);
 }
 
 void al_je_release(je_arena *arena, je_extent *extent) {
     const je_heap *heap = arena->heap;
     const bool of_break = extent->address >= heap->break_start && extent->address < heap->break_end;
-    if (!heap->params.retain && !of_break && unmap(arena, extent)) {
-        al_je_record_keep(arena, extent);
+    if (!heap->params.retain && !of_break) {
+        unmap(arena, extent);
         return;
     }
     extent->zeroed = advise(arena, extent, AL_ADVISE_DONTNEED);

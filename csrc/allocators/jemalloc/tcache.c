@@ -31,7 +31,8 @@ void al_je_cache_configure(je_heap *heap) {
 static void *take_slots(je_heap *heap) {
     je_arena *arena = al_je_arena(heap, 0);
     const size_t in_slab = al_align_up(heap->slots_bytes, JE_PAGE);
-    const unsigned class = al_je_class_of(in_slab <= JE_SMALL_MOST ? in_slab : heap->slots_bytes);
+    const size_t bytes = in_slab <= JE_SMALL_MOST ? in_slab : al_max(heap->slots_bytes, JE_LARGE_LEAST);
+    const unsigned class = al_je_class_of(bytes);
     void *slots = NULL;
     al_lock_take(&arena->lock);
     if (class < JE_SMALL_CLASSES)

@@ -9,7 +9,7 @@ void *al_je_calloc(al_thread *base, size_t bytes) {
     if (block != NULL)
         memset(block, 0, al_je_class_bytes(class));
     else if (class >= JE_SMALL_CLASSES)
-        block = al_je_large_take(thread, bytes, class, 1, true);
+        block = al_je_large_take(thread, al_je_cached(thread, class) ? 0 : bytes, class, 1, true);
     if (block != NULL) al_je_count(thread, al_je_class_bytes(class), 0);
     return block;
 }
