@@ -34,4 +34,11 @@ bool al_je_decay_advance(je_decay *decay, uint64_t now, size_t pages);
 /* How many pages may stay. */
 size_t al_je_decay_limit(const je_decay *decay);
 
+/* For who purges in the background and sleeps between: only so many pages are worth being woken for. */
+enum { JE_DECAY_WORTH = 1024 };
+/* How long to sleep, nanoseconds; UINT64_MAX: there is nothing to wait for. */
+uint64_t al_je_decay_sleep(const je_decay *decay, size_t pages);
+/* Of the pages that came with the newest epoch, how many will be beyond the limit after so many nanoseconds. */
+uint64_t al_je_decay_newest_due(const je_decay *decay, uint64_t nanoseconds);
+
 #endif

@@ -186,6 +186,7 @@ const al_allocator al_jemalloc = {
     .ledger = al_je_ledger,
     .stats = al_je_stats,
     .control = al_je_control,
+    .background = al_je_background,
     .report = al_je_report,
     .bins = al_je_bins,
     .explain = al_je_explain,

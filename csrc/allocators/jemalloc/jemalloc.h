@@ -76,7 +76,8 @@ enum {
     JE_EAGER_BYTES = 8 << 20,      /* a free run of so many is not kept dirty, whatever oversize_threshold is */
     JE_ARENAS_MOST = 4096,
     JE_CACHE_CLASSES = 73,         /* that a thread's cache may have: up to 8 MiB */
-    JE_TICKS = 1000                /* between two looks at the clock, on the average */
+    JE_TICKS = 1000,               /* between two looks at the clock, on the average */
+    JE_SLEEPERS = 4
 };
 
 /* The settings in force. */
@@ -221,6 +222,13 @@ typedef struct je_thread {
     je_stack stacks[JE_CACHE_CLASSES];
 } je_thread;
 
+/* Who purges arenas in the background, and sleeps between: as many as threads of theirs; arena i is the business of
+ * sleeper i % JE_SLEEPERS. Written atomically. */
+typedef struct je_sleeper {
+    uint64_t wakes;                /* when; 0: it has nothing to wait for */
+    uint64_t due;                  /* pages that came since it fell asleep and will be due when it wakes */
+} je_sleeper;
+
 typedef struct je_heap {
     al_heap heap;
     je_params params;
@@ -233,6 +241,7 @@ typedef struct je_heap {
     je_base *first_base;           /* arena 0's, for what belongs to all */
     uintptr_t break_start, break_end; /* where the break was at first, and last */
     bool break_spent;              /* it would not grow */
+    je_sleeper sleepers[JE_SLEEPERS];
     je_map map;
 } je_heap;
 
@@ -303,8 +312,10 @@ je_extent *al_je_pages_split(je_arena *arena, je_extent *extent, size_t bytes);
 void al_je_purge(je_arena *arena, je_extents *set, size_t limit, bool fully);
 /* An extent in no set: its pages go back to the system at once. */
 void al_je_release(je_arena *arena, je_extent *extent);
-/* Purges what is due; all: everything. */
+/* Purges what is due, unless that is done in the background; all: everything. */
 void al_je_decay_now(je_arena *arena, bool all);
+/* The background does it. */
+void al_je_decay_from_outside(je_arena *arena);
 /* After an operation of the thread on its arena; the arena is not locked. */
 void al_je_tick(je_thread *thread, je_arena *arena, unsigned ticks);
 
@@ -413,9 +424,12 @@ size_t al_je_stats(al_heap *heap, al_stat *out, size_t room);
 int al_je_control(al_heap *heap, const char *name, uint64_t *value, bool set);
 void al_je_report(al_heap *heap, FILE *out);
 
-/* --- background.c --- */
+/* --- background.c: purging from outside, with params.background --- */
 
 uint64_t al_je_background(al_heap *heap);
+/* What the arena, which is locked, tells who sleeps: it has a free extent more; an epoch of its has begun. */
+void al_je_background_given(je_arena *arena);
+void al_je_background_epoch(je_arena *arena, const je_decay *decay, uint64_t now);
 
 /* --- walk.c, validate.c, shelves.c, explain.c, views.c: looking inside --- */
 

@@ -62,16 +62,38 @@ void al_je_purge(je_arena *arena, je_extents *set, size_t limit, bool fully) {
 
 /* --- time --- */
 
+/* True: an epoch has begun. */
+static bool advance(je_decay *decay, const je_extents *set, uint64_t now) {
+    return decay->ms > 0 && al_je_decay_advance(decay, now, set->pages);
+}
+
 static void decay_set(je_arena *arena, je_decay *decay, je_extents *set, bool all) {
-    if (all || decay->ms == 0)
-        al_je_purge(arena, set, 0, true);
-    else if (decay->ms > 0 && al_je_decay_advance(decay, al_regions_now(arena->heap->heap.regions), set->pages))
+    if (all || decay->ms == 0) {
+        al_je_purge(arena, set, 0, all);
+        return;
+    }
+    const uint64_t now = al_regions_now(arena->heap->heap.regions);
+    if (!advance(decay, set, now)) return;
+    if (arena->heap->params.background)
+        al_je_background_epoch(arena, decay, now);
+    else
         al_je_purge(arena, set, al_je_decay_limit(decay), false);
 }
 
 void al_je_decay_now(je_arena *arena, bool all) {
     decay_set(arena, &arena->dirty_decay, &arena->dirty, all);
     decay_set(arena, &arena->muzzy_decay, &arena->muzzy, all);
+}
+
+/* Whether an epoch begins or not: what operations let begin is purged only here. */
+static void decay_set_from_outside(je_arena *arena, je_decay *decay, je_extents *set) {
+    advance(decay, set, al_regions_now(arena->heap->heap.regions));
+    if (decay->ms > 0) al_je_purge(arena, set, al_je_decay_limit(decay), false);
+}
+
+void al_je_decay_from_outside(je_arena *arena) {
+    decay_set_from_outside(arena, &arena->dirty_decay, &arena->dirty);
+    decay_set_from_outside(arena, &arena->muzzy_decay, &arena->muzzy);
 }
 
 /* Operations until the next look at the clock: geometric, but of 64 values only, each as likely as any other. The
@@ -88,7 +110,6 @@ static int64_t draw_ticks(al_rng *rng) {
 
 __attribute__((noinline)) static void look_at_clock(je_thread *thread, je_arena *arena) {
     thread->ticks = draw_ticks(&thread->rng);
-    if (arena->heap->params.background) return;
     al_lock_take(&arena->lock);
     al_je_decay_now(arena, false);
     al_lock_drop(&arena->lock);
