@@ -40,6 +40,7 @@ void *al_je_large_take_internal(je_arena *arena, unsigned class) {
     je_extent *extent = take(arena, class, JE_PAGE);
     if (extent == NULL) return NULL;
     extent->internal = true;
+    al_je_pages_zero(arena->heap, extent);
     return block_of(extent);
 }
 

@@ -12,6 +12,11 @@ static void *move(je_thread *thread, void *block, size_t old, unsigned old_class
     return moved;
 }
 
+/* What a block has gained where it is; if that is to be zero, its pages are already. */
+static void fill_gained(const je_heap *heap, void *block, size_t old, size_t bytes) {
+    if (bytes > old && !heap->params.zero) al_je_fill_new(heap, (char *)block + old, bytes - old);
+}
+
 void *al_je_realloc(al_thread *base, void *block, size_t bytes) {
     je_thread *thread = (je_thread *)base;
     je_extent *extent = al_je_extent_of(al_je_heap(thread), block);
@@ -22,6 +27,7 @@ void *al_je_realloc(al_thread *base, void *block, size_t bytes) {
     bool large = old_class >= JE_SMALL_CLASSES && class >= JE_SMALL_CLASSES;
     bool stays = class == old_class || (large && al_je_large_resize(thread, extent, class));
     if (class == old_class) al_je_tick(thread, thread->arena, 1);
+    if (stays) fill_gained(al_je_heap(thread), block, old, al_je_class_bytes(class));
     void *result = stays ? block : move(thread, block, old, old_class, class);
     if (result != NULL) al_je_count(thread, al_je_class_bytes(class), old);
     return result;
