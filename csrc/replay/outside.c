@@ -179,12 +179,22 @@ static al_events_so_far account_events(void *context) {
     return (al_events_so_far){log->events, log->count, log->dropped};
 }
 
+extern void *__curbrk; /* where libc thinks the break is; NULL while nobody has asked it */
+
+/* As aligned as a glass box finds it. Who has asked libc before must hear of it, and who has not asks later. */
+static uintptr_t align_break(void) {
+    uintptr_t now = al_sud_break(0), to = al_align_up(now, AL_BREAK_ALIGNMENT);
+    void *old;
+    if (__curbrk == NULL) return al_sud_break(to);
+    return al_os_linux.brk((intptr_t)(to - now), &old) == 0 ? to : now;
+}
+
 static const char *places_of_glass(const al_outside *outside, al_places *places, holding *held, al_text *out) {
     al_heap *heap = al_process_begin();
     if (heap == NULL) return "it has no heap to look into";
     if (!hold_vmas(held, heap->regions) || al_regions_start_log(heap->regions, LOG_ROWS) != 0)
         return "no memory for the log of system calls";
-    if (held->heap_begins == 0) held->heap_begins = al_sud_break(0);
+    if (held->heap_begins == 0) held->heap_begins = align_break();
     places->events = glass_events;
     places->context = heap;
     al_text_figure(out, "mapped_before", al_regions_counters(heap->regions)->mapped);
@@ -196,16 +206,6 @@ static const char *places_of_glass(const al_outside *outside, al_places *places,
     for (size_t i = 0; i < AL_EXPLAINED_MAX; i++)
         if (outside->explained[i] != 0) al_places_explain(heap, outside->explained[i], i, out);
     return NULL;
-}
-
-extern void *__curbrk; /* where libc thinks the break is; NULL while nobody has asked it */
-
-/* As aligned as a glass box finds it. Who has asked libc before must hear of it, and who has not asks later. */
-static uintptr_t align_break(void) {
-    uintptr_t now = al_sud_break(0), to = al_align_up(now, AL_BREAK_ALIGNMENT);
-    void *old;
-    if (__curbrk == NULL) return al_sud_break(to);
-    return al_os_linux.brk((intptr_t)(to - now), &old) == 0 ? to : now;
 }
 
 static const char *places_of_stranger(const al_outside *outside, al_places *places, holding *held, al_text *out) {

@@ -2,40 +2,42 @@
  * request does not need of one is retained. */
 #include "allocators/jemalloc/jemalloc.h"
 
-#include "parts/mapping.h"
-
 typedef struct span {
     uintptr_t start, end;
 } span;
 
-/* Where the mapping did not come aligned, a larger one is cut; heap->lock is held. False: no memory. */
-static bool map_span(al_regions *regions, size_t bytes, size_t alignment, uintptr_t *at, span *mapped) {
+static void unmap_part(al_regions *regions, uintptr_t start, uintptr_t end) {
+    if (start < end) al_regions_munmap(regions, (void *)start, end - start);
+}
+
+/* The system is believed first, and only if it does not place the mapping so, as much more is asked for as may have to
+ * be cut off. What it then does not take back is lost. */
+bool al_je_map_pages(al_regions *regions, size_t bytes, size_t alignment, uintptr_t *at) {
+    const size_t enough = bytes + alignment - JE_PAGE;
     void *out;
     if (al_regions_mmap(regions, NULL, bytes, AL_PROT_READ_WRITE, AL_PLACE_ANYWHERE, &out) != 0) return false;
     *at = (uintptr_t)out;
-    *mapped = (span){*at, *at + bytes};
     if (al_is_aligned(*at, alignment)) return true;
     al_regions_munmap(regions, out, bytes);
-    char *start, *end, *aligned = al_map_aligned(regions, alignment, 0, bytes, &start, &end);
-    if (aligned == NULL) return false;
-    *at = (uintptr_t)aligned;
-    *mapped = (span){(uintptr_t)start, (uintptr_t)end};
+    if (al_regions_mmap(regions, NULL, enough, AL_PROT_READ_WRITE, AL_PLACE_ANYWHERE, &out) != 0) return false;
+    *at = al_align_up((uintptr_t)out, alignment);
+    unmap_part(regions, (uintptr_t)out, *at);
+    unmap_part(regions, *at + bytes, (uintptr_t)out + enough);
     return true;
 }
 
 /* By one move of the break, over what has to be left out before an alignment; heap->lock is held. Once refused, it is
- * not tried again. Where a stranger has moved the break meanwhile, there may be too little: that stays unused. */
+ * not tried again. What is got while a stranger moves the break, too, stays unused. */
 static bool break_span(je_heap *heap, size_t bytes, size_t alignment, uintptr_t *at, span *mapped) {
-    if (heap->break_spent) return false;
-    const uintptr_t expected = al_align_up(heap->break_end, alignment) + bytes;
-    const size_t delta = expected - heap->break_end;
-    void *old;
+    void *now, *old;
+    if (heap->break_spent || al_regions_break(heap->heap.regions, &now) != 0) return false;
+    *at = al_align_up((uintptr_t)now, alignment);
+    *mapped = (span){al_align_up((uintptr_t)now, JE_PAGE), *at + bytes};
+    const size_t delta = mapped->end - (uintptr_t)now;
     heap->break_spent = al_regions_brk(heap->heap.regions, (intptr_t)delta, &old) != 0;
     if (heap->break_spent) return false;
     heap->break_end = (uintptr_t)old + delta;
-    *at = al_align_up((uintptr_t)old, alignment);
-    *mapped = (span){al_align_up((uintptr_t)old, JE_PAGE), *at + bytes};
-    return mapped->end <= heap->break_end;
+    return old == now;
 }
 
 /* A new extent: what was mapped. `at`: where the part that was asked for begins. NULL: no memory; what was mapped then
@@ -48,7 +50,8 @@ static je_extent *map_extent(je_arena *arena, size_t bytes, size_t alignment, ui
     span got = {0};
     al_lock_take(&heap->heap.lock);
     bool broken = dss == JE_DSS_PRIMARY && break_span(heap, bytes, alignment, at, &got);
-    bool mapped = !broken && map_span(heap->heap.regions, bytes, alignment, at, &got);
+    bool mapped = !broken && al_je_map_pages(heap->heap.regions, bytes, alignment, at);
+    if (mapped) got = (span){*at, *at + bytes};
     broken = broken || (!mapped && dss == JE_DSS_SECONDARY && break_span(heap, bytes, alignment, at, &got));
     if (mapped || broken) al_je_advise_huge(heap, *at, bytes);
     al_lock_drop(&heap->heap.lock);
@@ -71,7 +74,7 @@ static je_extent *map_extent(je_arena *arena, size_t bytes, size_t alignment, ui
 }
 
 /* Without retained pages the system is asked for those right behind; an extent in no set, not a head. NULL: there is
- * something else. */
+ * something else, or the break. */
 je_extent *al_je_grow_behind(je_arena *arena, uintptr_t end, size_t bytes) {
     je_heap *heap = arena->heap;
     je_extent *extent = al_je_record_take(arena);
@@ -79,15 +82,15 @@ je_extent *al_je_grow_behind(je_arena *arena, uintptr_t end, size_t bytes) {
     void *at = NULL;
     al_lock_take(&heap->heap.lock);
     bool got = al_regions_mmap(heap->heap.regions, (void *)end, bytes, AL_PROT_READ_WRITE, AL_PLACE_HINT, &at) == 0;
-    const uintptr_t start = (uintptr_t)at;
-    if (got && start == end) al_je_advise_huge(heap, start, bytes);
-    if (got && start != end) al_regions_munmap(heap->heap.regions, at, bytes);
+    const bool fits = got && (uintptr_t)at == end && !al_je_of_break(heap, end - 1);
+    if (fits) al_je_advise_huge(heap, end, bytes);
+    if (got && !fits) al_regions_munmap(heap->heap.regions, at, bytes);
     al_lock_drop(&heap->heap.lock);
-    if (!got || start != end || !al_je_map_prepare(heap, start, start + bytes)) {
+    if (!fits || !al_je_map_prepare(heap, end, end + bytes)) {
         al_je_record_keep(arena, extent);
         return NULL;
     }
-    *extent = (je_extent){.address = start, .bytes = bytes, .serial = arena->next_serial++, .arena = arena,
+    *extent = (je_extent){.address = end, .bytes = bytes, .serial = arena->next_serial++, .arena = arena,
                           .state = JE_ACTIVE, .class = JE_NO_CLASS, .zeroed = true};
     return extent;
 }
@@ -108,6 +111,13 @@ static je_extent *trim_to(je_arena *arena, je_extent *extent, uintptr_t at, size
     return extent;
 }
 
+/* What the break had to be moved over before an alignment is given back. NULL: no memory for a record. */
+static je_extent *leave_gap(je_arena *arena, je_extent *extent, uintptr_t at) {
+    je_extent *rest = al_je_pages_split(arena, extent, at - extent->address);
+    al_je_release(arena, extent);
+    return rest;
+}
+
 /* The next mapping of the series that is large enough, wherever in it the alignment falls. */
 static je_extent *grow_in_steps(je_arena *arena, size_t bytes, size_t alignment) {
     size_t enough;
@@ -126,5 +136,5 @@ je_extent *al_je_grow(je_arena *arena, size_t bytes, size_t alignment) {
     if (extent != NULL) return extent;
     uintptr_t at;
     extent = map_extent(arena, bytes, alignment, &at);
-    return extent == NULL ? NULL : trim_to(arena, extent, at, bytes);
+    return extent == NULL || at == extent->address ? extent : leave_gap(arena, extent, at);
 }

@@ -256,6 +256,11 @@ static inline je_heap *al_je_heap(const je_thread *thread) { return (je_heap *)t
 static inline size_t al_je_get(const size_t *figure) { return __atomic_load_n(figure, __ATOMIC_RELAXED); }
 static inline void al_je_set(size_t *figure, size_t value) { __atomic_store_n(figure, value, __ATOMIC_RELAXED); }
 
+/* Got by moving the break: nothing else is merged with it, and it cannot be unmapped. */
+static inline bool al_je_of_break(const je_heap *heap, uintptr_t address) {
+    return address >= heap->break_start && address < heap->break_end;
+}
+
 /* An arena by number; NULL: not made yet. */
 static inline je_arena *al_je_arena(const je_heap *heap, unsigned number) {
     return __atomic_load_n(&heap->arenas[number], __ATOMIC_ACQUIRE);
@@ -322,6 +327,8 @@ void al_je_tick(je_thread *thread, je_arena *arena, unsigned ticks);
 /* --- grow.c: the system --- */
 
 /* A new extent of so many bytes, in no set; NULL: no memory. */
+/* Maps so many bytes, aligned; heap->lock is held. False: no memory. */
+bool al_je_map_pages(al_regions *regions, size_t bytes, size_t alignment, uintptr_t *at);
 je_extent *al_je_grow(je_arena *arena, size_t bytes, size_t alignment);
 
 /* So many bytes from there on, where the system has them free; in no set, not entered. NULL: it has not. */

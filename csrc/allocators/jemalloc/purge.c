@@ -21,8 +21,7 @@ static void unmap(je_arena *arena, je_extent *extent) {
 
 void al_je_release(je_arena *arena, je_extent *extent) {
     const je_heap *heap = arena->heap;
-    const bool of_break = extent->address >= heap->break_start && extent->address < heap->break_end;
-    if (!heap->params.retain && !of_break) {
+    if (!heap->params.retain && !al_je_of_break(heap, extent->address)) {
         unmap(arena, extent);
         return;
     }
