@@ -14,12 +14,14 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -159,9 +161,31 @@ static void do_churn(words w) {
 
 static void do_rest(words w) { number(w[0] % w[1]); }
 
+/* The clock that a malloc sees: `passed`, and what has gone of the sleep under way. So what happens between two
+ * statements takes no time. */
+static atomic_uint_fast64_t passed = UINT64_C(1000000000000), asleep_since;
+
+static uint64_t real_clock(void) {
+    struct timespec t;
+    syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *out) {
+    if (clock != CLOCK_MONOTONIC && clock != CLOCK_MONOTONIC_COARSE) return syscall(SYS_clock_gettime, clock, out);
+    uint64_t since = asleep_since, now = passed + (since == 0 ? 0 : real_clock() - since);
+    *out = (struct timespec){(time_t)(now / 1000000000), (long)(now % 1000000000)};
+    return 0;
+}
+
+static void do_pass(words w) { passed += w[0] * 1000000; }
+
 static void do_sleep(words w) {
     struct timespec left = {(time_t)w[0] / 1000, (long)(w[0] % 1000) * 1000000};
+    asleep_since = real_clock();
     while (nanosleep(&left, &left) != 0) continue;
+    passed += real_clock() - asleep_since;
+    asleep_since = 0;
 }
 
 static void do_peek(words w) { number(*(uint64_t *)w[0]); }
@@ -281,6 +305,7 @@ static const struct operation {
     {"obstacle", do_obstacle}, {"limit", do_limit},       {"start", do_start},     {"exit", do_exit},
     {"fork", do_fork},         {"relink", do_relink},     {"control", do_control}, {"adjust", do_adjust},
     {"rest", do_rest},         {"sleep", do_sleep},       {"churn", do_churn},
+    {"pass", do_pass},
 };
 
 /* --- the script --- */

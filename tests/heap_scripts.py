@@ -14,7 +14,8 @@
     change .pdirty       -> +5             since they were last asked for; a name may stand for the last one's like
     control thread.tcache.enabled = 0      sets one
     do arena.0.purge                       does what has that name
-    sleep 1500                             of the real clock, in milliseconds
+    pass 1500                              milliseconds, at once: the clock that the malloc sees stands still otherwise
+    sleep 1500                             the same, but really
     churn 1000 40000                       allocates and frees a block of 40000 bytes, a thousand times
     2: d = malloc 10                       by thread 2, which `start 2` has started
     free d+8             -> aborts free(): invalid pointer
