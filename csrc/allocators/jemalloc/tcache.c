@@ -81,6 +81,7 @@ void al_je_cache_init(je_thread *thread) {
 void al_je_cache_open(je_thread *thread) {
     je_heap *heap = al_je_heap(thread);
     if (heap->params.tcache) thread->slots = take_slots(heap);
+    if (thread->slots != NULL) al_je_tick(thread, heap->arenas[0], 1);
     al_je_cache_init(thread);
 }
 
