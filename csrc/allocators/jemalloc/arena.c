@@ -22,6 +22,8 @@ static je_arena *make_arena(je_heap *heap, unsigned number) {
     const bool lazy = heap->heap.settings.values[JE_HEAP_ORDER] == JE_ORDER_530;
     for (unsigned class = 0; class < JE_SMALL_CLASSES; class++) arena->bins[class].partial.lazy = lazy;
     arena->growth = al_je_page_class_of(JE_FIRST_BYTES);
+    const size_t eager = heap->params.oversize == 0 ? JE_LARGE_MOST : heap->params.oversize;
+    arena->eager_from = number == 0 ? JE_EAGER_FIRST : eager;
     al_je_extents_init(&arena->dirty, JE_DIRTY);
     al_je_extents_init(&arena->muzzy, JE_MUZZY);
     al_je_extents_init(&arena->retained, JE_RETAINED);

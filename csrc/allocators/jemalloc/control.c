@@ -170,12 +170,16 @@ static int read_total(je_heap *heap, const char *name, uint64_t *value) {
     return pick(totals, sizeof totals / sizeof *totals, name, value);
 }
 
+static unsigned arena_count(const je_heap *heap) { return heap->params.narenas + (heap->params.oversize != 0); }
+
+/* All arenas have a number of their own, and the one behind the last. */
 static int read_stats(je_heap *heap, const char *rest, uint64_t *value) {
     unsigned index;
     if (!part(&rest, "arenas")) return read_total(heap, rest, value);
-    if (!number(&rest, &index) || (index > heap->params.narenas && index != ALL_ARENAS)) return ENOENT;
-    je_arena *arena = index == ALL_ARENAS ? NULL : al_je_arena(heap, index);
-    return arena == NULL && index != ALL_ARENAS ? ENOENT : read_arena(heap, arena, rest, value);
+    if (!number(&rest, &index)) return ENOENT;
+    if (index == ALL_ARENAS || index == arena_count(heap)) return read_arena(heap, NULL, rest, value);
+    je_arena *arena = index > heap->params.narenas ? NULL : al_je_arena(heap, index);
+    return arena == NULL ? ENOENT : read_arena(heap, arena, rest, value);
 }
 
 /* --- opt --- */
@@ -218,7 +222,7 @@ static int read_arenas(je_heap *heap, const char *rest, uint64_t *value) {
     if (part(&rest, "bin")) return read_bin(heap, rest, value);
     if (part(&rest, "lextent")) return read_large_class(rest, value);
     const al_stat figures[] = {
-        {"narenas", params->narenas + (params->oversize != 0)},
+        {"narenas", arena_count(heap)},
         {"nbins", JE_SMALL_CLASSES},
         {"nlextents", JE_CLASSES - JE_SMALL_CLASSES},
         {"nhbins", params->cache_classes},
@@ -264,6 +268,16 @@ static int arena_decay(je_arena *arena, bool dirty, uint64_t *value, bool set) {
     return 0;
 }
 
+static int arena_eager(je_arena *arena, uint64_t *value, bool set) {
+    al_lock_take(&arena->lock);
+    if (set)
+        arena->eager_from = *value;
+    else
+        *value = arena->eager_from;
+    al_lock_drop(&arena->lock);
+    return 0;
+}
+
 static void decay_all(je_heap *heap, const je_arena *arena, bool all) {
     for (unsigned i = 0; i <= heap->params.narenas; i++) {
         je_arena *each = al_je_arena(heap, i);
@@ -289,6 +303,7 @@ static int control_arena(je_heap *heap, const char *rest, uint64_t *value, bool 
         *value = any;
         return 0;
     }
+    if (strcmp(rest, "oversize_threshold") == 0) return arena == NULL ? EINVAL : arena_eager(arena, value, set);
     const bool dirty = strcmp(rest, "dirty_decay_ms") == 0;
     if (!dirty && strcmp(rest, "muzzy_decay_ms") != 0) return ENOENT;
     return arena == NULL ? EINVAL : arena_decay(arena, dirty, value, set);

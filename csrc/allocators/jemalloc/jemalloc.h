@@ -73,7 +73,7 @@ enum { JE_ORDER_STRICT, JE_ORDER_530, JE_ORDERS };
 enum {
     JE_FIRST_BYTES = 2 << 20,      /* of an arena's first mapping, and the first block of its base */
     JE_ARENA_BYTES = 91088,        /* of base memory that each arena takes */
-    JE_EAGER_BYTES = 8 << 20,      /* a free run of so many is not kept dirty, whatever oversize_threshold is */
+    JE_EAGER_FIRST = 8 << 20,      /* eager_from of the first arena, which is made before settings count */
     JE_ARENAS_MOST = 4096,
     JE_CACHE_CLASSES = 73,         /* that a thread's cache may have: up to 8 MiB */
     JE_TICKS = 1000,               /* between two looks at the clock, on the average */
@@ -178,6 +178,7 @@ struct je_arena {
     size_t spares;                 /* how many they are */
     uint64_t next_serial;
     unsigned growth;               /* page class of the next mapping */
+    size_t eager_from;             /* a free run of so many bytes is not kept dirty */
     size_t active_pages;           /* of slabs and large blocks */
     size_t internal_bytes;         /* usable bytes of blocks of the allocator's own */
     je_extents dirty, muzzy, retained;

@@ -171,7 +171,7 @@ static bool decays_eagerly(const je_arena *arena) {
 static void enter_dirty(je_arena *arena, je_extent *extent) {
     if (extent->bytes >= JE_LARGE_LEAST) {
         extent = merge_all(arena, &arena->dirty, extent);
-        if (extent->bytes >= JE_EAGER_BYTES && decays_eagerly(arena)) {
+        if (extent->bytes >= arena->eager_from && decays_eagerly(arena)) {
             arena->dirty_purges.advices++;
             arena->dirty_purges.pages += extent->bytes / JE_PAGE;
             al_je_release(arena, extent);

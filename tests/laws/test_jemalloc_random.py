@@ -1,0 +1,57 @@
+"""Random scripts of heap calls by several threads, which come, go and fork: the real jemalloc and the laboratory's do
+the same, statement by statement, and have the same figures."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from heap_scripts import JEMALLOC, account, compile_program, parse_checks, run
+from random_scripts import Script
+from support import budget
+
+from alloclab.allocators import lab_allocators, libraries_needed, resolve
+
+BUILT = any(allocator.name == "jemalloc" for allocator in lab_allocators())
+pytestmark = [pytest.mark.needs(what) for what in ("strace", "gcc", "libjemalloc", "glibc 2.36")]
+pytestmark += [pytest.mark.skipif(not BUILT, reason="there is none here")]
+
+FIGURES = ["pactive .pdirty .pmuzzy .retained .nthreads", "bins.7.curregs .curslabs .nonfull_slabs .nslabs .nflushes"]
+FIGURES += ["small.allocated .nmalloc .ndalloc .nfills", "large.allocated .nmalloc .ndalloc"]
+ASKS = [f"control stats.arenas.{arena}.{figures}" for arena in range(3) for figures in FIGURES]
+ASKS += ["do arena.0.purge", "do arena.1.purge", "control stats.allocated .active .mapped .retained"]
+SIZES = [24, 100, 100, 110, 300, 1000, 1040, 3000, 7000, 14336, 16384, 20000, 32768, 40000, 100000]
+# Not retain:false: which mappings are neighbours, and merge, is then the kernel's choice.
+SETTINGS = ["", "tcache:false", "narenas:1", "narenas:2", "dirty_decay_ms:0", "dirty_decay_ms:-1", 
+            "oversize_threshold:100000", "tcache_max:4096", "tcache_max:131072", "lg_extent_max_active_fit:1",
+            "tcache_gc_incr_bytes:4096", "muzzy_decay_ms:-1", "zero:true", "junk:true", "dss:disabled",
+            "narenas:2,dirty_decay_ms:0,muzzy_decay_ms:10000"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_program(tmp_path_factory.mktemp("heap_script"))
+
+
+def accounts(seed: int, setting: str, bits: int, program: Path, folder: Path, *mallocs: str) -> list[list[str]]:
+    lines = "\n".join(Script(random.Random(seed), ASKS, SIZES, bits).statements(600))
+    options = f"dirty_decay_ms:1000000,{setting}".rstrip(",")
+    (check,) = parse_checks(f"== seed {seed} {{MALLOC_CONF={options}}}\n{lines}", JEMALLOC)
+    real = resolve("libjemalloc")
+    beside = () if real.preload is None else tuple(libraries_needed(real.preload))
+    found = []
+    for malloc in mallocs:
+        chosen = real if malloc == "libjemalloc" else replace(resolve(malloc), beside=beside)
+        found.append(account(check, run(check, program, folder, chosen.environment())))
+    assert len(found[0]) == len(check.lines) and not any("ends with" in line for line in found[0])
+    return found
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s or "default")
+@pytest.mark.parametrize("bits", [19, 24])
+def test_both_do_the_same(setting: str, bits: int, program: Path, tmp_path: Path) -> None:
+    for seed in range(budget(2)):
+        theirs, ours = accounts(seed, setting, bits, program, tmp_path, "libjemalloc", "jemalloc:heap_order=5.3.0")
+        assert ours == theirs
