@@ -6,8 +6,9 @@
 
 static bool check_recency(const je_heap *heap, const je_arena *arena, je_extents *set, const je_census *census,
                           al_flaw *flaw) {
-    size_t pages = 0;
+    size_t pages = 0, bytes = 0;
     je_member m = {0};
+    for (unsigned i = 0; i < JE_PAGE_CLASSES; i++) bytes += set->bytes[i];
     while (al_je_recency_next(heap, set, &m)) {
         if (m.extent->arena != arena || m.extent->state != set->state)
             return al_blame(flaw, (const void *)m.extent->address, "jemalloc: a set holds an extent of another");
@@ -16,19 +17,21 @@ static bool check_recency(const je_heap *heap, const je_arena *arena, je_extents
     if (m.strayed) return al_blame(flaw, m.stray, "jemalloc: a set leads to where no free extent is, or around");
     if (m.position != census->extents[set->state])
         return al_blame(flaw, set, "jemalloc: a free extent is in no set");
-    return pages == set->pages || al_blame(flaw, set, "jemalloc: a set's pages are miscounted");
+    return (pages == set->pages && pages * JE_PAGE == bytes) ||
+           al_blame(flaw, set, "jemalloc: a set's pages are miscounted");
 }
 
 /* No extent comes before its parent, and but for one all have one; of a lazy queue nothing is known. */
 static bool check_queue(const je_heap *heap, const je_queue *queue, al_flaw *flaw, size_t *count,
                         bool (*check)(const je_extent *, const void *), const void *context, const char *misfit) {
+    const bool lazy = *(const unsigned char *)&queue->lazy; /* damaged, it may be neither true nor false */
     je_member m = {0};
     for (; al_je_queued_next(heap, queue, &m); ++*count) {
         const void *at = (const void *)m.extent->address;
         const je_extent *parent = al_je_parent(m.extent);
         const bool ordered = parent == NULL ? m.position == 0 : al_je_before(parent, m.extent);
         if (!check(m.extent, context)) return al_blame(flaw, at, misfit);
-        if (!ordered && !queue->lazy)
+        if (!ordered && !lazy)
             return al_blame(flaw, at, "jemalloc: a queue's order is wrong");
     }
     return !m.strayed || al_blame(flaw, m.stray, "jemalloc: a queue leads to where no extent is, or around");
@@ -48,14 +51,16 @@ static bool is_home(const je_extent *extent, const void *context) {
 
 static bool check_queues(const je_heap *heap, const je_arena *arena, const je_extents *set, const je_census *census,
                          al_flaw *flaw) {
-    size_t count = 0;
-    for (unsigned i = 0; i < JE_PAGE_CLASSES; i++) {
+    size_t count = 0, before = 0;
+    for (unsigned i = 0; i < JE_PAGE_CLASSES; i++, before = count) {
         const je_queue *queue = &set->queues[i];
         if ((queue->root != NULL) != al_bitmap_test(set->nonempty, i))
             return al_blame(flaw, queue->root, "jemalloc: the map of nonempty queues is wrong");
         const place home = {arena, set->state, i};
         if (!check_queue(heap, queue, flaw, &count, is_home, &home, "jemalloc: a queue holds what belongs elsewhere"))
             return false;
+        if (set->counts[i] != count - before)
+            return al_blame(flaw, queue->root, "jemalloc: a queue's extents are miscounted");
     }
     return count == census->extents[set->state] || al_blame(flaw, set, "jemalloc: a free extent is in no queue");
 }

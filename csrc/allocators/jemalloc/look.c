@@ -99,6 +99,9 @@ je_word al_je_word_at(const je_heap *heap, uintptr_t address) {
     return al_je_word(&heap->map, address);
 }
 
+/* Damaged, it may be neither true nor false. */
+static bool is_flag(const bool *flag) { return *(const unsigned char *)flag <= 1; }
+
 /* Whether what it says of its blocks can be. */
 static bool sound_active(const je_heap *heap, const je_extent *extent) {
     if (extent->class >= JE_CLASSES) return false;
@@ -108,7 +111,8 @@ static bool sound_active(const je_heap *heap, const je_extent *extent) {
 }
 
 static bool sound(const je_heap *heap, const je_extent *extent) {
-    return extent->state < JE_STATES && al_je_arena_known(heap, extent->arena) &&
+    bool flags = is_flag(&extent->head) && is_flag(&extent->zeroed) && is_flag(&extent->internal);
+    return flags && extent->state < JE_STATES && al_je_arena_known(heap, extent->arena) &&
            (extent->state != JE_ACTIVE || sound_active(heap, extent));
 }
 

@@ -26,7 +26,7 @@ bool al_je_recency_next(const je_heap *heap, je_extents *set, je_member *member)
     member->position += member->extent != NULL;
     member->extent = NULL;
     if (next == &set->recency) return false;
-    je_extent *extent = al_container(next, je_extent, recency);
+    je_extent *extent = (je_extent *)((uintptr_t)next - offsetof(je_extent, recency)); /* if it is a pointer at all */
     if (!al_je_extent_known(heap, extent) || extent->state == JE_ACTIVE || next->prev != link)
         return stray(member, extent);
     member->extent = extent;

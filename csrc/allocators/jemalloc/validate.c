@@ -31,7 +31,7 @@ static bool check_spare(const je_heap *heap, const je_arena *arena, al_flaw *fla
         if (al_je_extent_known(heap, record)) return al_blame(flaw, record, "jemalloc: a spare record is in use");
         if (al_is_power_of_two(++count)) anchor = record;
     }
-    return true;
+    return count == arena->spares || al_blame(flaw, arena, "jemalloc: spare records are miscounted");
 }
 
 static bool check_decay(const je_heap *heap, const je_decay *decay, al_flaw *flaw) {
