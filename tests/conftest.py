@@ -36,10 +36,14 @@ def pytest_configure(config: pytest.Config) -> None:
 @cache
 def system_has(name: str) -> bool:
     """Whether a program, a library named libNAME, or that version of glibc is installed; "fixed addresses": whether a
-    program may be started without random ones, which some containers forbid.
+    program may be started without random ones, which some containers forbid; "own mounts": whether it may be given
+    mounts of its own.
     """
     if name == "fixed addresses":
         return shutil.which("setarch") is not None and subprocess.run(["setarch", "-R", "true"]).returncode == 0
+    if name == "own mounts":
+        mount = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/etc"]
+        return shutil.which("unshare") is not None and subprocess.run(mount).returncode == 0
     if name.startswith("glibc "):
         return os.confstr("CS_GNU_LIBC_VERSION") == name
     if name.startswith("lib"):

@@ -18,8 +18,8 @@ def run(spec: str, *command: str | Path, **variables: str) -> subprocess.Complet
     return subprocess.run([str(c) for c in command], env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
-def compile_c(source: Path, program: Path) -> Path:
-    flags = ["-std=gnu17", "-O1", "-D_GNU_SOURCE", "-fno-builtin", "-w", "-pthread"]
+def compile_c(source: Path, program: Path, *more: str) -> Path:
+    flags = ["-std=gnu17", "-O1", "-D_GNU_SOURCE", "-fno-builtin", "-w", "-pthread", *more]
     flags += ["-Wl,--export-dynamic-symbol=clock_gettime"]  # of a program with a clock of its own
     subprocess.run(["gcc", *flags, source, "-o", program, "-ldl"], check=True)
     return program

@@ -1,5 +1,5 @@
 /* Figures and acts by mallctl's names. A name leads down a tree; below a number the branches are all alike. 4096 in the
- * place of an arena's number stands for all arenas.
+ * place of an arena's number stands for all arenas, as does, from older times, the number that there may be.
  *
  * Figures are those of the moment: `epoch`, which takes them anew there, does nothing. What is a word there is the
  * number of the choice here. */
@@ -55,6 +55,18 @@ static int pick(const al_stat *list, size_t count, const char *name, uint64_t *v
     return ENOENT;
 }
 
+/* Of arenas that may be. */
+static unsigned arenas_end(const je_heap *heap) { return heap->params.narenas + (heap->params.oversize != 0); }
+
+/* If the name begins with an arena's number: that arena, NULL if it is not made yet, or all of them. */
+static bool arena_number(je_heap *heap, const char **rest, je_arena **arena, bool *all) {
+    unsigned index;
+    if (!number(rest, &index) || (index > arenas_end(heap) && index != ALL_ARENAS)) return false;
+    *all = index == arenas_end(heap) || index == ALL_ARENAS;
+    *arena = *all ? NULL : al_je_arena(heap, index);
+    return true;
+}
+
 /* --- stats --- */
 
 static const leaf arena_leaves[] = {
@@ -69,6 +81,9 @@ static const leaf arena_leaves[] = {
     {"internal", offsetof(je_figures, internal)},
     {"tcache_bytes", offsetof(je_figures, tcache_bytes)},
     {"extent_avail", offsetof(je_figures, extent_avail)},
+    {"tcache_stashed_bytes", offsetof(je_figures, nothing)},
+    {"abandoned_vm", offsetof(je_figures, nothing)},
+    {"metadata_thp", offsetof(je_figures, nothing)},
     {"dirty_decay_ms", offsetof(je_figures, dirty_decay_ms)},
     {"muzzy_decay_ms", offsetof(je_figures, muzzy_decay_ms)},
     {"dirty_npurge", offsetof(je_figures, dirty_purges.purges)},
@@ -163,6 +178,7 @@ static int read_total(je_heap *heap, const char *name, uint64_t *value) {
         {"allocated", f.small.allocated + f.large.allocated},
         {"active", f.pactive * JE_PAGE},
         {"metadata", f.base + f.internal},
+        {"metadata_thp", 0},
         {"resident", f.resident},
         {"mapped", f.mapped},
         {"retained", f.retained},
@@ -170,16 +186,12 @@ static int read_total(je_heap *heap, const char *name, uint64_t *value) {
     return pick(totals, sizeof totals / sizeof *totals, name, value);
 }
 
-static unsigned arena_count(const je_heap *heap) { return heap->params.narenas + (heap->params.oversize != 0); }
-
-/* All arenas have a number of their own, and the one behind the last. */
 static int read_stats(je_heap *heap, const char *rest, uint64_t *value) {
-    unsigned index;
+    je_arena *arena;
+    bool all;
     if (!part(&rest, "arenas")) return read_total(heap, rest, value);
-    if (!number(&rest, &index)) return ENOENT;
-    if (index == ALL_ARENAS || index == arena_count(heap)) return read_arena(heap, NULL, rest, value);
-    je_arena *arena = index > heap->params.narenas ? NULL : al_je_arena(heap, index);
-    return arena == NULL ? ENOENT : read_arena(heap, arena, rest, value);
+    if (!arena_number(heap, &rest, &arena, &all) || (arena == NULL && !all)) return ENOENT;
+    return read_arena(heap, arena, rest, value);
 }
 
 /* --- opt --- */
@@ -222,7 +234,7 @@ static int read_arenas(je_heap *heap, const char *rest, uint64_t *value) {
     if (part(&rest, "bin")) return read_bin(heap, rest, value);
     if (part(&rest, "lextent")) return read_large_class(rest, value);
     const al_stat figures[] = {
-        {"narenas", arena_count(heap)},
+        {"narenas", arenas_end(heap)},
         {"nbins", JE_SMALL_CLASSES},
         {"nlextents", JE_CLASSES - JE_SMALL_CLASSES},
         {"nhbins", params->cache_classes},
@@ -241,7 +253,7 @@ static bool is_decay_time(uint64_t value) {
 
 /* The times of arenas that are yet to be made. */
 static int default_decay(je_heap *heap, int64_t *ms, uint64_t *value, bool set) {
-    if (set && !is_decay_time(*value)) return EINVAL;
+    if (set && !is_decay_time(*value)) return EFAULT;
     al_lock_take(&heap->arenas_lock);
     if (set)
         *ms = (int64_t)*value;
@@ -254,7 +266,7 @@ static int default_decay(je_heap *heap, int64_t *ms, uint64_t *value, bool set) 
 /* The clock starts anew; and if the time is now 0, all goes. */
 static int arena_decay(je_arena *arena, bool dirty, uint64_t *value, bool set) {
     je_decay *decay = dirty ? &arena->dirty_decay : &arena->muzzy_decay;
-    if (set && !is_decay_time(*value)) return EINVAL;
+    if (set && !is_decay_time(*value)) return EFAULT;
     al_heap *heap = &arena->heap->heap;
     al_lock_take(&arena->lock);
     if (set) {
@@ -289,24 +301,24 @@ static void decay_all(je_heap *heap, const je_arena *arena, bool all) {
 }
 
 static int control_arena(je_heap *heap, const char *rest, uint64_t *value, bool set) {
-    unsigned index;
-    if (!number(&rest, &index) || (index > heap->params.narenas && index != ALL_ARENAS)) return ENOENT;
-    je_arena *arena = index == ALL_ARENAS ? NULL : al_je_arena(heap, index);
-    const bool any = arena != NULL || index == ALL_ARENAS, purge = strcmp(rest, "purge") == 0;
+    je_arena *arena;
+    bool all;
+    if (!arena_number(heap, &rest, &arena, &all)) return ENOENT;
+    const bool purge = strcmp(rest, "purge") == 0;
     if (purge || strcmp(rest, "decay") == 0) {
         if (!set) return EPERM;
-        if (any) decay_all(heap, arena, purge);
+        if (arena != NULL || all) decay_all(heap, arena, purge);
         return 0;
     }
     if (strcmp(rest, "initialized") == 0) {
         if (set) return EPERM;
-        *value = any;
+        *value = arena != NULL || all;
         return 0;
     }
-    if (strcmp(rest, "oversize_threshold") == 0) return arena == NULL ? EINVAL : arena_eager(arena, value, set);
+    if (strcmp(rest, "oversize_threshold") == 0) return arena == NULL ? EFAULT : arena_eager(arena, value, set);
     const bool dirty = strcmp(rest, "dirty_decay_ms") == 0;
     if (!dirty && strcmp(rest, "muzzy_decay_ms") != 0) return ENOENT;
-    return arena == NULL ? EINVAL : arena_decay(arena, dirty, value, set);
+    return arena == NULL ? EFAULT : arena_decay(arena, dirty, value, set);
 }
 
 static int control_background(je_heap *heap, uint64_t *value, bool set) {

@@ -18,6 +18,7 @@ typedef struct je_figures {
     uint64_t tcache_bytes;                               /* cached by the threads that are bound here */
     uint64_t extent_avail;                               /* records of no extent */
     uint64_t dirty_decay_ms, muzzy_decay_ms;             /* of a sum: -1 */
+    uint64_t nothing;                                    /* 0: what is not built keeps nothing */
     je_purges dirty_purges, muzzy_purges;
     je_part small, large;
 } je_figures;

@@ -87,6 +87,9 @@ je_extent *al_je_grow_behind(je_arena *arena, uintptr_t end, size_t bytes) {
     if (got && !fits) al_regions_munmap(heap->heap.regions, at, bytes);
     al_lock_drop(&heap->heap.lock);
     if (!fits || !al_je_map_prepare(heap, end, end + bytes)) {
+        /* Theirs then thinks of the break, and has another record ready for what must be left out there. */
+        je_extent *another = heap->params.dss == JE_DSS_DISABLED ? NULL : al_je_record_take(arena);
+        if (another != NULL) al_je_record_keep(arena, another);
         al_je_record_keep(arena, extent);
         return NULL;
     }

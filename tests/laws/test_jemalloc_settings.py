@@ -1,0 +1,274 @@
+"""jemalloc's settings, and its figures by mallctl's names: as the real library, to the digit."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from programs import HERE, compile_c
+from support import budget
+
+from alloclab.allocators import Allocator, Tunable, lab_allocators, libraries_needed, resolve
+
+BUILT = {allocator.name: allocator for allocator in lab_allocators()}.get("jemalloc")
+REAL = "libjemalloc"
+BOTH = (REAL, "jemalloc")
+FIXED = ("setarch", "-R")
+"""Metadata depends on addresses: of each GiB in which there is something, the map has a leaf."""
+pytestmark = [
+    *(pytest.mark.needs(what) for what in ("gcc", REAL, "glibc 2.36")),
+    pytest.mark.skipif(BUILT is None, reason="there is no jemalloc here"),
+]
+NOT_BUILT = "<jemalloc>: Not built in alloclab: "
+"""What only ours says: of settings that would move blocks in the real library."""
+
+CONFIGURATIONS = [
+    # how the list is written
+    "",
+    "narenas",
+    "narenas:",
+    ":3",
+    ":",
+    ",",
+    "narenas:3,",
+    ",narenas:3",
+    "narenas:3,,tcache:false",
+    "narenas:3;tcache:false",
+    " narenas:3",
+    "narenas:3 ",
+    "narenas=3",
+    "nar-enas:3",
+    "a.b:3",
+    "Narenas:3",
+    "_x:3,3x:2,foo:1",
+    "narenas:3,foo:1,tcache:false",
+    "narenas:3,foo,tcache:false",
+    "narenas:3:4",
+    "narenas:3,narenas:5",
+    # numbers
+    *(f"tcache_gc_delay_bytes:{value}" for value in (" 3", "\t3", "\n3", "+3", "- 3", "+-3", "0x3", "0XA", "07", "08")),
+    *(f"tcache_gc_delay_bytes:{value}" for value in ("", "0x", "-0x3", "3k", "18446744073709551616", "-1")),
+    *(f"narenas:{value}" for value in ("0", "1", "4094", "4095", "-1", "4294967296", "default", "10000000000000")),
+    *(f"narenas_ratio:{value}" for value in ("0", "0.5", ".5", "1.", "1.25", "1.5x", "-1", "65536", "0x1")),
+    "narenas:5,narenas:default,narenas_ratio:3",
+    "narenas_ratio:3,narenas:x",
+    *(f"tcache_max:{value}" for value in ("0", "1", "9", "14337", "8388608", "8388609", "-1")),
+    *(f"lg_tcache_max:{value}" for value in ("0", "10", "23", "24", "-1")),
+    "tcache_max:5000,lg_tcache_max:10",
+    "lg_tcache_max:10,tcache_max:5000",
+    *(f"lg_tcache_nslots_mul:{value}" for value in ("-17", "-16", "0", "16", "17")),
+    *(f"tcache_nslots_small_min:{value}" for value in ("0", "1", "2048", "2049")),
+    "tcache_nslots_small_min:300,tcache_nslots_small_max:5,tcache_nslots_large:0",
+    *(f"tcache_gc_incr_bytes:{value}" for value in ("0", "1023", "1025", "-1")),
+    *(f"lg_tcache_flush_small_div:{value}" for value in ("0", "1", "16", "17")),
+    *(f"dirty_decay_ms:{value}" for value in ("-1", "-2", "-0", "0", "18446744072000", "18446744072001")),
+    "dirty_decay_ms:5,dirty_decay_ms:x,muzzy_decay_ms:-1",
+    *(f"oversize_threshold:{value}" for value in ("0", "16383", "16384", "8070450532247928832", "8070450532247928833")),
+    *(f"lg_extent_max_active_fit:{value}" for value in ("0", "64", "65", "-1")),
+    # words
+    *(f"tcache:{value}" for value in ("1", "True", "yes", "false")),
+    *(f"dss:{value}" for value in ("disabled", "primary", "p", "", "auto")),
+    *(f"thp:{value}" for value in ("always", "al", "never", "", "x")),
+    *(f"junk:{value}" for value in ("true", "alloc", "free", "t", "")),
+    "d:primary,ds:s,t:always,th:always,m:auto,m:x,p:d",
+    "zero:true,retain:false,background_thread:false,zero:x",
+    # what has no meaning here, and what ends the process
+    "prof_prefix:@@,stats_print_opts:@@,lg_prof_sample:20,mutex_max_spin:-1,stats_interval:-2,trust_madvise:true",
+    "cache_oblivious:false,xmalloc:true,utrace:true",
+    "confirm_conf:true,narenas:3,tcache:x,dss:p,foo:1",
+    "foo:1,confirm_conf:true,confirm_conf:false,narenas:3",
+    "confirm_conf:true,foo:1,,bar",
+    "confirm_conf:@@",
+    "abort_conf:true,narenas:3",
+    "abort_conf:true,foo:1",
+    "foo:1,abort_conf:true,narenas:0,bar:1",
+    "abort_conf:true,narenas",
+    "abort_conf:true,narenas:9999",
+    "abort_conf:true,foo:1,abort_conf:false",
+]
+"""What MALLOC_CONF may say."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a program said, how it ended, and what the laboratory alone has to say."""
+
+    out: str
+    errors: str
+    status: int
+    ours: tuple[str, ...]
+
+
+def tunables() -> tuple[Tunable, ...]:
+    return BUILT.tunables if BUILT is not None else ()
+
+
+OPTIONS = [t.real_name for t in tunables() if t.real_name is not None]
+WORDS = {t.real_name: t.range.split("|") for t in tunables() if t.type == "choice"}
+
+
+def with_equal_start(spec: str) -> Allocator:
+    """What the real library needs allocates as it starts: so it must beside ours."""
+    found, real = resolve(spec), resolve(REAL).preload
+    return found if spec == REAL or real is None else replace(found, beside=tuple(libraries_needed(real)))
+
+
+def in_words(line: str) -> str:
+    """Of a choice, ours tells the number."""
+    name, _, value = line.partition(": ")
+    return f"{name}: {WORDS[name][int(value)]}" if name in WORDS and value.isdigit() else line
+
+
+def run(spec: str, *command: str | Path, **variables: str) -> Said:
+    environment = dict(with_equal_start(spec).environment()) | variables
+    done = subprocess.run(
+        [str(word) for word in command], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    ours = tuple(line for line in done.stderr.splitlines() if line.startswith(NOT_BUILT))
+    errors = "".join(line + "\n" for line in done.stderr.splitlines() if line not in ours)
+    return Said("\n".join(in_words(line) for line in done.stdout.splitlines()), errors, done.returncode, ours)
+
+
+def compare(*command: str | Path, **variables: str) -> None:
+    there, here = (run(spec, *command, **variables) for spec in BOTH)
+    assert replace(here, ours=()) == there
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_c(HERE / "jemalloc_figures.c", tmp_path_factory.mktemp("figures") / "figures", "-rdynamic")
+
+
+# --- settings ---
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+def test_it_reads_malloc_conf(configuration: str, program: Path) -> None:
+    compare(program, "options", *OPTIONS, MALLOC_CONF=configuration)
+
+
+def random_configurations(count: int) -> Iterator[str]:
+    order = random.Random(8)
+    names = [
+        *(name.removeprefix("opt.") for name in OPTIONS if name != "opt.background_thread"),
+        *("lg_tcache_max", "narenas_ratio", "confirm_conf", "abort_conf", "metadata_thp", "d", "ds", "m", "x", "abort"),
+    ]
+    values = [
+        *("true", "false", "0", "1", "2", "16", "17", "64", "65", "2048", "4095", "99999999", "18446744073709551615"),
+        *("-1", "-2", "0x10", "010", "08", "+5", "default", "always", "primary", "alloc", "p", "d", "a", "1.5", "x"),
+        *("", " 3", "3 "),
+    ]
+    for _ in range(count):
+        pairs = [order.choice(names) + order.choice([":"] * 30 + ["", "="]) + order.choice(values) for _ in range(4)]
+        yield ",".join(pairs[: order.randint(1, 4)])
+
+
+def test_it_reads_whatever_malloc_conf_says(program: Path) -> None:
+    for configuration in random_configurations(budget(150)):
+        compare(program, "options", *OPTIONS, MALLOC_CONF=configuration)
+
+
+def test_the_program_may_have_a_configuration_too(tmp_path: Path) -> None:
+    """The environment comes after it; whether to abort is known when all is read."""
+    conf = '-DCONF="narenas:7,dirty_decay_ms:77,foo:1"'
+    program = compile_c(HERE / "jemalloc_figures.c", tmp_path / "figures", "-rdynamic", conf)
+    for configuration in ("", "narenas:5", "confirm_conf:true,narenas:4", "abort_conf:true"):
+        compare(program, "options", *OPTIONS, MALLOC_CONF=configuration)
+
+
+@pytest.mark.needs("own mounts")
+@pytest.mark.parametrize("link", ["narenas:5,dirty_decay_ms:3,foo:2", "x" * 4000 + ":1,narenas:2", "confirm_conf:true"])
+def test_the_system_may_have_a_configuration_too(link: str, program: Path) -> None:
+    hidden = f"mount -t tmpfs none /etc && ln -s '{link}' /etc/malloc.conf && exec \"$@\""
+    for configuration in ("", "narenas:6"):
+        words = ["unshare", "-rm", "sh", "-c", hidden, "sh", program, "options", *OPTIONS]
+        compare(*words, MALLOC_CONF=configuration)
+
+
+@pytest.mark.parametrize("setting", ["hpa:true", "slab_sizes:1-4096:17", "percpu_arena:percpu", "zero_realloc:alloc"])
+def test_it_tells_what_is_not_built(setting: str, program: Path) -> None:
+    said = run("jemalloc", program, "options", *OPTIONS, MALLOC_CONF=f"{setting},narenas:3")
+    assert said.ours == (f"{NOT_BUILT}{setting}",)
+    assert "opt.narenas: 3" in said.out.splitlines() and said.status == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "option"),
+    [("dirty_decay_ms=-1", "18446744073709551615"), ("lg_tcache_nslots_mul=-3", "18446744073709551613")],
+)
+def test_numbers_may_be_negative(setting: str, option: str, program: Path) -> None:
+    name = "opt." + setting.split("=")[0]
+    said = run("jemalloc", program, "options", name, ALLOCLAB_OPTIONS=setting)
+    assert said.out == f"{name}: {option}"
+
+
+@pytest.mark.parametrize("value", ["-2", "--1", "-", "", "1k", "18446744072001", "9223372036854775808"])
+def test_numbers_that_may_be_negative_have_a_range(value: str, program: Path) -> None:
+    said = run("jemalloc", program, "options", ALLOCLAB_OPTIONS=f"dirty_decay_ms={value}")
+    reason = f"jemalloc: dirty_decay_ms is a number from -1 to 18446744072000, not '{value}'"
+    assert (said.errors, said.status) == (f"alloclab: ALLOCLAB_OPTIONS: {reason}\n", 2)
+
+
+def test_the_list_of_settings_shows_negative_numbers() -> None:
+    ranges = {t.name: (t.type, t.default, t.range) for t in tunables()}
+    assert ranges["dirty_decay_ms"] == ("integer", "10000", "-1 .. 18446744072000")
+    assert ranges["lg_tcache_nslots_mul"] == ("integer", "1", "-16 .. 16")
+
+
+# --- figures ---
+
+
+def test_names_lead_where_mallctls_do(program: Path) -> None:
+    compare(program, "names")
+
+
+TOURS = [
+    "",
+    "tcache:false",
+    "narenas:1",
+    "oversize_threshold:0,muzzy_decay_ms:1000",
+    "dirty_decay_ms:0,muzzy_decay_ms:-1",
+    "tcache_max:100000,lg_tcache_nslots_mul:-1,tcache_nslots_large:7",
+    "dirty_decay_ms:-1,lg_extent_max_active_fit:2",
+]
+
+
+def figures(text: str) -> Iterator[tuple[str, dict[str, int]]]:
+    """Each step, and what was told of it."""
+    for part in text.split("== ")[1:]:
+        title, *lines = part.splitlines()
+        yield title, {name: int(value) for name, value in (line.split() for line in lines)}
+
+
+def is_of_metadata(name: str) -> bool:
+    """Of what mallctl itself takes, there is nothing here."""
+    return name in ("stats.metadata", "stats.resident") or (
+        name.startswith(("stats.arenas.0.", "stats.arenas.4096.")) and name.endswith((".base", ".resident"))
+    )
+
+
+@pytest.mark.needs("fixed addresses")
+@pytest.mark.parametrize("configuration", TOURS)
+def test_figures_are_the_real_ones(configuration: str, program: Path) -> None:
+    there, here = (dict(figures(run(spec, *FIXED, program, "tour", MALLOC_CONF=configuration).out)) for spec in BOTH)
+    assert len(there) > 20 and list(here) == list(there)
+    for title in there:
+        assert without_metadata(here[title]) == without_metadata(there[title]), title
+
+
+def without_metadata(told: Mapping[str, int]) -> dict[str, int]:
+    return {name: value for name, value in told.items() if not is_of_metadata(name)}
+
+
+@pytest.mark.needs("fixed addresses")
+def test_metadata_grows_as_the_real_librarys(program: Path) -> None:
+    """But for what mallctl takes at its first call."""
+    there, here = (list(figures(run(spec, *FIXED, program, "tour").out)) for spec in BOTH)
+    page = 4096
+    for name in ("stats.metadata", "stats.resident", "stats.arenas.0.base", "stats.arenas.0.resident"):
+        apart = [real[name] - ours[name] for (_, real), (_, ours) in zip(there, here, strict=True)]
+        assert max(apart) - min(apart) <= (page if "resident" in name else 0), name
