@@ -140,7 +140,7 @@ def compare(*command: str | Path, **variables: str) -> None:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compile_c(HERE / "jemalloc_figures.c", tmp_path_factory.mktemp("figures") / "figures", "-rdynamic")
+    return compile_c(HERE / "jemalloc_figures.c", tmp_path_factory.mktemp("figures") / "figures")
 
 
 # --- settings ---
