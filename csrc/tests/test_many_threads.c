@@ -1,8 +1,9 @@
-/* ptmalloc with threads that take, resize and free each other's blocks, end and are followed by others, while one asks
+/* Allocators that lock for themselves, with threads that take, resize and free each other's blocks, end and are followed by others, while one asks
  * for figures and trims, and one forks: in each child, the heap is sound and all of it can be used. For the thread
  * sanitizer, and for any build. */
 #undef NDEBUG
 #include "allocators/heap.h"
+#include "allocators/jemalloc/jemalloc.h"
 #include "allocators/ptmalloc/ptmalloc.h"
 #include "base/rng.h"
 
@@ -16,7 +17,7 @@
 
 enum { WORKERS = 4, LIVES = 12, STEPS = 1000, MAILBOXES = 32, FORKS = 30 };
 
-extern const al_allocator al_ptmalloc;
+extern const al_allocator al_ptmalloc, al_jemalloc;
 
 static al_heap *heap;
 static _Atomic(size_t *) mailboxes[MAILBOXES];
@@ -126,14 +127,29 @@ static void fork_in_between(al_thread *survivor) {
     assert(waitpid(child, &status, 0) == child && status == 0);
 }
 
-static void run(const char *options) {
+/* Nobody uses an arena any more. */
+static void check_ptmalloc(void) {
+    const pt_arena *main = &al_pt_of(heap)->main;
+    for (const pt_arena *a = main->next; a != main; a = a->next) assert(a->attached == 0 && a->taken_chunks == 0);
+}
+
+static void check_jemalloc(void) {
+    const je_heap *je = al_je_of(heap);
+    assert(je->threads == NULL);
+    for (unsigned i = 0; i <= je->params.narenas; i++) {
+        const je_arena *arena = al_je_arena(je, i);
+        assert(arena == NULL || (arena->threads == 0 && arena->active_pages == 0 && arena->internal_bytes == 0));
+    }
+}
+
+static void run(const al_allocator *allocator, const char *options, void (*check_arenas)(void)) {
     al_settings settings;
     char message[200];
     int error = 0;
-    al_tunables_default(&al_ptmalloc, &settings);
-    assert(al_tunables_parse(&al_ptmalloc, options, &settings, message, sizeof message) == 0);
+    al_tunables_default(allocator, &settings);
+    assert(al_tunables_parse(allocator, options, &settings, message, sizeof message) == 0);
     const al_regions_config config = {.space = AL_SPACE_WINDOW, .cpus = 1};
-    heap = al_heap_create(&al_ptmalloc, &settings, &config, &error);
+    heap = al_heap_create(allocator, &settings, &config, &error);
     assert(heap != NULL);
     stop = false;
     al_thread *main = al_thread_create(heap);
@@ -149,14 +165,16 @@ static void run(const char *options) {
     check();
     const al_ledger ledger = al_heap_ledger(heap);
     assert(ledger.usable == 0 && ledger.cached == 0);
-    for (const pt_arena *a = al_pt_of(heap)->main.next; a != &al_pt_of(heap)->main; a = a->next)
-        assert(a->attached == 0 && a->taken_chunks == 0);
+    check_arenas();
     al_heap_destroy(heap);
 }
 
 int main(void) {
-    run("");
-    run("arena_max=2,mmap_threshold=10000");
-    run("tcache_count=0,arena_max=3");
+    run(&al_ptmalloc, "", check_ptmalloc);
+    run(&al_ptmalloc, "arena_max=2,mmap_threshold=10000", check_ptmalloc);
+    run(&al_ptmalloc, "tcache_count=0,arena_max=3", check_ptmalloc);
+    run(&al_jemalloc, "", check_jemalloc);
+    run(&al_jemalloc, "narenas=2,oversize_threshold=200000", check_jemalloc);
+    run(&al_jemalloc, "tcache=false,narenas=3,dirty_decay_ms=0,retain=false", check_jemalloc);
     return 0;
 }
