@@ -54,6 +54,7 @@ static bool open_heap(je_heap *heap) {
     al_lock_drop(&heap->heap.lock);
     if (make_arena(heap, 0) == NULL) return false;
     al_lock_take(&heap->heap.lock);
+    al_je_base_take(heap, heap->first_base, JE_TABLE_BYTES, 64);
     if (al_regions_brk(regions, 0, &end) == 0) heap->break_start = heap->break_end = (uintptr_t)end;
     al_lock_drop(&heap->heap.lock);
     return true;
@@ -157,10 +158,12 @@ void al_je_thread_exit(al_thread *base) {
     je_heap *heap = al_je_heap(thread);
     if (!thread->arrived) return;
     const bool cached = thread->slots != NULL;
-    al_je_cache_close(thread);
     je_arena *arena = thread->arena;
     al_lock_take(&heap->arenas_lock);
     leave(thread);
+    al_lock_drop(&heap->arenas_lock);
+    al_je_cache_close(thread);
+    al_lock_take(&heap->arenas_lock);
     __atomic_store_n(&arena->threads, arena->threads - 1, __ATOMIC_RELAXED);
     al_lock_drop(&heap->arenas_lock);
     if (!cached) return;

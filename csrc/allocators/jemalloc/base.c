@@ -8,20 +8,22 @@ void al_je_advise_huge(je_heap *heap, uintptr_t at, size_t bytes) {
                        thp == JE_THP_ALWAYS ? AL_ADVISE_HUGEPAGE : AL_ADVISE_NOHUGEPAGE);
 }
 
+_Static_assert(sizeof(je_block) <= JE_BLOCK_HEAD, "the block's own record");
+
 /* A block that holds `least` bytes: of the page class after the last one's, in multiples of 2 MiB, aligned to that. */
 static bool add_block(je_heap *heap, je_base *base, size_t least) {
     size_t next = base->blocks == NULL ? JE_FIRST_BYTES : al_je_page_class_bytes(base->last_class + 1);
-    size_t bytes = al_max(al_align_up(least + sizeof(je_block), JE_FIRST_BYTES), al_align_up(next, JE_FIRST_BYTES));
+    size_t bytes = al_max(al_align_up(least + JE_BLOCK_HEAD, JE_FIRST_BYTES), al_align_up(next, JE_FIRST_BYTES));
     uintptr_t at;
     if (!al_je_map_pages(heap->heap.regions, bytes, JE_FIRST_BYTES, &at)) return false;
     al_je_advise_huge(heap, at, bytes);
     je_block *block = (je_block *)at;
     *block = (je_block){
-        .next = base->blocks, .start = at, .end = at + bytes, .at = al_align_up(at + sizeof *block, 64)};
+        .next = base->blocks, .start = at, .end = at + bytes, .at = at + JE_BLOCK_HEAD};
     base->blocks = block;
     base->last_class = al_je_page_class_of(bytes);
     base->mapped += bytes;
-    base->allocated += 64;
+    base->allocated += JE_BLOCK_HEAD;
     return true;
 }
 

@@ -25,8 +25,7 @@
  * fill exactly: lcm(class, page). Larger blocks have pages of their own.
  *
  * Free runs of pages are kept by page class: the classes that are multiples of a page, which are the same series with
- * the page in the place of 16. There is one page in front of each class, for the pad of large blocks: see
- * al_je_extents_floor. */
+ * the page in the place of 16. */
 #ifndef AL_ALLOCATORS_JEMALLOC_CLASSES_H
 #define AL_ALLOCATORS_JEMALLOC_CLASSES_H
 
@@ -58,10 +57,6 @@ static inline size_t al_je_class_bytes(unsigned class) {
     if (class == 0) return 8;
     unsigned group = (class - 1) / 4, step = (class - 1) % 4;
     return group == 0 ? 16 * (size_t)(step + 1) : (size_t)(step + 5) << (group + 3);
-}
-
-static inline size_t al_je_usable(size_t bytes) {
-    return bytes <= 8 ? 8 : al_je_class_bytes(al_je_class_of(bytes));
 }
 
 /* --- page classes --- */

@@ -32,7 +32,7 @@ void al_je_extents_insert(je_extents *set, je_extent *extent) {
     set->counts[queue]++;
     set->bytes[queue] += extent->bytes;
     al_list_insert_before(&set->recency, &extent->recency);
-    al_je_set(&set->pages, set->pages + extent->bytes / JE_PAGE);
+    set->pages += extent->bytes / JE_PAGE;
 }
 
 void al_je_extents_remove(je_extents *set, je_extent *extent) {
@@ -42,7 +42,7 @@ void al_je_extents_remove(je_extents *set, je_extent *extent) {
     set->counts[queue]--;
     set->bytes[queue] -= extent->bytes;
     al_list_remove(&extent->recency);
-    al_je_set(&set->pages, set->pages - extent->bytes / JE_PAGE);
+    set->pages -= extent->bytes / JE_PAGE;
 }
 
 /* The oldest and lowest of all that are large enough, not the one that fits best. */

@@ -72,7 +72,9 @@ enum { JE_ORDER_STRICT, JE_ORDER_530, JE_ORDERS };
 
 enum {
     JE_FIRST_BYTES = 2 << 20,      /* of an arena's first mapping, and the first block of its base */
-    JE_ARENA_BYTES = 91088,        /* of base memory that each arena takes */
+    JE_ARENA_BYTES = 91008,        /* of base memory that each arena takes, */
+    JE_TABLE_BYTES = 960,          /* and the first for the tables of all: theirs lie there, ours do not */
+    JE_BLOCK_HEAD = 144,           /* of each block */
     JE_EAGER_FIRST = 8 << 20,      /* eager_from of the first arena, which is made before settings count */
     JE_ARENAS_MOST = 4096,
     JE_CACHE_CLASSES = 73,         /* that a thread's cache may have: up to 8 MiB */
@@ -120,7 +122,7 @@ void al_je_queue_remove(je_queue *queue, je_extent *extent);
 
 typedef struct je_extents {
     je_state state;
-    size_t pages;                  /* written atomically */
+    size_t pages;
     uint64_t nonempty[(JE_PAGE_CLASSES + 63) / 64]; /* bit i: queue i holds extents */
     je_queue queues[JE_PAGE_CLASSES];
     size_t counts[JE_PAGE_CLASSES], bytes[JE_PAGE_CLASSES]; /* of each queue's extents */
@@ -252,10 +254,6 @@ static inline je_extents *al_je_extents_of(je_arena *arena, je_state state) {
 
 static inline je_heap *al_je_of(al_heap *heap) { return (je_heap *)heap; }
 static inline je_heap *al_je_heap(const je_thread *thread) { return (je_heap *)thread->thread.heap; }
-
-/* Figures that others look at without a lock. */
-static inline size_t al_je_get(const size_t *figure) { return __atomic_load_n(figure, __ATOMIC_RELAXED); }
-static inline void al_je_set(size_t *figure, size_t value) { __atomic_store_n(figure, value, __ATOMIC_RELAXED); }
 
 /* Got by moving the break: nothing else is merged with it, and it cannot be unmapped. */
 static inline bool al_je_of_break(const je_heap *heap, uintptr_t address) {

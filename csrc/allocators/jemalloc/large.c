@@ -10,13 +10,13 @@ static void entered(je_arena *arena, unsigned class) {
     je_large *large = figures(arena, class);
     large->nmalloc++;
     large->nrequests++;
-    al_je_set(&large->current, large->current + 1);
+    large->current++;
 }
 
 void al_je_large_left(je_arena *arena, const je_extent *extent) {
     je_large *large = figures(arena, extent->class);
     large->ndalloc++;
-    al_je_set(&large->current, large->current - 1);
+    large->current--;
 }
 
 static size_t draw_offset(je_arena *arena, size_t alignment) {

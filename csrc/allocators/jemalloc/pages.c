@@ -146,7 +146,7 @@ je_extent *al_je_pages_take(je_arena *arena, size_t bytes, size_t alignment, uns
     extent->state = JE_ACTIVE;
     extent->class = (uint8_t)class;
     al_je_map_enter(arena->heap, extent);
-    al_je_set(&arena->active_pages, arena->active_pages + bytes / JE_PAGE);
+    arena->active_pages += bytes / JE_PAGE;
     return extent;
 }
 
@@ -182,7 +182,7 @@ static void enter_dirty(je_arena *arena, je_extent *extent) {
 }
 
 void al_je_pages_give(je_arena *arena, je_extent *extent) {
-    al_je_set(&arena->active_pages, arena->active_pages - extent->bytes / JE_PAGE);
+    arena->active_pages -= extent->bytes / JE_PAGE;
     extent->class = JE_NO_CLASS;
     extent->zeroed = extent->internal = false;
     al_je_map_enter(arena->heap, extent);
@@ -206,7 +206,7 @@ bool al_je_pages_expand(je_arena *arena, je_extent *extent, size_t more) {
     if (upper == NULL) return false;
     if (arena->heap->params.zero) al_je_pages_zero(arena->heap, upper);
     merge(arena, extent, upper);
-    al_je_set(&arena->active_pages, arena->active_pages + more / JE_PAGE);
+    arena->active_pages += more / JE_PAGE;
     return true;
 }
 

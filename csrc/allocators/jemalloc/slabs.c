@@ -71,7 +71,7 @@ unsigned al_je_slabs_take(je_arena *arena, unsigned class, void **out, unsigned 
         taken += step;
     }
     bin->nmalloc += taken;
-    al_je_set(&bin->regions, bin->regions + taken);
+    bin->regions += taken;
     return taken;
 }
 
@@ -94,7 +94,7 @@ je_extent *al_je_slabs_give(je_arena *arena, je_extent *slab, void *block) {
     al_bitmap_set(slab->free, al_je_region_of(layout, slab, block));
     slab->free_regions++;
     bin->ndalloc++;
-    al_je_set(&bin->regions, bin->regions - 1);
+    bin->regions--;
     if (slab->free_regions == layout->regions) {
         if (slab == bin->current)
             bin->current = NULL;
