@@ -1,6 +1,6 @@
-/* Allocators that lock for themselves, with threads that take, resize and free each other's blocks, end and are followed by others, while one asks
- * for figures and trims, and one forks: in each child, the heap is sound and all of it can be used. For the thread
- * sanitizer, and for any build. */
+/* Allocators that lock for themselves, with threads that take, resize and free each other's blocks, end and are
+ * followed by others, while one asks for figures and trims, and one forks: in each child, the heap is sound and all of
+ * it can be used. For the thread sanitizer, and for any build. */
 #undef NDEBUG
 #include "allocators/heap.h"
 #include "allocators/jemalloc/jemalloc.h"

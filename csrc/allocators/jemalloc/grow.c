@@ -59,16 +59,8 @@ static je_extent *map_extent(je_arena *arena, size_t bytes, size_t alignment, ui
         al_je_record_keep(arena, extent);
         return NULL;
     }
-    *extent = (je_extent){
-        .address = got.start,
-        .bytes = got.end - got.start,
-        .serial = arena->next_serial++,
-        .arena = arena,
-        .state = JE_ACTIVE,
-        .class = JE_NO_CLASS,
-        .head = heap->params.retain,
-        .zeroed = mapped,
-    };
+    al_je_record_fill(extent, got.start, got.end - got.start, arena->next_serial++, mapped);
+    extent->head = heap->params.retain;
     al_je_map_enter(heap, extent);
     return extent;
 }
@@ -93,8 +85,7 @@ je_extent *al_je_grow_behind(je_arena *arena, uintptr_t end, size_t bytes) {
         al_je_record_keep(arena, extent);
         return NULL;
     }
-    *extent = (je_extent){.address = end, .bytes = bytes, .serial = arena->next_serial++, .arena = arena,
-                          .state = JE_ACTIVE, .class = JE_NO_CLASS, .zeroed = true};
+    al_je_record_fill(extent, end, bytes, arena->next_serial++, true);
     return extent;
 }
 

@@ -288,8 +288,10 @@ static inline je_extent *al_je_extent_of(je_heap *heap, const void *block) {
 
 /* --- pages.c: extents of an arena, taken and given; the arena is locked --- */
 
-/* A record without an extent; NULL: no memory. */
+/* A record without an extent; NULL: no memory. Whose it is never changes: other arenas may ask that. */
 je_extent *al_je_record_take(je_arena *arena);
+/* Makes it that of these pages, in no set, not entered. */
+void al_je_record_fill(je_extent *record, uintptr_t address, size_t bytes, uint64_t serial, bool zeroed);
 void al_je_record_keep(je_arena *arena, je_extent *record);
 /* An active extent of exactly so many bytes, for blocks of this class. NULL: no memory. */
 je_extent *al_je_pages_take(je_arena *arena, size_t bytes, size_t alignment, unsigned class);

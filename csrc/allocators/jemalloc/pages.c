@@ -14,7 +14,18 @@ je_extent *al_je_record_take(je_arena *arena) {
     al_lock_take(&heap->heap.lock);
     record = al_je_base_take(heap, &arena->base, sizeof *record, sizeof *record);
     al_lock_drop(&heap->heap.lock);
+    if (record != NULL) record->arena = arena;
     return record;
+}
+
+void al_je_record_fill(je_extent *record, uintptr_t address, size_t bytes, uint64_t serial, bool zeroed) {
+    record->address = address;
+    record->bytes = bytes;
+    record->serial = serial;
+    record->state = JE_ACTIVE;
+    record->class = JE_NO_CLASS;
+    record->head = record->internal = false;
+    record->zeroed = zeroed;
 }
 
 void al_je_record_keep(je_arena *arena, je_extent *record) {
@@ -28,15 +39,8 @@ void al_je_record_keep(je_arena *arena, je_extent *record) {
 je_extent *al_je_pages_split(je_arena *arena, je_extent *extent, size_t bytes) {
     je_extent *rest = al_je_record_take(arena);
     if (rest == NULL) return NULL;
-    *rest = (je_extent){
-        .address = extent->address + bytes,
-        .bytes = extent->bytes - bytes,
-        .serial = extent->serial,
-        .arena = arena,
-        .state = extent->state,
-        .class = JE_NO_CLASS,
-        .zeroed = extent->zeroed,
-    };
+    al_je_record_fill(rest, extent->address + bytes, extent->bytes - bytes, extent->serial, extent->zeroed);
+    rest->state = extent->state;
     extent->bytes = bytes;
     al_je_map_enter(arena->heap, extent);
     al_je_map_enter(arena->heap, rest);

@@ -9,20 +9,21 @@ static bool advise(je_arena *arena, const je_extent *extent, al_advice advice) {
     return error == 0;
 }
 
-/* Pages that the system does not take back are lost. */
-static void unmap(je_arena *arena, je_extent *extent) {
+/* The map forgets the pages before others can have them. False: the system would not take them back. */
+static bool unmap(je_arena *arena, const je_extent *extent) {
     je_heap *heap = arena->heap;
-    al_lock_take(&heap->heap.lock);
-    al_regions_munmap(heap->heap.regions, (void *)extent->address, extent->bytes);
-    al_lock_drop(&heap->heap.lock);
     al_je_map_leave(heap, extent->address, al_je_end(extent));
-    al_je_record_keep(arena, extent);
+    al_lock_take(&heap->heap.lock);
+    int error = al_regions_munmap(heap->heap.regions, (void *)extent->address, extent->bytes);
+    al_lock_drop(&heap->heap.lock);
+    if (error != 0) al_je_map_enter(heap, extent);
+    return error == 0;
 }
 
 void al_je_release(je_arena *arena, je_extent *extent) {
     const je_heap *heap = arena->heap;
-    if (!heap->params.retain && !al_je_of_break(heap, extent->address)) {
-        unmap(arena, extent);
+    if (!heap->params.retain && !al_je_of_break(heap, extent->address) && unmap(arena, extent)) {
+        al_je_record_keep(arena, extent);
         return;
     }
     extent->zeroed = advise(arena, extent, AL_ADVISE_DONTNEED);
