@@ -4,6 +4,7 @@
  *     jemalloc_figures options NAME...   these settings
  *     jemalloc_figures tour              every figure that is not 0, after each of some steps
  *     jemalloc_figures names             what becomes of names that are odd, or not to be set
+ *     jemalloc_figures report            after some steps, what malloc_stats_print says; of ours, malloc_stats
  *
  * The clock stands still but where a step moves it. All is said at the end: nothing but the steps allocates. */
 #include <errno.h>
@@ -22,6 +23,7 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 __attribute__((weak)) int mallctl(const char *, void *, size_t *, void *, size_t);
+__attribute__((weak)) void malloc_stats_print(void (*print)(void *, const char *), void *, const char *options);
 __attribute__((weak)) int alloclab_control(const char *name, uint64_t *value, bool set);
 
 #ifdef CONF
@@ -135,9 +137,12 @@ static void tell_arena(unsigned arena) {
         for (size_t i = 0; i < COUNT(extents); i++) tell("stats.arenas.%u.extents.%u.%s", arena, j, extents[i]);
 }
 
+static bool telling = true;
+
 static void step(const char *what) {
     static const char *const totals[] = {"allocated", "active", "metadata", "resident", "mapped", "retained"};
     static const unsigned arenas[] = {0, 1, 2, 8, 4096};
+    if (!telling) return;
     say("== %s\n", what);
     set("epoch", 1);
     for (size_t i = 0; i < COUNT(totals); i++) tell("stats.%s", totals[i]);
@@ -302,10 +307,28 @@ static void names(void) {
     for (size_t i = 0; i < COUNT(acts); i++) say("%s: error %d\n", acts[i], act(acts[i]));
 }
 
+/* --- the report --- */
+
+static void print(void *unused, const char *piece) {
+    (void)unused;
+    say("%s", piece);
+}
+
+static void report(void) {
+    telling = false;
+    small_blocks();
+    large_blocks();
+    if (malloc_stats_print != NULL)
+        malloc_stats_print(print, NULL, "x");
+    else
+        malloc_stats();
+}
+
 int main(int count, char **arguments) {
     if (count >= 2 && strcmp(arguments[1], "options") == 0) options(count - 2, arguments + 2);
     if (count == 2 && strcmp(arguments[1], "tour") == 0) tour();
     if (count == 2 && strcmp(arguments[1], "names") == 0) names();
+    if (count == 2 && strcmp(arguments[1], "report") == 0) report();
     done();
     return 0;
 }

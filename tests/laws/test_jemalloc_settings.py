@@ -272,3 +272,31 @@ def test_metadata_grows_as_the_real_librarys(program: Path) -> None:
     for name in ("stats.metadata", "stats.resident", "stats.arenas.0.base", "stats.arenas.0.resident"):
         apart = [real[name] - ours[name] for (_, real), (_, ours) in zip(there, here, strict=True)]
         assert max(apart) - min(apart) <= (page if "resident" in name else 0), name
+
+
+# --- the report ---
+
+
+def tables(text: str) -> dict[str, list[dict[str, str]]]:
+    """Of arena 0: the rows of each table, by the words over them."""
+    found: dict[str, list[dict[str, str]]] = {}
+    columns: list[str] = []
+    for line in text.partition("arenas[0]:\n")[2].splitlines():
+        first, *rest = line.split() or [""]
+        if rest[:1] == ["size"]:
+            columns, rows = rest, found.setdefault(first.removesuffix(":"), [])
+        elif columns and len(rest) + 1 == len(columns) and first.isdigit():
+            rows.append(dict(zip(columns, [first, *rest], strict=True)))
+    return found
+
+
+@pytest.mark.needs("fixed addresses")
+def test_the_report_says_what_the_real_one_does(program: Path) -> None:
+    """Theirs takes 64 KiB to print it."""
+    there = tables(run(REAL, *FIXED, program, "report").out)
+    here = tables(run("jemalloc", *FIXED, program, "report").errors)
+    for table in ("bins", "large"):
+        kept = [{c: row[c] for c in here[table][0]} for row in there[table] if row["size"] != "65536"]
+        assert here[table] == kept
+    assert len(here["bins"]) == 36
+    assert sum(int(row["total"]) for row in here["extents"]) > 0

@@ -106,7 +106,7 @@ static void print_gap(FILE *out, bool *gap) {
 }
 
 static void print_use(FILE *out, uint64_t used, uint64_t room) {
-    uint64_t share = used * 1000 / room;
+    uint64_t share = room == 0 ? 1000 : used * 1000 / room;
     if (share >= 1000)
         fprintf(out, " %6d", 1);
     else
@@ -128,7 +128,7 @@ static void print_bins(FILE *out, const je_heap *heap, const account *a) {
                 bin->regions * layout->bytes, bin->nmalloc, bin->ndalloc, bin->nrequests);
         fprintf(out, " %12zu %12zu %14zu %4u %3u", bin->regions, bin->slabs, bin->partials, layout->regions,
                 layout->slab_bytes / JE_PAGE);
-        print_use(out, bin->regions, al_max(bin->slabs, 1) * layout->regions);
+        print_use(out, bin->regions, bin->slabs * layout->regions);
         fprintf(out, " %12" PRIu64 " %12" PRIu64 " %12" PRIu64 " %12" PRIu64 "\n", bin->nfills, bin->nflushes,
                 bin->nslabs, bin->reslabs);
     }
