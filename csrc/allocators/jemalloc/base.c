@@ -15,14 +15,14 @@ static bool add_block(je_heap *heap, je_base *base, size_t least) {
     size_t next = base->blocks == NULL ? JE_FIRST_BYTES : al_je_page_class_bytes(base->last_class + 1);
     size_t bytes = al_max(al_align_up(least + JE_BLOCK_HEAD, JE_FIRST_BYTES), al_align_up(next, JE_FIRST_BYTES));
     uintptr_t at;
-    if (!al_je_map_pages(heap->heap.regions, bytes, JE_FIRST_BYTES, &at)) return false;
+    je_span got;
+    if (!al_je_map_pages(heap->heap.regions, bytes, JE_FIRST_BYTES, &at, &got)) return false;
     al_je_advise_huge(heap, at, bytes);
     je_block *block = (je_block *)at;
-    *block = (je_block){
-        .next = base->blocks, .start = at, .end = at + bytes, .at = at + JE_BLOCK_HEAD};
+    *block = (je_block){.next = base->blocks, .start = got.start, .end = got.end, .at = at + JE_BLOCK_HEAD};
     base->blocks = block;
     base->last_class = al_je_page_class_of(bytes);
-    base->mapped += bytes;
+    base->mapped += got.end - got.start;
     base->allocated += JE_BLOCK_HEAD;
     return true;
 }

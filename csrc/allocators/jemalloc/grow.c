@@ -2,60 +2,71 @@
  * request does not need of one is retained. */
 #include "allocators/jemalloc/jemalloc.h"
 
-typedef struct span {
-    uintptr_t start, end;
-} span;
-
-static void unmap_part(al_regions *regions, uintptr_t start, uintptr_t end) {
-    if (start < end) al_regions_munmap(regions, (void *)start, end - start);
+/* Gives [start, end) back: the mapping's edge then is `without`. Unless the system will not have it. */
+static void cut_off(al_regions *regions, uintptr_t start, uintptr_t end, uintptr_t *edge, uintptr_t without) {
+    if (start < end && al_regions_munmap(regions, (void *)start, end - start) == 0) *edge = without;
 }
 
 /* The system is believed first, and only if it does not place the mapping so, as much more is asked for as may have to
- * be cut off. What it then does not take back is lost. */
-bool al_je_map_pages(al_regions *regions, size_t bytes, size_t alignment, uintptr_t *at) {
+ * be cut off. */
+bool al_je_map_pages(al_regions *regions, size_t bytes, size_t alignment, uintptr_t *at, je_span *got) {
     const size_t enough = bytes + alignment - JE_PAGE;
     void *out;
     if (al_regions_mmap(regions, NULL, bytes, AL_PROT_READ_WRITE, AL_PLACE_ANYWHERE, &out) != 0) return false;
     *at = (uintptr_t)out;
+    *got = (je_span){*at, *at + bytes};
     if (al_is_aligned(*at, alignment)) return true;
     al_regions_munmap(regions, out, bytes);
     if (al_regions_mmap(regions, NULL, enough, AL_PROT_READ_WRITE, AL_PLACE_ANYWHERE, &out) != 0) return false;
     *at = al_align_up((uintptr_t)out, alignment);
-    unmap_part(regions, (uintptr_t)out, *at);
-    unmap_part(regions, *at + bytes, (uintptr_t)out + enough);
+    *got = (je_span){(uintptr_t)out, (uintptr_t)out + enough};
+    cut_off(regions, got->start, *at, &got->start, *at);
+    cut_off(regions, *at + bytes, got->end, &got->end, *at + bytes);
     return true;
 }
 
 /* By one move of the break, over what has to be left out before an alignment; heap->lock is held. Once refused, it is
  * not tried again. What is got while a stranger moves the break, too, stays unused. */
-static bool break_span(je_heap *heap, size_t bytes, size_t alignment, uintptr_t *at, span *mapped) {
+static bool break_span(je_heap *heap, size_t bytes, size_t alignment, uintptr_t *at, je_span *got) {
     void *now, *old;
     if (heap->break_spent || al_regions_break(heap->heap.regions, &now) != 0) return false;
     *at = al_align_up((uintptr_t)now, alignment);
-    *mapped = (span){al_align_up((uintptr_t)now, JE_PAGE), *at + bytes};
-    const size_t delta = mapped->end - (uintptr_t)now;
+    *got = (je_span){al_align_up((uintptr_t)now, JE_PAGE), *at + bytes};
+    const size_t delta = got->end - (uintptr_t)now;
     heap->break_spent = al_regions_brk(heap->heap.regions, (intptr_t)delta, &old) != 0;
     if (heap->break_spent) return false;
     heap->break_end = (uintptr_t)old + delta;
     return old == now;
 }
 
-/* A new extent: what was mapped. `at`: where the part that was asked for begins. NULL: no memory; what was mapped then
- * is lost. Where nothing is retained, mappings may be merged: no head divides them. */
+/* What there is no map for. */
+static void give_back(je_heap *heap, je_span got, bool mapped) {
+    al_regions *regions = heap->heap.regions;
+    void *old;
+    al_lock_take(&heap->heap.lock);
+    if (mapped)
+        al_regions_munmap(regions, (void *)got.start, got.end - got.start);
+    else if (al_regions_brk(regions, -(intptr_t)(got.end - got.start), &old) == 0)
+        heap->break_end = got.start;
+    al_lock_drop(&heap->heap.lock);
+}
+
+/* A new extent: what was got. `at`: where the part that was asked for begins. NULL: no memory. Where nothing is
+ * retained, mappings may be merged: no head divides them. */
 static je_extent *map_extent(je_arena *arena, size_t bytes, size_t alignment, uintptr_t *at) {
     je_heap *heap = arena->heap;
     je_extent *extent = al_je_record_take(arena);
     if (extent == NULL) return NULL;
     const unsigned dss = heap->params.dss;
-    span got = {0};
+    je_span got = {0};
     al_lock_take(&heap->heap.lock);
     bool broken = dss == JE_DSS_PRIMARY && break_span(heap, bytes, alignment, at, &got);
-    bool mapped = !broken && al_je_map_pages(heap->heap.regions, bytes, alignment, at);
-    if (mapped) got = (span){*at, *at + bytes};
+    bool mapped = !broken && al_je_map_pages(heap->heap.regions, bytes, alignment, at, &got);
     broken = broken || (!mapped && dss == JE_DSS_SECONDARY && break_span(heap, bytes, alignment, at, &got));
     if (mapped || broken) al_je_advise_huge(heap, *at, bytes);
     al_lock_drop(&heap->heap.lock);
     if ((!broken && !mapped) || !al_je_map_prepare(heap, got.start, got.end)) {
+        if (mapped || broken) give_back(heap, got, mapped);
         al_je_record_keep(arena, extent);
         return NULL;
     }
@@ -79,6 +90,7 @@ je_extent *al_je_grow_behind(je_arena *arena, uintptr_t end, size_t bytes) {
     if (got && !fits) al_regions_munmap(heap->heap.regions, at, bytes);
     al_lock_drop(&heap->heap.lock);
     if (!fits || !al_je_map_prepare(heap, end, end + bytes)) {
+        if (fits) give_back(heap, (je_span){end, end + bytes}, true);
         /* Theirs then thinks of the break, and has another record ready for what must be left out there. */
         je_extent *another = heap->params.dss == JE_DSS_DISABLED ? NULL : al_je_record_take(arena);
         if (another != NULL) al_je_record_keep(arena, another);
@@ -130,5 +142,7 @@ je_extent *al_je_grow(je_arena *arena, size_t bytes, size_t alignment) {
     if (extent != NULL) return extent;
     uintptr_t at;
     extent = map_extent(arena, bytes, alignment, &at);
-    return extent == NULL || at == extent->address ? extent : leave_gap(arena, extent, at);
+    if (extent == NULL) return NULL;
+    const bool gap = at > extent->address && al_je_of_break(arena->heap, at);
+    return gap ? leave_gap(arena, extent, at) : trim_to(arena, extent, at, bytes);
 }

@@ -327,9 +327,13 @@ void al_je_tick(je_thread *thread, je_arena *arena, unsigned ticks);
 
 /* --- grow.c: the system --- */
 
+typedef struct je_span {
+    uintptr_t start, end;
+} je_span;
+
+/* Maps so many bytes, aligned, at `at`, perhaps with more around them; heap->lock is held. False: no memory. */
+bool al_je_map_pages(al_regions *regions, size_t bytes, size_t alignment, uintptr_t *at, je_span *got);
 /* A new extent of so many bytes, in no set; NULL: no memory. */
-/* Maps so many bytes, aligned; heap->lock is held. False: no memory. */
-bool al_je_map_pages(al_regions *regions, size_t bytes, size_t alignment, uintptr_t *at);
 je_extent *al_je_grow(je_arena *arena, size_t bytes, size_t alignment);
 
 /* So many bytes from there on, where the system has them free; in no set, not entered. NULL: it has not. */

@@ -62,18 +62,14 @@ void al_je_purge(je_arena *arena, je_extents *set, size_t limit, bool fully) {
 
 /* --- time --- */
 
-/* True: an epoch has begun. */
-static bool advance(je_decay *decay, const je_extents *set, uint64_t now) {
-    return decay->ms > 0 && al_je_decay_advance(decay, now, set->pages);
-}
-
 static void decay_set(je_arena *arena, je_decay *decay, je_extents *set, bool all) {
     if (all || decay->ms == 0) {
-        al_je_purge(arena, set, 0, all);
+        al_je_purge(arena, set, 0, true);
         return;
     }
+    if (decay->ms < 0) return;
     const uint64_t now = al_regions_now(arena->heap->heap.regions);
-    if (!advance(decay, set, now)) return;
+    if (!al_je_decay_advance(decay, now, set->pages)) return;
     if (arena->heap->params.background)
         al_je_background_epoch(arena, decay, now);
     else
@@ -87,8 +83,9 @@ void al_je_decay_now(je_arena *arena, bool all) {
 
 /* Whether an epoch begins or not: what operations let begin is purged only here. */
 static void decay_set_from_outside(je_arena *arena, je_decay *decay, je_extents *set) {
-    advance(decay, set, al_regions_now(arena->heap->heap.regions));
-    if (decay->ms > 0) al_je_purge(arena, set, al_je_decay_limit(decay), false);
+    if (decay->ms <= 0) return;
+    al_je_decay_advance(decay, al_regions_now(arena->heap->heap.regions), set->pages);
+    al_je_purge(arena, set, al_je_decay_limit(decay), false);
 }
 
 void al_je_decay_from_outside(je_arena *arena) {

@@ -98,7 +98,7 @@ void al_je_configure(je_heap *heap) {
         .narenas = arenas(&heap->heap),
         .tcache = values[JE_TCACHE],
         .cache_classes = al_je_class_of(values[JE_TCACHE_MAX]) + 1,
-        .gc_step = values[JE_TCACHE_GC_INCR_BYTES],
+        .gc_step = al_min(values[JE_TCACHE_GC_INCR_BYTES], SIZE_MAX / 2),
         .gc_delay = values[JE_TCACHE_GC_DELAY_BYTES],
         .flush_small_div = (unsigned)values[JE_LG_TCACHE_FLUSH_SMALL_DIV],
         .flush_large_div = (unsigned)values[JE_LG_TCACHE_FLUSH_LARGE_DIV],
