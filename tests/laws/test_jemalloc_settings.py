@@ -154,7 +154,7 @@ def test_it_reads_malloc_conf(configuration: str, program: Path) -> None:
 def random_configurations(count: int) -> Iterator[str]:
     order = random.Random(8)
     names = [
-        *(name.removeprefix("opt.") for name in OPTIONS if name != "opt.background_thread"),
+        *(name.removeprefix("opt.") for name in OPTIONS if name not in ("opt.background_thread", "opt.stats_print")),
         *("lg_tcache_max", "narenas_ratio", "confirm_conf", "abort_conf", "metadata_thp", "d", "ds", "m", "x", "abort"),
     ]
     values = [
@@ -300,3 +300,13 @@ def test_the_report_says_what_the_real_one_does(program: Path) -> None:
         assert here[table] == kept
     assert len(here["bins"]) == 36
     assert sum(int(row["total"]) for row in here["extents"]) > 0
+
+
+def test_the_report_may_be_printed_at_the_end(program: Path) -> None:
+    """Theirs then knows of requests that caches have not told of."""
+    there, here = (run(spec, program, "tour", MALLOC_CONF="stats_print:true") for spec in BOTH)
+    assert here.errors.startswith("___ Begin jemalloc statistics ___\n")
+    assert here.errors.endswith("--- End jemalloc statistics ---\n")
+    columns = [column for column in tables(here.errors)["bins"][0] if column != "nrequests"]
+    theirs, ours = ([[row[c] for c in columns] for row in tables(said.errors)["bins"]] for said in (there, here))
+    assert ours == theirs and len(ours) > 36

@@ -143,7 +143,7 @@ static const option others[] = {
     FLAG("abort"), FLAG("abort_conf"), FLAG("confirm_conf"), FLAG("experimental_infallible_new"), FLAG("prof"),
     FLAG("prof_accum"), FLAG("prof_active"), FLAG("prof_final"), FLAG("prof_gdump"), FLAG("prof_leak"),
     FLAG("prof_leak_error"), FLAG("prof_log"), FLAG("prof_stats"), FLAG("prof_sys_thread_name"),
-    FLAG("prof_thread_active_init"), FLAG("prof_unbias"), FLAG("stats_print"), FLAG("trust_madvise"),
+    FLAG("prof_thread_active_init"), FLAG("prof_unbias"), FLAG("trust_madvise"),
     NUMBER("hpa_hugification_threshold"), NUMBER("hpa_hugify_delay_ms"), NUMBER("hpa_min_purge_interval_ms"),
     NUMBER("hpa_sec_batch_fill_extra"), NUMBER("hpa_sec_bytes_after_flush"), NUMBER("hpa_sec_max_alloc"),
     NUMBER("hpa_sec_max_bytes"), NUMBER("hpa_sec_nshards"), NUMBER("hpa_slab_max_alloc"), NUMBER("lg_prof_sample"),

@@ -10,6 +10,8 @@ static int create(al_heap *base) {
     al_je_configure(heap);
     al_je_layouts(heap);
     al_je_cache_configure(heap);
+    const bool of_process = al_regions_base(base->regions) == NULL;
+    if (of_process && base->settings.values[JE_STATS_PRINT]) al_je_report_at_exit(base);
     return 0;
 }
 

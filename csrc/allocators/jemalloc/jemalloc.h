@@ -59,6 +59,7 @@ typedef enum je_tunable {
     JE_DSS,
     JE_JUNK,
     JE_ZERO,
+    JE_STATS_PRINT,
     JE_CACHE_OBLIVIOUS,    /* from here on MALLOC_CONF knows them not */
     JE_HEAP_ORDER,
     JE_SEED,
@@ -435,6 +436,7 @@ al_ledger al_je_ledger(al_heap *heap);
 size_t al_je_stats(al_heap *heap, al_stat *out, size_t room);
 int al_je_control(al_heap *heap, const char *name, uint64_t *value, bool set);
 void al_je_report(al_heap *heap, FILE *out);
+void al_je_report_at_exit(al_heap *heap); /* of the process */
 
 /* --- background.c: purging from outside, with params.background --- */
 
