@@ -105,6 +105,29 @@ static void test_curve(void) {
     }
 }
 
+/* Who purges in the background sleeps as theirs was measured to, after so many pages came at once. */
+static void test_sleep(void) {
+    static const struct {
+        size_t pages;
+        uint64_t ms;
+    } sleeps[] = {{1024, 10000},  {1025, 7525},   {18450, 2050},  {26650, 1600},
+                  {32800, 1450}, {592450, 625},  {3534200, 350}};
+    je_decay decay;
+    for (size_t i = 0; i < sizeof sleeps / sizeof *sleeps; i++) {
+        al_je_decay_init(&decay, 10000, 0, i);
+        assert(al_je_decay_sleep(&decay, 0) == UINT64_MAX);
+        assert(al_je_decay_sleep(&decay, 5000) == 10000 * (uint64_t)MS); /* they are of no epoch yet */
+        assert(al_je_decay_advance(&decay, 100 * MS, sleeps[i].pages));
+        assert(al_je_decay_sleep(&decay, sleeps[i].pages) == sleeps[i].ms * MS);
+        assert(al_je_decay_newest_due(&decay, 5000 * (uint64_t)MS) == sleeps[i].pages / 2);
+        assert(al_je_decay_newest_due(&decay, 10000 * (uint64_t)MS) == sleeps[i].pages);
+    }
+    al_je_decay_init(&decay, 10000, 0, 1); /* both sums at the edge */
+    assert(al_je_decay_advance(&decay, 100 * MS, 1023) && al_je_decay_sleep(&decay, 1523) == 10000 * (uint64_t)MS);
+    al_je_decay_init(&decay, 10000, 0, 1);
+    assert(al_je_decay_advance(&decay, 100 * MS, 1024) && al_je_decay_sleep(&decay, 1524) == 5050 * (uint64_t)MS);
+}
+
 /* Where time is never or no matter. */
 static void test_edges(void) {
     je_decay decay;
@@ -125,6 +148,7 @@ int main(void) {
     test_deadline(10000);
     for (uint64_t seed = 1; seed < 6; seed++) test_epochs(seed);
     test_curve();
+    test_sleep();
     test_edges();
     return 0;
 }
