@@ -34,7 +34,6 @@ static void tell_extent(al_facts *f, const je_extent *extent) {
     al_tell_bytes(f, "extent bytes", extent->bytes);
     al_tell_count(f, "serial", extent->serial);
     al_tell_flag(f, "head", extent->head);
-    al_tell_flag(f, "zeroed", extent->zeroed);
 }
 
 static void tell_class(al_facts *f, unsigned class) {
@@ -97,6 +96,7 @@ static void tell_recency(al_facts *f, const je_look *look, const je_extent *exte
 static void tell_free(al_facts *f, const je_look *look, const je_extent *extent) {
     al_tell_text(f, "what", al_je_state_name(extent->state));
     tell_extent(f, extent);
+    al_tell_flag(f, "zeroed", extent->zeroed);
     al_tell_count(f, "queue", al_je_extents_queue(extent->bytes));
     tell_recency(f, look, extent);
     tell_serves(f, look->heap, extent);
