@@ -22,9 +22,18 @@ def shown(notebook: nbformat.NotebookNode) -> list[tuple[str, int]]:
     ]
 
 
+NEEDS = {"inside_jemalloc": "libjemalloc"}
+
+
 @pytest.mark.slow
 @pytest.mark.needs("glibc 2.36")
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.needs(NEEDS[path.stem])] if path.stem in NEEDS else [], id=path.stem)
+        for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
+    ],
+)
 def test_notebook_runs(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     promised = shown(notebook)
