@@ -65,11 +65,25 @@ def test_the_session_runs_and_prints_what_it_shows(folder: Path) -> None:
 
 @pytest.mark.needs("glibc 2.36")
 def test_what_repeats_is_shown_to_the_letter(folder: Path) -> None:
-    (session,) = transcripts()[1:]
+    repeats(transcripts()[1], folder)
+
+
+@pytest.mark.slow
+@pytest.mark.needs("libjemalloc")
+def test_what_repeats_of_jemalloc_is_shown_to_the_letter(folder: Path) -> None:
+    repeats(transcripts()[2], folder)
+
+
+def repeats(session: list[tuple[str, list[str]]], folder: Path) -> None:
+    """Every command prints the lines shown below it, in this order; an export is for those that follow."""
+    exported = ""
     for command, shown in session:
-        printed = iter([line.rstrip() for line in run(command, folder)])
+        if command.startswith("export "):
+            exported += f"{command}; "
+            continue
+        printed = iter([anywhere(line.rstrip()) for line in run(exported + command, folder)])
         for line in shown:
-            assert line == "..." or line in printed, f"{command}: {line}"
+            assert line == "..." or anywhere(line) in printed, f"{command}: {line}"
 
 
 def test_the_python_example_runs() -> None:
@@ -79,14 +93,14 @@ def test_the_python_example_runs() -> None:
     assert "Ledger(" in done.stdout
 
 
-def test_the_python_session_prints_what_it_shows() -> None:
+def test_the_python_sessions_print_what_they_show() -> None:
     """Where a window lies differs from run to run; where a block lies in it does not."""
-    (session,) = re.findall(r"```pycon\n(.*?)```", README, flags=re.S)
     names: dict[str, object] = {}
-    for example in doctest.DocTestParser().get_examples(session):
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
-            exec(compile(example.source, "README.md", "single"), names)
-        assert anywhere(printed.getvalue()) == anywhere(example.want)
+    for session in re.findall(r"```pycon\n(.*?)```", README, flags=re.S):
+        for example in doctest.DocTestParser().get_examples(session):
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                exec(compile(example.source, "README.md", "single"), names)
+            assert anywhere(printed.getvalue()) == anywhere(example.want)
 
 
 def anywhere(text: str) -> str:
