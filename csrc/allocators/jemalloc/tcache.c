@@ -199,10 +199,11 @@ static void collect_class(je_thread *thread, unsigned class) {
     je_stack *stack = &thread->stacks[class];
     const bool small = class < JE_SMALL_CLASSES;
     const unsigned unused = (unsigned)(stack->bottom - stack->low), capacity = (unsigned)(stack->bottom - stack->full);
-    if (unused > 0 && stack->delay > 0) {
-        stack->delay = (uint8_t)(unused < stack->delay ? stack->delay - unused : 0);
+    const unsigned excess = unused - unused / 4;
+    if (unused > 0 && excess < stack->delay) {
+        stack->delay = (uint8_t)(stack->delay - excess);
     } else if (unused > 0) {
-        al_je_cache_flush(thread, class, al_je_stack_count(stack) - (unused - unused / 4));
+        al_je_cache_flush(thread, class, al_je_stack_count(stack) - excess);
         if (small && capacity >> (stack->fill_shift + 1) >= 1) stack->fill_shift++;
         stack->delay = first_delay(al_je_heap(thread), class);
     } else if (small && stack->filled) {
