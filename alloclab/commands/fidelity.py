@@ -52,10 +52,11 @@ class Bytes(click.ParamType[int]):
 def command(trace: str, specs: tuple[str, ...], against: str, **options: Any) -> int:
     """Compare what two allocators do, operation by operation.
 
-    Both replay the trace in a process of their own. Where each block lies (in which mapping, at which offset), its
-    usable size and the system calls of every operation are compared; the first difference is shown with what led to
-    it, and where a lab allocator is among them, with what its heap had in both places. What is done by the clock need
-    not agree: so switch it off on both sides, as jemalloc by dirty_decay_ms=-1. Exit code 1 if they differ.
+    Both replay the trace in a process of their own, where time passes as it was recorded. Where each block lies (in
+    which mapping, at which offset), its usable size and the system calls of every operation are compared; the first
+    difference is shown with what led to it, and where a lab allocator is among them, with what its heap had in both
+    places. What chance has a part in need not agree, as when jemalloc looks at the clock: dirty_decay_ms=-1 on both
+    sides switches that off. Exit code 1 if they differ.
     """
     from alloclab.comparison.fidelity import fidelity
     from alloclab.replay import Settings

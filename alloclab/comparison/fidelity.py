@@ -13,6 +13,8 @@ sum is compared.
 
 Where blocks of a lab allocator are scattered, that is begin at a random place within their first page, the page is
 compared in place of the offset.
+
+Clocks stand still on both sides but for the recorded time that passes between operations.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from alloclab.allocators import Allocator, lab_allocator, libraries_needed, reso
 from alloclab.comparison.choices import Choices, choices
 from alloclab.comparison.mappings import ELSEWHERE, HEAP, NO_BLOCK, PAGE, Ints, Located, address_of, locate
 from alloclab.errors import TraceError, UsageError
+from alloclab.native import built_file
 from alloclab.replay import MODE, Settings
 from alloclab.replay.places import ADVICE, CALLS, FOREIGN_ADVICE, RIGHTS, Places, explain_places, find_places
 from alloclab.trace import load
@@ -184,8 +187,10 @@ def _resolve(
 
 
 def _with_equal_start(allocators: tuple[Allocator, Allocator]) -> tuple[Allocator, Allocator]:
-    """What a library needs may allocate as it starts, before the trace (libstdc++ does): both sides load it."""
-    one, other = ([] if a.preload is None else libraries_needed(a.preload) for a in allocators)
+    """What a library needs may allocate as it starts, before the trace (libstdc++ does): both sides load it. And to
+    both time is what was recorded."""
+    clock = str(built_file("liballoclab-clock.so"))
+    one, other = ([clock] if a.preload is None else [*libraries_needed(a.preload), clock] for a in allocators)
     return (
         dataclasses.replace(allocators[0], beside=tuple(other)),
         dataclasses.replace(allocators[1], beside=tuple(one)),

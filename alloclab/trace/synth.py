@@ -58,6 +58,7 @@ SIZES: dict[str, Draw] = {
     "kilobytes": lambda rng, count: rng.integers(1000, 20_001, count),
     "mixed": _mixed,
     "huge": _huge,
+    "mebibytes": lambda rng, count: np.exp2(rng.uniform(20, 20 + np.log2(40), count)).astype(np.int64),
 }
 """Size mixes, in bytes.
 
@@ -68,6 +69,7 @@ tiny       8 to 128, and one in a thousand from 128 KiB to 4 MiB
 kilobytes  1,000 to 20,000, equally likely
 mixed      2^x with x normal around 6 (64 bytes), deviation 2, at most 4 MiB
 huge       2^x with x evenly spread: below 4 KiB (85 %), to 256 KiB (14 %), to 8 MiB (1 %), to 64 MiB (one in 5,000)
+mebibytes  2^x with x evenly spread, 1 to 40 MiB
 """
 
 

@@ -232,7 +232,9 @@ static const char *places_of_stranger(const al_outside *outside, al_places *plac
 }
 
 void al_outside_places(const al_outside *outside, al_text *out) {
-    al_places places = {.target = outside->target, .progress = &progress, .stop = outside->stop};
+    const al_calls calls = al_process_timed(outside->target->calls);
+    const al_target target = {.calls = &calls, .self = outside->target->self};
+    al_places places = {.target = &target, .progress = &progress, .stop = outside->stop};
     holding held = {0};
     const char *trouble = NULL;
     catch_crashes();

@@ -1,5 +1,6 @@
 #include "replay/process.h"
 
+#include "replay/clock.h"
 #include "shim/dropin.h"
 
 #include <dlfcn.h>
@@ -9,6 +10,7 @@
 
 #pragma weak alloclab_heap
 #pragma weak alloclab_begin
+#pragma weak alloclab_pass
 
 static void *process_malloc(void *self, size_t bytes) {
     (void)self;
@@ -41,6 +43,11 @@ static size_t process_usable_size(void *self, void *block) {
     return malloc_usable_size(block);
 }
 
+static void process_advance(void *self, uint64_t nanoseconds) {
+    (void)self;
+    alloclab_pass(nanoseconds);
+}
+
 static al_heap *process_glass(void *self) {
     (void)self;
     return alloclab_heap ? alloclab_heap() : NULL;
@@ -65,6 +72,12 @@ static const al_calls unsized_calls = {
     .free = process_free,
     .glass = process_glass,
 };
+
+al_calls al_process_timed(const al_calls *calls) {
+    al_calls timed = *calls;
+    timed.advance = alloclab_pass ? process_advance : NULL;
+    return timed;
+}
 
 static const al_watch nobody = {NULL, NULL};
 

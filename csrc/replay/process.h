@@ -7,6 +7,8 @@
 #include "replay/text.h"
 
 al_target al_process_target(void);
+/* The same calls, and the clock follows the trace where clock.h's library is loaded. */
+al_calls al_process_timed(const al_calls *calls);
 /* Its loop, by a name that instruction counters can be told. */
 void al_loop_process(void *self, const al_ops *ops, size_t touch_page);
 bool al_process_is_glass(void); /* a drop-in of the laboratory is preloaded */

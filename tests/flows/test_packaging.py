@@ -66,7 +66,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     metadata = {name for name in modes if ".dist-info/" in name}
     extensions = {name for name in modes if name.startswith("alloclab/_core.") and name.endswith(".so")}
     natives = {f"alloclab/_lib/liballoclab-{lab.name}.so" for lab in lab_allocators()}
-    natives |= {"alloclab/_lib/liballoclab-record.so", "alloclab/_lib/alloclab-replay"}
+    natives |= {"alloclab/_lib/liballoclab-record.so", "alloclab/_lib/liballoclab-clock.so"}
+    natives |= {"alloclab/_lib/alloclab-replay"}
     package = {str(path.relative_to(ROOT)) for path in (ROOT / "alloclab").rglob("*.py")} | {"alloclab/py.typed"}
     assert len(extensions) == 1
     assert modes.keys() - metadata == package | natives | extensions

@@ -486,6 +486,35 @@ def test_of_scattered_blocks_the_page_is_compared(
     assert found.first is not None and found.first.differs == ("offset",)
 
 
+# --- time ---
+
+
+@pytest.mark.needs("gcc")
+@pytest.mark.parametrize("clock", ["CLOCK_MONOTONIC", "CLOCK_MONOTONIC_COARSE"])
+def test_clocks_tell_the_recorded_time(clock: str, trace, tmp_path: Path) -> None:
+    """Asks the system where three seconds have passed since the last time; usleep makes the machine a slow one."""
+    source = """
+#include <time.h>
+#include <unistd.h>
+void *malloc(size_t n) {
+    static long last;
+    struct timespec now;
+    usleep(20000);
+    clock_gettime(%s, &now);
+    if (last == 0) last = now.tv_sec;
+    if (now.tv_sec >= last + 3) { last = now.tv_sec; madvise(0, 0, 4); }
+    return __libc_malloc(n);
+}
+"""
+    other = library(tmp_path, source % clock)
+    second = 10**9
+    rows = [Row(Op.MALLOC, i, 100, time=i * second) for i in range(10)]
+    found = fidelity(trace(rows), other, other)
+    assert found.same and found.sides[0].calls["madvise"] == 3
+    found = fidelity(trace(rows), other)
+    assert found.first is not None and (found.first.operation, found.other_calls) == (3, 3)
+
+
 # --- faults ---
 
 
