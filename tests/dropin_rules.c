@@ -394,7 +394,7 @@ static void exhaust(void) {
         void *list = NULL;
         size_t first = fill(some[i], &list);
         drain(&list);
-        CHECK("C22", first > 0 && fill(some[i], &list) == first);
+        CHECK("C22", first > 0 && fill(some[i], &list) >= first);
         drain(&list);
     }
 }

@@ -125,18 +125,29 @@ static je_extent *recycle(je_arena *arena, je_extents *set, size_t bytes, size_t
     return extent == NULL ? NULL : cut(arena, set, extent, bytes, alignment);
 }
 
-/* The system has no more: all dirty neighbours are merged after all, and cut for whatever fits. The real library fails
+static bool is_dirty(const je_extent *extent) { return extent != NULL && extent->state == JE_DIRTY; }
+
+/* Whether this begins a row of dirty extents that, were they merged, would do. */
+static bool begins_fitting_row(const je_arena *arena, const je_extent *extent, size_t bytes, size_t alignment) {
+    if (is_dirty(below(arena, extent))) return false;
+    uintptr_t at = al_align_up(extent->address, alignment), end = al_je_end(extent);
+    for (const je_extent *next; is_dirty(next = above(arena, extent)); extent = next) end = al_je_end(next);
+    return at < end && end - at >= bytes;
+}
+
+/* The system has no more: dirty neighbours are merged after all, and cut however large they are. The real library fails
  * here; but what was freed has to be enough for as much again. */
 static je_extent *take_last(je_arena *arena, size_t bytes, size_t alignment) {
     je_extents *set = &arena->dirty;
-    size_t left = 0;
-    for (const al_link *link = set->recency.next; link != &set->recency; link = link->next) left++;
-    for (; left > 0; left--) {
-        je_extent *oldest = al_container(set->recency.next, je_extent, recency);
-        al_je_extents_remove(set, oldest);
-        al_je_pages_merge_in(arena, set, oldest);
+    for (const al_link *link = set->recency.next; link != &set->recency; link = link->next) {
+        je_extent *extent = al_container(link, je_extent, recency);
+        if (!begins_fitting_row(arena, extent, bytes, alignment)) continue;
+        al_je_extents_remove(set, extent);
+        extent = merge_all(arena, set, extent);
+        al_je_extents_insert(set, extent);
+        return cut(arena, set, extent, bytes, alignment);
     }
-    return recycle(arena, set, bytes, alignment, ANY_FIT);
+    return NULL;
 }
 
 je_extent *al_je_pages_take(je_arena *arena, size_t bytes, size_t alignment, unsigned class) {
