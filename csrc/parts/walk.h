@@ -24,7 +24,7 @@ typedef bool al_walk_fn(void *context, const al_chunk *chunk); /* false stops th
 
 /* A free chunk in the list that keeps it. */
 typedef struct al_binned {
-    const char *kind;   /* the allocator's word: "tcache", "fastbin", "unsorted", "smallbin", "largebin", "top" */
+    const char *kind;   /* the allocator's word: "tcache", "smallbin", "top", "slab", "dirty", ... */
     uint32_t owner;     /* the arena's number; of a thread's cache the thread's id */
     uint32_t index;     /* the list's number within its kind */
     size_t least, most; /* the sizes of chunks that belong there */

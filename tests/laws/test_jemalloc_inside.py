@@ -193,6 +193,8 @@ SETTINGS: list[dict[str, int | str]] = [
     {"cache_oblivious": False, "oversize_threshold": MIB},
     {"dss": "primary", "retain": False},
     {"tcache_max": 1024, "narenas": 1},
+    {"background_thread": True, "muzzy_decay_ms": 100},
+    {"tcache_nslots_small_min": 2, "tcache_nslots_small_max": 4, "tcache_nslots_large": 2},
 ]
 
 

@@ -86,7 +86,6 @@ size_t al_je_queue_most(unsigned queue);
 typedef struct je_member {
     je_extent *extent;
     size_t position;
-    size_t depth;         /* queue: below a first one */
     bool strayed;         /* the way does not end but lead ... */
     const void *stray;    /* ... here: to no extent, or to one that does not lead back */
 } je_member;
@@ -95,7 +94,7 @@ typedef struct je_member {
 bool al_je_recency_next(const je_heap *heap, je_extents *set, je_member *member);
 /* The members of a queue, parents before children; to be started with {0}. */
 bool al_je_queued_next(const je_heap *heap, const je_queue *queue, je_member *member);
-/* The same of one that was passed: whoever leads to it; NULL: it is a first one. */
+/* Of a member that was reached: NULL, if it has no parent. */
 static inline je_extent *al_je_parent(const je_extent *extent) {
     while (extent->prev != NULL && extent->prev->child != extent) extent = extent->prev;
     return extent->prev;

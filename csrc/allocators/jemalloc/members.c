@@ -47,16 +47,11 @@ bool al_je_queued_next(const je_heap *heap, const je_queue *queue, je_member *me
     je_extent *at = member->extent;
     if (at == NULL) return queue->root != NULL && enter(heap, member, queue->root, NULL);
     member->position++;
-    if (at->child != NULL) {
-        member->depth++;
-        return enter(heap, member, at->child, at);
-    }
-    for (; at->next == NULL; member->depth--) {
-        at = al_je_parent(at);
-        if (at == NULL) {
-            member->extent = NULL;
-            return false;
-        }
+    if (at->child != NULL) return enter(heap, member, at->child, at);
+    while (at != NULL && at->next == NULL) at = al_je_parent(at);
+    if (at == NULL) {
+        member->extent = NULL;
+        return false;
     }
     return enter(heap, member, at->next, at);
 }
