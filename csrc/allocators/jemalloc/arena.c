@@ -149,7 +149,7 @@ bool al_je_arrive(je_thread *thread) {
 static void decay(je_heap *heap, je_arena *arena) {
     const bool abandoned = __atomic_load_n(&arena->threads, __ATOMIC_RELAXED) == 0;
     al_lock_take(&arena->lock);
-    al_je_decay_now(arena, abandoned && !heap->params.background);
+    al_je_decay_now(arena, abandoned && !al_je_in_background(heap));
     al_lock_drop(&arena->lock);
 }
 

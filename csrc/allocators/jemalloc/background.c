@@ -72,10 +72,10 @@ uint64_t al_je_background(al_heap *base) {
     const uint64_t now = al_regions_now(base->regions);
     uint64_t sleep = DISTANT;
     for (unsigned i = 0; i < JE_SLEEPERS; i++) {
-        if (heap->params.background)
+        if (al_je_in_background(heap))
             sleep = sooner(sleep, run(heap, i, now));
         else
             set(&heap->sleepers[i].wakes, 0);
     }
-    return heap->params.background ? sleep : UINT64_MAX;
+    return al_je_in_background(heap) ? sleep : UINT64_MAX;
 }

@@ -323,7 +323,7 @@ static int control_arena(je_heap *heap, const char *rest, uint64_t *value, bool 
 
 static int control_background(je_heap *heap, uint64_t *value, bool set) {
     if (set && *value > 1) return EINVAL;
-    if (!set) *value = __atomic_load_n(&heap->params.background, __ATOMIC_RELAXED);
+    if (!set) *value = al_je_in_background(heap);
     if (!set) return 0;
     __atomic_store_n(&heap->params.background, *value == 1, __ATOMIC_RELAXED);
     al_heap_wake(&heap->heap);

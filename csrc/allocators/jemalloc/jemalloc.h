@@ -261,6 +261,11 @@ static inline bool al_je_of_break(const je_heap *heap, uintptr_t address) {
     return address >= heap->break_start && address < heap->break_end;
 }
 
+/* Whether pages are given back in the background; `control` may change it at any time. */
+static inline bool al_je_in_background(const je_heap *heap) {
+    return __atomic_load_n(&heap->params.background, __ATOMIC_RELAXED);
+}
+
 /* An arena by number; NULL: not made yet. */
 static inline je_arena *al_je_arena(const je_heap *heap, unsigned number) {
     return __atomic_load_n(&heap->arenas[number], __ATOMIC_ACQUIRE);

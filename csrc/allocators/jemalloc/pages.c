@@ -203,7 +203,7 @@ void al_je_pages_give(je_arena *arena, je_extent *extent) {
     al_je_map_enter(arena->heap, extent);
     enter_dirty(arena, extent);
     if (arena->dirty_decay.ms == 0) al_je_purge(arena, &arena->dirty, 0, true);
-    if (arena->heap->params.background) al_je_background_given(arena);
+    if (al_je_in_background(arena->heap)) al_je_background_given(arena);
 }
 
 /* --- in place --- */

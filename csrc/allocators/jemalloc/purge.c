@@ -70,7 +70,7 @@ static void decay_set(je_arena *arena, je_decay *decay, je_extents *set, bool al
     if (decay->ms < 0) return;
     const uint64_t now = al_regions_now(arena->heap->heap.regions);
     if (!al_je_decay_advance(decay, now, set->pages)) return;
-    if (arena->heap->params.background)
+    if (al_je_in_background(arena->heap))
         al_je_background_epoch(arena, decay, now);
     else
         al_je_purge(arena, set, al_je_decay_limit(decay), false);
