@@ -64,6 +64,7 @@ class State:
 class PlainReplay:
     """The operations of a compiled trace done one by one on a glass-box heap, with everything written down."""
 
+    before: State
     after: list[State] = field(default_factory=list)
     drained: State | None = None
     reallocs: list[tuple[bool, int, bool]] = field(default_factory=list)
@@ -98,11 +99,11 @@ def touch(block: Any, old: int, new: int) -> None:
 
 
 def replay_plainly(trace: CompiledTrace, name: str, options: str = "", touched: bool = True) -> PlainReplay:
-    found = PlainReplay()
     slots: dict[int, tuple[Any, int]] = {}
     live = 0
     entries = trace.entries[: trace.entry_count]
     with heap_of(name, options) as (heap, thread):
+        found = PlainReplay(_state(heap, 0))
         for index, entry in enumerate(entries):
             kind, slot, size = KINDS[entry["kind"]], int(entry["slot"]), int(entry["size"])
             align = 1 << int(entry["align_log2"])

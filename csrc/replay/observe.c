@@ -30,6 +30,7 @@ typedef struct observer {
     const al_sources *sources;
     al_heap *heap;                 /* NULL: not a glass box, or not made yet */
     const al_counters *counters;   /* NULL: likewise, or nobody counts */
+    al_counters at_start;          /* what it had asked for before the first operation; zero where it was not made yet */
     uint64_t operation, live;      /* after the operation under way */
     uint64_t peak_operation, next_sample, sample_every;
 
@@ -163,8 +164,8 @@ static void write_counters(const observer *o, al_text *out) {
     al_text_figure(out, "live_at_peak_mapped", o->live_at_peak_mapped);
     write_mean(out, "mean_mapped_per_live", &o->mapped_per_live);
     for (int kind = 0; kind < AL_CALL_KINDS; kind++) {
-        write_figure(out, "calls_", call_names[kind], o->counters->calls[kind]);
-        write_figure(out, "bytes_", call_names[kind], o->counters->bytes[kind]);
+        write_figure(out, "calls_", call_names[kind], o->counters->calls[kind] - o->at_start.calls[kind]);
+        write_figure(out, "bytes_", call_names[kind], o->counters->bytes[kind] - o->at_start.bytes[kind]);
     }
     al_text_figure(out, "peak_vmas", o->counters->peak_vmas);
     al_text_figure(out, "reallocs_by_mremap", o->by_mremap);
@@ -222,6 +223,7 @@ void al_observe(const al_target *target, const al_ops *ops, const al_ops_head *h
         return;
     }
     look_inside(&o);
+    if (o.counters) o.at_start = *o.counters;
     if (how->begin) how->begin(sources->context);
     uint64_t faults_before = faults();
     al_replay(target->calls, target->self, &watch, &o, ops, how->touch_page);

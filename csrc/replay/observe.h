@@ -9,7 +9,7 @@
  *     live_at_peak_mapped N      live after the operation in which peak_mapped was first reached
  *     mean_mapped_per_live R     over the operations after which something is live
  *     peak_sampled_resident N    live_at_peak_resident N    mean_resident_per_live R       over the samples likewise
- *     calls_KIND N  bytes_KIND N for brk mmap munmap mremap madvise mprotect, up to the end of the trace
+ *     calls_KIND N  bytes_KIND N for brk mmap munmap mremap madvise mprotect, from the first operation to the last
  *     peak_vmas N
  *     reallocs N  reallocs_in_place N  grows N  grows_in_place N  shrinks N  shrinks_in_place N
  *     reallocs_by_mremap N  realloc_bytes_copied N

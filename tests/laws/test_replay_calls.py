@@ -129,6 +129,14 @@ def test_calls_of_libraries_equal_strace(library: str, tmp_path: Path) -> None:
     assert {c: run.figure(f"calls_{c}") for c in CALLS} == {c: counts[c] for c in CALLS}
 
 
+@pytest.mark.parametrize("in_process", [False, True])
+def test_what_an_allocator_asks_for_as_it_starts_is_not_counted(in_process: bool, tmp_path: Path) -> None:
+    """Of a library it is past when the first operation begins. jemalloc maps its metadata and tries out madvise."""
+    trace = compiled(tmp_path, [Row(Op.MALLOC, 0, 100)])
+    run = examine(trace, resolve("jemalloc"), Settings(in_process=in_process))
+    assert {c: run.figure(f"calls_{c}") for c in CALLS} == {c: 2 if c == "mmap" else 0 for c in CALLS}
+
+
 @pytest.mark.needs("libjemalloc")
 @pytest.mark.needs("libtcmalloc_minimal")
 @pytest.mark.needs("libmimalloc")

@@ -78,8 +78,10 @@ def expected(trace: CompiledTrace, plain: PlainReplay, samples: int) -> dict[str
         "ledger_live": peak_live,
         "ledger_rounding": after[peak].ledger["usable"] - peak_live,
     }
-    values |= {f"calls_{call}": after[-1].calls[call] for call in CALLS}
-    values |= {f"bytes_{call}": after[-1].asked[call] for call in ("brk", "mmap", "munmap", "madvise")}
+    before = plain.before
+    values |= {f"calls_{call}": after[-1].calls[call] - before.calls[call] for call in CALLS}
+    asked = ("brk", "mmap", "munmap", "madvise")
+    values |= {f"bytes_{call}": after[-1].asked[call] - before.asked[call] for call in asked}
     values |= {f"ledger_{part}": after[peak].ledger[part] for part in ("metadata", "cached", "free")}
     return values
 
