@@ -123,7 +123,7 @@ void al_outside_calls(const al_outside *outside, al_text *out) {
     static al_startup startup;
     al_sources sources = {0};
     al_observation how = {.touch_page = outside->touch_page, .samples = outside->job->samples};
-    if (outside->glass && outside->job->head->slots > 1) al_process_begin(); /* what it asks for as it starts is past */
+    if (outside->glass && outside->job->head->slots > 1) al_process_begin(); /* what that asks for is past */
     const char *trouble = outside->glass ? NULL : read_startup(&startup, outside->preloaded);
     if (!outside->glass && trouble == NULL) trouble = watch_from_outside(&account, &startup);
     if (!outside->glass && trouble == NULL) {
