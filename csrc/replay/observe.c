@@ -30,7 +30,7 @@ typedef struct observer {
     const al_sources *sources;
     al_heap *heap;                 /* NULL: not a glass box, or not made yet */
     const al_counters *counters;   /* NULL: likewise, or nobody counts */
-    al_counters at_start;          /* what it had asked for before the first operation; zero where it was not made yet */
+    al_counters at_start;          /* what was asked for before the first operation; 0: it was not made yet */
     uint64_t operation, live;      /* after the operation under way */
     uint64_t peak_operation, next_sample, sample_every;
 
