@@ -11,12 +11,15 @@ THREADS = 5
 class Script:
     """Statements in the making: who runs, what lives. Thread 0 is the main one.
 
-    ``asks``: statements that may come anywhere; sizes are one of ``few``, so that bins meet, or up to ``2**bits``.
+    ``asks``: statements that may come anywhere; sizes are one of ``few``, so that bins meet, or up to ``2**bits``;
+    ``refuses``: now and then the system gives no memory.
     """
 
-    def __init__(self, rng: random.Random, asks: Sequence[str], few: Sequence[int], bits: int) -> None:
+    def __init__(
+        self, rng: random.Random, asks: Sequence[str], few: Sequence[int], bits: int, refuses: bool = True
+    ) -> None:
         self.rng = rng
-        self.asks, self.few, self.bits = asks, few, bits
+        self.asks, self.few, self.bits, self.refuses = asks, few, bits, refuses
         self.threads = [0]
         self.live: list[str] = []
         self.born = 0
@@ -41,7 +44,7 @@ class Script:
             elif kind < 0.016:
                 self.threads = [0]  # the child's only one
                 yield "fork"
-            elif kind < 0.02:
+            elif kind < 0.02 and self.refuses:
                 self.refused = 15
                 yield "limit 1"
             elif kind < 0.03:
