@@ -13,9 +13,12 @@ import pytest
 from rows import Row, write
 from support import ROOT, budget
 
+from alloclab.allocators import resolve
 from alloclab.comparison.fidelity import Fidelity, Side, Step, fidelity
 from alloclab.replay import Settings
+from alloclab.replay.places import CALLS, find_places
 from alloclab.trace import load
+from alloclab.trace.compile import compile_trace
 from alloclab.trace.model import Op
 from alloclab.trace.parquet import Trace
 from alloclab.trace.synth import Recipe, synthesize
@@ -33,7 +36,7 @@ def held(trace: str | Path | Trace, conf: str = NO_DECAY, spec: str = FAULTY, **
     """Both sides with the same MALLOC_CONF."""
     env = {name: {"MALLOC_CONF": conf} for name in (spec, "libjemalloc")} if conf else {}
     found = fidelity(trace, spec, "libjemalloc", settings=UNTOUCHED, env=env, **faults)
-    assert found.sides[0].usable_bytes == found.sides[1].usable_bytes, found.trace
+    assert faults or found.sides[0].usable_bytes == found.sides[1].usable_bytes, found.trace
     return found
 
 
@@ -43,6 +46,7 @@ def same(trace: str | Path | Trace, conf: str = NO_DECAY, **faults: int) -> Fide
     assert found.first is None, f"{found.trace}: {found.first}, after {found.before}, {found.choices}"
     one, other = found.sides
     assert one.calls == other.calls and one.failed_calls == other.failed_calls
+    assert one.usable_bytes == other.usable_bytes
     # Without retained pages, small mappings of before may lie among the libraries, where they are taken for those of
     # the loader.
     assert found.same or ("retain:false" in conf and _grown(one) == _grown(other))
@@ -210,29 +214,68 @@ UNRETAINED = [pytest.param(c, marks=pytest.mark.slow) for c in ("retain:false", 
 MORE = [pytest.param(c, marks=pytest.mark.slow) for c in ("dss:primary", "thp:always", "oversize_threshold:0")]
 
 
+def gives_back(step: Step) -> bool:
+    """Ours gives back what it cannot use for want of metadata; theirs loses it, and they part there."""
+    ours, theirs = step.calls
+    at = next((i for i, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]), len(theirs))
+    if at < 2 or at == len(ours) or not ours[at - 1].failed:
+        return False
+    got, given = ours[:at], ours[at]
+    if given.kind == "brk":
+        return any(call.kind == "brk" and call.bytes == -given.bytes and not call.failed for call in got)
+    return given.kind == "munmap" and any(
+        call.kind == "mmap" and call.bytes == given.bytes and not call.failed for call in got
+    )
+
+
+def same_but_for_losses(trace: Trace, conf: str, **faults: int) -> bool:
+    """Whether they are the same to the end."""
+    found = held(trace, conf, **faults)
+    assert found.first is None or gives_back(found.first), f"{found.first}, after {found.before}, {faults}"
+    assert found.sides[0].failed_calls > 0
+    return found.first is None
+
+
+def calls_of(trace: Trace, conf: str) -> list[tuple[str, int]]:
+    """The real one's, each with its operation."""
+    real = resolve("libjemalloc", {"MALLOC_CONF": conf} if conf else None)
+    events = find_places(compile_trace(trace), real, UNTOUCHED).events
+    return [(CALLS[event["call"]], int(event["op"])) for event in events]
+
+
+def any_one_call_fails(trace: Trace, conf: str) -> None:
+    """A munmap that fails theirs takes for done; ours keeps the pages, and may use them again."""
+    same(trace, conf)
+    lost = 0
+    calls = calls_of(trace, conf)
+    for nth, (kind, operation) in enumerate(calls, 1):
+        if kind == "munmap":
+            found = held(trace, conf, fail_call=nth)
+            assert found.first is None or found.first.operation >= operation
+        else:
+            lost += not same_but_for_losses(trace, conf, fail_call=nth)
+    assert len(calls) > 10 and lost <= 3
+
+
 @pytest.mark.parametrize("conf", [*RETAINED, *UNRETAINED, *MORE])
 def test_any_one_call_fails(conf: str, trace: Trace) -> None:
-    calls = sum(same(trace, conf).sides[0].calls.values())
-    assert calls > 10
-    for nth in range(1, calls + 1):
-        assert same(trace, conf, fail_call=nth).sides[0].failed_calls == 1
+    any_one_call_fails(trace, conf)
 
 
 @pytest.mark.parametrize("conf", [*RETAINED, *MORE])
 def test_a_limit_is_reached(conf: str, trace: Trace) -> None:
     whole = same(trace, conf).sides[0]
-    for limit in range(whole.mapped_before + 1, whole.peak_mapped, (whole.peak_mapped - whole.mapped_before) // 30):
-        assert same(trace, conf, limit=limit).sides[0].failed_calls > 0
+    limits = range(whole.mapped_before + 1, whole.peak_mapped, (whole.peak_mapped - whole.mapped_before) // 30)
+    assert sum(same_but_for_losses(trace, conf, limit=limit) for limit in limits) > len(limits) / 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(budget(2)))
 def test_any_one_call_of_a_generated_trace_fails(seed: int, tmp_path: Path) -> None:
-    recipe = Recipe(600, seed=seed, sizes="huge", live=60, phases=2, reallocs=0.2, callocs=0.1, aligned=0.1)
+    recipe = Recipe(24, seed=seed, sizes="mebibytes", live=6, phases=2, reallocs=0.2, callocs=0.2, aligned=0.1)
     trace = synthesize(tmp_path / "t.parquet", recipe)
-    for conf in ("", "dirty_decay_ms:0", "retain:false"):
-        for nth in range(1, sum(same(trace, conf).sides[1].calls.values()) + 1):
-            same(trace, conf, fail_call=nth)
+    for conf in ("dirty_decay_ms:0", "retain:false,dirty_decay_ms:0"):
+        any_one_call_fails(trace, conf)
 
 
 # --- the comparison is able to fail ---
