@@ -74,7 +74,7 @@ enum { JE_ORDER_STRICT, JE_ORDER_530, JE_ORDERS };
 enum {
     JE_FIRST_BYTES = 2 << 20,      /* of an arena's first mapping, and the first block of its base */
     JE_ARENA_BYTES = 91008,        /* of base memory that each arena takes, */
-    JE_TABLE_BYTES = 832,          /* and the first for tables of all, without that of cache_classes' capacities */
+    JE_TABLE_BYTES = 896,          /* and the first for tables of all, without that of cache_classes' capacities */
     JE_BLOCK_HEAD = 144,           /* of each block */
     JE_EAGER_FIRST = 8 << 20,      /* eager_from of the first arena, which is made before settings count */
     JE_ARENAS_MOST = 4096,
