@@ -65,7 +65,7 @@ static je_extent *map_extent(je_arena *arena, size_t bytes, size_t alignment, ui
     broken = broken || (!mapped && dss == JE_DSS_SECONDARY && break_span(heap, bytes, alignment, at, &got));
     if (mapped || broken) al_je_advise_huge(heap, *at, bytes);
     al_lock_drop(&heap->heap.lock);
-    if ((!broken && !mapped) || !al_je_map_prepare(heap, got.start, got.end)) {
+    if ((!broken && !mapped) || !al_je_map_prepare(heap, got.start, got.end - JE_PAGE)) {
         if (mapped || broken) give_back(heap, got, mapped);
         al_je_record_keep(arena, extent);
         return NULL;
@@ -76,6 +76,16 @@ static je_extent *map_extent(je_arena *arena, size_t bytes, size_t alignment, ui
     return extent;
 }
 
+/* The break stands there and moves on. */
+static bool break_behind(je_heap *heap, uintptr_t end, size_t bytes) {
+    void *now, *old;
+    if (heap->break_spent || al_regions_break(heap->heap.regions, &now) != 0 || (uintptr_t)now != end) return false;
+    heap->break_spent = al_regions_brk(heap->heap.regions, (intptr_t)bytes, &old) != 0;
+    if (heap->break_spent) return false;
+    heap->break_end = (uintptr_t)old + bytes;
+    return old == now;
+}
+
 /* Without retained pages the system is asked for those right behind; an extent in no set, not a head. NULL: there is
  * something else, or the break. */
 je_extent *al_je_grow_behind(je_arena *arena, uintptr_t end, size_t bytes) {
@@ -84,20 +94,22 @@ je_extent *al_je_grow_behind(je_arena *arena, uintptr_t end, size_t bytes) {
     if (extent == NULL) return NULL;
     void *at = NULL;
     al_lock_take(&heap->heap.lock);
-    bool got = al_regions_mmap(heap->heap.regions, (void *)end, bytes, AL_PROT_READ_WRITE, AL_PLACE_HINT, &at) == 0;
-    const bool fits = got && (uintptr_t)at == end && !al_je_of_break(heap, end - 1);
+    const bool broken = heap->params.dss == JE_DSS_PRIMARY && break_behind(heap, end, bytes);
+    const bool mapped = !broken && al_regions_mmap(heap->heap.regions, (void *)end, bytes, AL_PROT_READ_WRITE,
+                                                   AL_PLACE_HINT, &at) == 0;
+    const bool fits = broken || (mapped && (uintptr_t)at == end && !al_je_of_break(heap, end - 1));
     if (fits) al_je_advise_huge(heap, end, bytes);
-    if (got && !fits) al_regions_munmap(heap->heap.regions, at, bytes);
+    if (mapped && !fits) al_regions_munmap(heap->heap.regions, at, bytes);
     al_lock_drop(&heap->heap.lock);
-    if (!fits || !al_je_map_prepare(heap, end, end + bytes)) {
-        if (fits) give_back(heap, (je_span){end, end + bytes}, true);
+    if (!fits || !al_je_map_prepare(heap, end, end + bytes - JE_PAGE)) {
+        if (fits) give_back(heap, (je_span){end, end + bytes}, mapped);
         /* Theirs then thinks of the break, and has another record ready for what must be left out there. */
         je_extent *another = heap->params.dss == JE_DSS_DISABLED ? NULL : al_je_record_take(arena);
         if (another != NULL) al_je_record_keep(arena, another);
         al_je_record_keep(arena, extent);
         return NULL;
     }
-    al_je_record_fill(extent, end, bytes, arena->next_serial++, true);
+    al_je_record_fill(extent, end, bytes, arena->next_serial++, mapped);
     return extent;
 }
 

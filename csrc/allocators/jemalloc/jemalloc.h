@@ -281,8 +281,8 @@ void *al_je_base_take(je_heap *heap, je_base *base, size_t bytes, size_t alignme
 
 /* --- map.c: what lies in which page --- */
 
-/* Makes the leaves for a range, from arena 0's base; takes heap->lock. False: no memory. */
-bool al_je_map_prepare(je_heap *heap, uintptr_t start, uintptr_t end);
+/* Makes the leaves for two pages, from arena 0's base; takes heap->lock. False: no memory. */
+bool al_je_map_prepare(je_heap *heap, uintptr_t page, uintptr_t other);
 /* Enters the extent's first and last page, of a slab all pages. */
 void al_je_map_enter(je_heap *heap, const je_extent *extent);
 /* Makes the pages those of no extent. */

@@ -1,16 +1,21 @@
 #include "allocators/jemalloc/jemalloc.h"
 
-bool al_je_map_prepare(je_heap *heap, uintptr_t start, uintptr_t end) {
-    const uintptr_t leaf_bytes = (uintptr_t)JE_PAGE << JE_LEAF_BITS;
-    if ((end - 1) >> 47 != 0) return false;
-    bool made = true;
+static const uintptr_t leaf_bytes = (uintptr_t)JE_PAGE << JE_LEAF_BITS;
+
+/* heap->lock is held. */
+static bool make_leaf(je_heap *heap, uintptr_t page) {
+    if (page >> 47 != 0) return false;
+    if (al_je_leaf(&heap->map, page) != NULL) return true;
+    je_leaf *leaf = al_je_base_take(heap, heap->first_base, sizeof *leaf, 64);
+    __atomic_store_n(&heap->map.leaves[page / leaf_bytes], leaf, __ATOMIC_RELEASE);
+    return leaf != NULL;
+}
+
+bool al_je_map_prepare(je_heap *heap, uintptr_t page, uintptr_t other) {
+    if ((page | other) >> 47 == 0 && al_je_leaf(&heap->map, page) != NULL && al_je_leaf(&heap->map, other) != NULL)
+        return true;
     al_lock_take(&heap->heap.lock);
-    for (uintptr_t at = al_align_down(start, leaf_bytes); at < end && made; at += leaf_bytes) {
-        if (al_je_leaf(&heap->map, at) != NULL) continue;
-        je_leaf *leaf = al_je_base_take(heap, heap->first_base, sizeof *leaf, 64);
-        made = leaf != NULL;
-        __atomic_store_n(&heap->map.leaves[at / leaf_bytes], leaf, __ATOMIC_RELEASE);
-    }
+    bool made = make_leaf(heap, page) && make_leaf(heap, other);
     al_lock_drop(&heap->heap.lock);
     return made;
 }
@@ -29,5 +34,11 @@ void al_je_map_enter(je_heap *heap, const je_extent *extent) {
 }
 
 void al_je_map_leave(je_heap *heap, uintptr_t start, uintptr_t end) {
-    for (uintptr_t at = start; at < end; at += JE_PAGE) put(heap, at, 0);
+    for (uintptr_t at = start; at < end;)
+        if (al_je_leaf(&heap->map, at) == NULL) {
+            at = al_align_down(at, leaf_bytes) + leaf_bytes;
+        } else {
+            put(heap, at, 0);
+            at += JE_PAGE;
+        }
 }

@@ -37,9 +37,14 @@ void al_je_record_keep(je_arena *arena, je_extent *record) {
 /* --- cutting and merging --- */
 
 je_extent *al_je_pages_split(je_arena *arena, je_extent *extent, size_t bytes) {
+    const uintptr_t cut = extent->address + bytes;
     je_extent *rest = al_je_record_take(arena);
     if (rest == NULL) return NULL;
-    al_je_record_fill(rest, extent->address + bytes, extent->bytes - bytes, extent->serial, extent->zeroed);
+    if (!al_je_map_prepare(arena->heap, cut - JE_PAGE, cut)) {
+        al_je_record_keep(arena, rest);
+        return NULL;
+    }
+    al_je_record_fill(rest, cut, extent->bytes - bytes, extent->serial, extent->zeroed);
     rest->state = extent->state;
     extent->bytes = bytes;
     al_je_map_enter(arena->heap, extent);
