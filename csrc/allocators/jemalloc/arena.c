@@ -54,7 +54,8 @@ static bool open_heap(je_heap *heap) {
     al_lock_drop(&heap->heap.lock);
     if (make_arena(heap, 0) == NULL) return false;
     al_lock_take(&heap->heap.lock);
-    al_je_base_take(heap, heap->first_base, JE_TABLE_BYTES + al_align_up(2 * heap->params.cache_classes, 64), 64);
+    const size_t capacities = al_align_up(2 * al_max(heap->params.cache_classes, JE_SMALL_CLASSES), 64);
+    al_je_base_take(heap, heap->first_base, JE_TABLE_BYTES + capacities, 64);
     if (al_regions_brk(regions, 0, &end) == 0) heap->break_start = heap->break_end = (uintptr_t)end;
     al_lock_drop(&heap->heap.lock);
     return true;
