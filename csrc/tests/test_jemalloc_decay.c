@@ -126,6 +126,9 @@ static void test_sleep(void) {
     assert(al_je_decay_advance(&decay, 100 * MS, 1023) && al_je_decay_sleep(&decay, 1523) == 10000 * (uint64_t)MS);
     al_je_decay_init(&decay, 10000, 0, 1);
     assert(al_je_decay_advance(&decay, 100 * MS, 1024) && al_je_decay_sleep(&decay, 1524) == 5050 * (uint64_t)MS);
+    al_je_decay_init(&decay, INT64_C(18446744072000), 0, 1); /* the longest time */
+    assert(al_je_decay_advance(&decay, 2 * decay.interval, 1025));
+    assert(al_je_decay_sleep(&decay, 1025) == 301 * (decay.interval / 2));
 }
 
 /* Where time is never or no matter. */

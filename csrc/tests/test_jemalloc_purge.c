@@ -307,6 +307,18 @@ static void test_random(const char *options, uint64_t seed) {
     end();
 }
 
+/* The longest time, from when the clock no longer stands at its beginning. */
+static void test_longest_sleep(void) {
+    make("tcache=false,background_thread=true,dirty_decay_ms=18446744072000");
+    pass(10000 * MS);
+    make_pages(10);
+    free_pages(0, 10);
+    al_heap_background(heap);
+    const uint64_t wakes = al_je_of(heap)->sleepers[0].wakes, now = al_regions_now(heap->regions);
+    assert(wakes > now && al_heap_background(heap) == wakes - now);
+    end();
+}
+
 int main(void) {
     for (uint64_t seed = 1; seed < 4; seed++) test_as_much_as_needed("", seed);
     test_as_much_as_needed("tcache=false", 4);
@@ -317,6 +329,7 @@ int main(void) {
     test_operations_leave_it();
     test_exits();
     test_each_has_his_arenas();
+    test_longest_sleep();
     static const char *const options[] = {
         "dirty_decay_ms=300", "dirty_decay_ms=200,muzzy_decay_ms=900", "dirty_decay_ms=0", "dirty_decay_ms=-1",
         "dirty_decay_ms=0,muzzy_decay_ms=300", "retain=false,dirty_decay_ms=300",

@@ -176,5 +176,7 @@ int main(void) {
     run(&al_jemalloc, "", check_jemalloc);
     run(&al_jemalloc, "narenas=2,oversize_threshold=200000", check_jemalloc);
     run(&al_jemalloc, "tcache=false,narenas=3,dirty_decay_ms=0,retain=false", check_jemalloc);
+    run(&al_jemalloc, "narenas=3,dirty_decay_ms=0,retain=false,dss=primary,tcache_nslots_small_max=2,"
+                      "tcache_nslots_large=1", check_jemalloc);
     return 0;
 }

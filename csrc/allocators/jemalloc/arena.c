@@ -6,7 +6,9 @@
 /* The times of the oversize arena: what it frees is as a rule not wanted soon. */
 static int64_t decay_ms(int64_t ms, bool oversize) { return oversize && ms > 0 ? 0 : ms; }
 
-/* arenas_lock is held. NULL: no memory. */
+_Static_assert(sizeof(je_arena) <= JE_ARENA_BYTES, "it lies in what an arena takes");
+
+/* NULL: no memory. */
 static je_arena *make_arena(je_heap *heap, unsigned number) {
     je_base base = {0};
     al_lock_take(&heap->heap.lock);
@@ -30,8 +32,18 @@ static je_arena *make_arena(je_heap *heap, unsigned number) {
     al_je_decay_init(&arena->dirty_decay, decay_ms(heap->params.dirty_ms, oversize), now, al_rng_next(&seeds));
     al_je_decay_init(&arena->muzzy_decay, decay_ms(heap->params.muzzy_ms, oversize), now, al_rng_next(&seeds));
     arena->rng.state = al_rng_next(&seeds);
-    if (number == 0) heap->first_base = &arena->base;
-    __atomic_store_n(&heap->arenas[number], arena, __ATOMIC_RELEASE);
+    return arena;
+}
+
+/* For everyone; arenas_lock is held. */
+static void publish(je_heap *heap, je_arena *arena) {
+    __atomic_store_n(&heap->arenas[arena->number], arena, __ATOMIC_RELEASE);
+}
+
+/* arenas_lock is held. NULL: no memory. */
+static je_arena *add_arena(je_heap *heap, unsigned number) {
+    je_arena *arena = make_arena(heap, number);
+    if (arena != NULL) publish(heap, arena);
     return arena;
 }
 
@@ -44,7 +56,7 @@ static void probe(al_regions *regions, al_advice advice) {
     al_regions_munmap(regions, page, JE_PAGE);
 }
 
-/* The first arena. arenas_lock is held. False: no memory. */
+/* The first arena, and what belongs to all. arenas_lock is held. False: no memory. */
 static bool open_heap(je_heap *heap) {
     al_regions *regions = heap->heap.regions;
     void *end;
@@ -52,12 +64,15 @@ static bool open_heap(je_heap *heap) {
     probe(regions, AL_ADVISE_DONTNEED);
     probe(regions, AL_ADVISE_FREE);
     al_lock_drop(&heap->heap.lock);
-    if (make_arena(heap, 0) == NULL) return false;
+    je_arena *first = make_arena(heap, 0);
+    if (first == NULL) return false;
+    heap->first_base = &first->base;
     al_lock_take(&heap->heap.lock);
     const size_t capacities = al_align_up(2 * al_max(heap->params.cache_classes, JE_SMALL_CLASSES), 64);
     al_je_base_take(heap, heap->first_base, JE_TABLE_BYTES + capacities, 64);
     if (al_regions_brk(regions, 0, &end) == 0) heap->break_start = heap->break_end = (uintptr_t)end;
     al_lock_drop(&heap->heap.lock);
+    publish(heap, first);
     return true;
 }
 
@@ -78,7 +93,7 @@ static je_arena *choose(je_heap *heap) {
     for (unsigned i = 1; i < heap->params.narenas; i++)
         if (heap->arenas[i] != NULL && heap->arenas[i]->threads < least->threads) least = heap->arenas[i];
     if (least->threads == 0 || unmade == heap->params.narenas) return least;
-    je_arena *made = make_arena(heap, unmade);
+    je_arena *made = add_arena(heap, unmade);
     return made == NULL ? least : made;
 }
 
@@ -90,7 +105,7 @@ je_arena *al_je_arena_for(je_thread *thread, size_t bytes) {
     if (arena != NULL) return arena;
     al_lock_take(&heap->arenas_lock);
     arena = heap->arenas[number];
-    if (arena == NULL) arena = make_arena(heap, number);
+    if (arena == NULL) arena = add_arena(heap, number);
     al_lock_drop(&heap->arenas_lock);
     return arena;
 }
@@ -138,8 +153,8 @@ bool al_je_arrive(je_thread *thread) {
     thread->arena = al_je_arena(heap, 0);
     if (thread->thread.brief) return true;
     thread->arrived = true;
+    al_lock_take(&heap->arenas_lock); /* also over the cache: no fork shall leave its memory without a thread */
     al_je_cache_open(thread);
-    al_lock_take(&heap->arenas_lock);
     bind(thread, choose(heap));
     join(thread);
     al_lock_drop(&heap->arenas_lock);
@@ -161,10 +176,8 @@ void al_je_thread_exit(al_thread *base) {
     const bool cached = thread->slots != NULL;
     je_arena *arena = thread->arena;
     al_lock_take(&heap->arenas_lock);
-    leave(thread);
-    al_lock_drop(&heap->arenas_lock);
     al_je_cache_close(thread);
-    al_lock_take(&heap->arenas_lock);
+    leave(thread);
     __atomic_store_n(&arena->threads, arena->threads - 1, __ATOMIC_RELAXED);
     al_lock_drop(&heap->arenas_lock);
     if (!cached) return;
@@ -179,12 +192,18 @@ static void each_arena(je_heap *heap, void (*act)(al_lock *)) {
         if (heap->arenas[i] != NULL) act(&heap->arenas[i]->lock);
 }
 
-/* The child has one thread. The caches of the others are lost. */
+/* The child has one thread. What the others cached is lost, and the memory of their caches. */
 static void forget_others(je_heap *heap, je_thread *survivor) {
     for (unsigned i = 0; i <= heap->params.narenas; i++)
         if (heap->arenas[i] != NULL) heap->arenas[i]->threads = 0;
-    heap->threads = NULL;
-    if (survivor == NULL || !survivor->arrived) return;
+    const bool stays = survivor != NULL && survivor->arrived;
+    if (stays) leave(survivor);
+    for (je_thread *thread; (thread = heap->threads) != NULL;) {
+        leave(thread);
+        thread->next = heap->lost;
+        heap->lost = thread;
+    }
+    if (!stays) return;
     survivor->next = survivor->prev = NULL;
     join(survivor);
     bind(survivor, survivor->arena);

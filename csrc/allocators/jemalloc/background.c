@@ -62,7 +62,7 @@ static uint64_t run(je_heap *heap, unsigned number, uint64_t now) {
         if (arena != NULL) sleep = sooner(sleep, look_after(arena, wakes != 0));
     }
     if (sleep == UINT64_MAX) return DISTANT;
-    if (sleep < SHORTEST) sleep = SHORTEST;
+    sleep = sooner(sleep < SHORTEST ? SHORTEST : sleep, DISTANT);
     set(&sleeper->wakes, now + sleep);
     return sleep;
 }

@@ -80,7 +80,7 @@ uint64_t al_je_decay_sleep(const je_decay *decay, size_t pages) {
         else
             least = middle, due_least = due;
     }
-    return (least + most) * decay->interval / 2;
+    return (least + most) * (decay->interval / 2);
 }
 
 uint64_t al_je_decay_newest_due(const je_decay *decay, uint64_t nanoseconds) {

@@ -19,7 +19,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { LISTED = JE_CACHE_OBLIVIOUS, NARENAS_MOST = 4094, TCACHE_LG_MOST = 23, RATIO_BITS = 16, NAME_MOST = 4096 };
+enum { LISTED = JE_CACHE_OBLIVIOUS, TCACHE_LG_MOST = 23, RATIO_BITS = 16, NAME_MOST = 4096 };
 
 typedef struct span {
     const char *at;
@@ -335,5 +335,5 @@ void al_je_environment(al_settings *settings) {
         uint64_t arenas = (r.ratio * al_os_linux.cpus() + (1 << (RATIO_BITS - 1))) >> RATIO_BITS;
         set(&r, JE_NARENAS, al_max(arenas, 1));
     }
-    if (settings->values[JE_NARENAS] > NARENAS_MOST) say_plainly("Reducing narenas to limit (4094)");
+    if (settings->values[JE_NARENAS] > JE_NARENAS_MOST) say_plainly("Reducing narenas to limit (4094)");
 }

@@ -89,11 +89,11 @@ static inline je_word al_je_word(const je_map *map, uintptr_t address) {
     return __atomic_load_n(al_je_word_of(al_je_leaf(map, address), address), __ATOMIC_RELAXED);
 }
 
-/* The same, or 0 where there is no leaf. */
+/* The same, or 0 where there is no leaf. What the record said when the word was written may be read. */
 static inline je_word al_je_word_or_none(const je_map *map, uintptr_t address) {
     if (address >> 47 != 0) return 0;
     je_leaf *leaf = al_je_leaf(map, address);
-    return leaf == NULL ? 0 : __atomic_load_n(al_je_word_of(leaf, address), __ATOMIC_RELAXED);
+    return leaf == NULL ? 0 : __atomic_load_n(al_je_word_of(leaf, address), __ATOMIC_ACQUIRE);
 }
 
 static inline unsigned al_je_word_class(je_word word) { return (unsigned)(word >> 56); }

@@ -25,30 +25,49 @@ bool al_je_map_pages(al_regions *regions, size_t bytes, size_t alignment, uintpt
     return true;
 }
 
-/* By one move of the break, over what has to be left out before an alignment; heap->lock is held. Once refused, it is
- * not tried again. What is got while a stranger moves the break, too, stays unused. */
-static bool break_span(je_heap *heap, size_t bytes, size_t alignment, uintptr_t *at, je_span *got) {
-    void *now, *old;
-    if (heap->break_spent || al_regions_break(heap->heap.regions, &now) != 0) return false;
-    *at = al_align_up((uintptr_t)now, alignment);
-    *got = (je_span){al_align_up((uintptr_t)now, JE_PAGE), *at + bytes};
-    const size_t delta = got->end - (uintptr_t)now;
-    heap->break_spent = al_regions_brk(heap->heap.regions, (intptr_t)delta, &old) != 0;
+static void set_break_end(je_heap *heap, uintptr_t end) { __atomic_store_n(&heap->break_end, end, __ATOMIC_RELAXED); }
+
+/* Moves the break on from where it is now; heap->lock is held. Once refused, it is not tried again. What is got while a
+ * stranger moves the break, too, stays unused. */
+static bool move_break(je_heap *heap, const void *now, size_t bytes) {
+    void *old;
+    heap->break_spent = al_regions_brk(heap->heap.regions, (intptr_t)bytes, &old) != 0;
     if (heap->break_spent) return false;
-    heap->break_end = (uintptr_t)old + delta;
+    set_break_end(heap, (uintptr_t)old + bytes);
     return old == now;
 }
 
-/* What there is no map for. */
-static void give_back(je_heap *heap, je_span got, bool mapped) {
+/* By one move of the break, over what has to be left out before an alignment. */
+static bool break_span(je_heap *heap, size_t bytes, size_t alignment, uintptr_t *at, je_span *got) {
+    void *now;
+    if (heap->break_spent || al_regions_break(heap->heap.regions, &now) != 0) return false;
+    *at = al_align_up((uintptr_t)now, alignment);
+    *got = (je_span){al_align_up((uintptr_t)now, JE_PAGE), *at + bytes};
+    return move_break(heap, now, got->end - (uintptr_t)now);
+}
+
+/* What is of no use; a break that a stranger has moved on stays where it is. */
+static void give_back(je_heap *heap, uintptr_t start, size_t bytes, bool mapped) {
     al_regions *regions = heap->heap.regions;
-    void *old;
-    al_lock_take(&heap->heap.lock);
+    void *now, *old;
     if (mapped)
-        al_regions_munmap(regions, (void *)got.start, got.end - got.start);
-    else if (al_regions_brk(regions, -(intptr_t)(got.end - got.start), &old) == 0)
-        heap->break_end = got.start;
-    al_lock_drop(&heap->heap.lock);
+        al_regions_munmap(regions, (void *)start, bytes);
+    else if (al_regions_break(regions, &now) == 0 && (uintptr_t)now == start + bytes &&
+             al_regions_brk(regions, -(intptr_t)bytes, &old) == 0)
+        set_break_end(heap, start);
+}
+
+/* Pages and a map for them; heap->lock is held throughout, lest the break that is taken back be another's by then.
+ * mapped: they do not come from the break. False: no memory. */
+static bool get_pages(je_heap *heap, size_t bytes, size_t alignment, uintptr_t *at, je_span *got, bool *mapped) {
+    const unsigned dss = heap->params.dss;
+    const bool broken = dss == JE_DSS_PRIMARY && break_span(heap, bytes, alignment, at, got);
+    *mapped = !broken && al_je_map_pages(heap->heap.regions, bytes, alignment, at, got);
+    if (!broken && !*mapped && (dss != JE_DSS_SECONDARY || !break_span(heap, bytes, alignment, at, got))) return false;
+    al_je_advise_huge(heap, *at, bytes);
+    if (al_je_map_prepare(heap, got->start, got->end - JE_PAGE)) return true;
+    give_back(heap, got->start, got->end - got->start, *mapped);
+    return false;
 }
 
 /* A new extent: what was got. `at`: where the part that was asked for begins. NULL: no memory. Where nothing is
@@ -57,16 +76,12 @@ static je_extent *map_extent(je_arena *arena, size_t bytes, size_t alignment, ui
     je_heap *heap = arena->heap;
     je_extent *extent = al_je_record_take(arena);
     if (extent == NULL) return NULL;
-    const unsigned dss = heap->params.dss;
-    je_span got = {0};
+    je_span got;
+    bool mapped;
     al_lock_take(&heap->heap.lock);
-    bool broken = dss == JE_DSS_PRIMARY && break_span(heap, bytes, alignment, at, &got);
-    bool mapped = !broken && al_je_map_pages(heap->heap.regions, bytes, alignment, at, &got);
-    broken = broken || (!mapped && dss == JE_DSS_SECONDARY && break_span(heap, bytes, alignment, at, &got));
-    if (mapped || broken) al_je_advise_huge(heap, *at, bytes);
+    const bool done = get_pages(heap, bytes, alignment, at, &got, &mapped);
     al_lock_drop(&heap->heap.lock);
-    if ((!broken && !mapped) || !al_je_map_prepare(heap, got.start, got.end - JE_PAGE)) {
-        if (mapped || broken) give_back(heap, got, mapped);
+    if (!done) {
         al_je_record_keep(arena, extent);
         return NULL;
     }
@@ -78,12 +93,9 @@ static je_extent *map_extent(je_arena *arena, size_t bytes, size_t alignment, ui
 
 /* The break stands there and moves on. */
 static bool break_behind(je_heap *heap, uintptr_t end, size_t bytes) {
-    void *now, *old;
+    void *now;
     if (heap->break_spent || al_regions_break(heap->heap.regions, &now) != 0 || (uintptr_t)now != end) return false;
-    heap->break_spent = al_regions_brk(heap->heap.regions, (intptr_t)bytes, &old) != 0;
-    if (heap->break_spent) return false;
-    heap->break_end = (uintptr_t)old + bytes;
-    return old == now;
+    return move_break(heap, now, bytes);
 }
 
 /* Without retained pages the system is asked for those right behind; an extent in no set, not a head. NULL: there is
@@ -92,17 +104,17 @@ je_extent *al_je_grow_behind(je_arena *arena, uintptr_t end, size_t bytes) {
     je_heap *heap = arena->heap;
     je_extent *extent = al_je_record_take(arena);
     if (extent == NULL) return NULL;
-    void *at = NULL;
+    void *at = (void *)end;
     al_lock_take(&heap->heap.lock);
     const bool broken = heap->params.dss == JE_DSS_PRIMARY && break_behind(heap, end, bytes);
     const bool mapped = !broken && al_regions_mmap(heap->heap.regions, (void *)end, bytes, AL_PROT_READ_WRITE,
                                                    AL_PLACE_HINT, &at) == 0;
     const bool fits = broken || (mapped && (uintptr_t)at == end && !al_je_of_break(heap, end - 1));
     if (fits) al_je_advise_huge(heap, end, bytes);
-    if (mapped && !fits) al_regions_munmap(heap->heap.regions, at, bytes);
+    const bool done = fits && al_je_map_prepare(heap, end, end + bytes - JE_PAGE);
+    if (!done && (mapped || broken)) give_back(heap, (uintptr_t)at, bytes, mapped);
     al_lock_drop(&heap->heap.lock);
-    if (!fits || !al_je_map_prepare(heap, end, end + bytes - JE_PAGE)) {
-        if (fits) give_back(heap, (je_span){end, end + bytes}, mapped);
+    if (!done) {
         /* Theirs then thinks of the break, and has another record ready for what must be left out there. */
         je_extent *another = heap->params.dss == JE_DSS_DISABLED ? NULL : al_je_record_take(arena);
         if (another != NULL) al_je_record_keep(arena, another);

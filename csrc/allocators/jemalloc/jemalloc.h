@@ -17,7 +17,7 @@
  *
  * Locks: an arena's lock guards its bins, slabs, extents and decay; heap->lock the region manager, all bases and the
  * map's leaves; arenas_lock the table of arenas, the threads' binding and the list of threads. Order: arenas_lock,
- * arena, heap->lock. Of arenas one is locked at a time. Thread caches have no lock; what of them others may look at is
+ * arena, heap->lock. Of arenas one is locked at a time, or all, by their numbers. Thread caches have no lock; what of them others may look at is
  * written atomically.
  *
  * The ledger is computed when asked for:
@@ -77,7 +77,8 @@ enum {
     JE_TABLE_BYTES = 896,          /* and the first for tables of all, without that of cache_classes' capacities */
     JE_BLOCK_HEAD = 144,           /* of each block */
     JE_EAGER_FIRST = 8 << 20,      /* eager_from of the first arena, which is made before settings count */
-    JE_ARENAS_MOST = 4096,
+    JE_NARENAS_MOST = 4094,        /* that threads are bound to; and one for large blocks: */
+    JE_ARENAS_MOST = JE_NARENAS_MOST + 1,
     JE_CACHE_CLASSES = 73,         /* that a thread's cache may have: up to 8 MiB */
     JE_TICKS = 1000,               /* between two looks at the clock, on the average */
     JE_SLEEPERS = 4
@@ -242,8 +243,9 @@ typedef struct je_heap {
     al_lock arenas_lock;
     je_arena *arenas[JE_ARENAS_MOST]; /* in [0, narenas) for threads, at narenas for oversize; NULL: not made yet */
     je_thread *threads;
+    je_thread *lost;               /* that a fork has left behind, linked by next: only their slots are theirs still */
     je_base *first_base;           /* arena 0's, for what belongs to all */
-    uintptr_t break_start, break_end; /* where the break was at first, and last */
+    uintptr_t break_start, break_end; /* where the break was at first, and last (atomic) */
     bool break_spent;              /* it would not grow */
     je_sleeper sleepers[JE_SLEEPERS];
     je_map map;
@@ -256,9 +258,9 @@ static inline je_extents *al_je_extents_of(je_arena *arena, je_state state) {
 static inline je_heap *al_je_of(al_heap *heap) { return (je_heap *)heap; }
 static inline je_heap *al_je_heap(const je_thread *thread) { return (je_heap *)thread->thread.heap; }
 
-/* Got by moving the break: nothing else is merged with it, and it cannot be unmapped. */
+/* Got by moving the break: it cannot be unmapped. */
 static inline bool al_je_of_break(const je_heap *heap, uintptr_t address) {
-    return address >= heap->break_start && address < heap->break_end;
+    return address >= heap->break_start && address < __atomic_load_n(&heap->break_end, __ATOMIC_RELAXED);
 }
 
 /* Whether pages are given back in the background; `control` may change it at any time. */
@@ -281,7 +283,7 @@ void *al_je_base_take(je_heap *heap, je_base *base, size_t bytes, size_t alignme
 
 /* --- map.c: what lies in which page --- */
 
-/* Makes the leaves for two pages, from arena 0's base; takes heap->lock. False: no memory. */
+/* Makes the leaves for two pages, from arena 0's base; heap->lock is held. False: no memory. */
 bool al_je_map_prepare(je_heap *heap, uintptr_t page, uintptr_t other);
 /* Enters the extent's first and last page, of a slab all pages. */
 void al_je_map_enter(je_heap *heap, const je_extent *extent);

@@ -57,8 +57,12 @@ bool al_je_stack_sound(const je_heap *heap, const je_thread *thread, unsigned cl
            al_je_readable(heap, thread->slots, heap->slots_bytes, 8);
 }
 
-static void gather_kept(je_look *look, je_thread *thread) {
+static void gather_slots(je_look *look, je_thread *thread) {
     if (thread->slots != NULL) al_finds_add(&look->kept, (uintptr_t)thread->slots, JE_SLOTS, thread);
+}
+
+static void gather_kept(je_look *look, je_thread *thread) {
+    gather_slots(look, thread);
     for (unsigned class = 0; class < JE_CACHE_CLASSES; class++) {
         const je_stack *stack = &thread->stacks[class];
         if (!al_je_stack_sound(look->heap, thread, class)) continue;
@@ -75,6 +79,7 @@ void al_je_look_open(je_look *look, je_heap *heap) {
     al_finds_open(&look->kept, heap->heap.regions);
     for (unsigned i = 0; (arena = al_je_arena_from(heap, &i)) != NULL; i++) gather_blocks(look, arena);
     for (je_thread *thread = heap->threads; thread != NULL; thread = thread->next) gather_kept(look, thread);
+    for (je_thread *thread = heap->lost; thread != NULL; thread = thread->next) gather_slots(look, thread);
     al_finds_sort(&look->blocks);
     al_finds_sort(&look->kept);
 }

@@ -2,7 +2,6 @@
 
 static const uintptr_t leaf_bytes = (uintptr_t)JE_PAGE << JE_LEAF_BITS;
 
-/* heap->lock is held. */
 static bool make_leaf(je_heap *heap, uintptr_t page) {
     if (page >> 47 != 0) return false;
     if (al_je_leaf(&heap->map, page) != NULL) return true;
@@ -12,12 +11,7 @@ static bool make_leaf(je_heap *heap, uintptr_t page) {
 }
 
 bool al_je_map_prepare(je_heap *heap, uintptr_t page, uintptr_t other) {
-    if ((page | other) >> 47 == 0 && al_je_leaf(&heap->map, page) != NULL && al_je_leaf(&heap->map, other) != NULL)
-        return true;
-    al_lock_take(&heap->heap.lock);
-    bool made = make_leaf(heap, page) && make_leaf(heap, other);
-    al_lock_drop(&heap->heap.lock);
-    return made;
+    return make_leaf(heap, page) && make_leaf(heap, other);
 }
 
 static void put(je_heap *heap, uintptr_t address, je_word word) {

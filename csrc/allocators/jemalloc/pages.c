@@ -36,11 +36,20 @@ void al_je_record_keep(je_arena *arena, je_extent *record) {
 
 /* --- cutting and merging --- */
 
+/* Leaves for the pages on both sides of a cut, which as a rule are there. False: no memory. */
+static bool prepare_cut(je_heap *heap, uintptr_t cut) {
+    if (al_je_leaf(&heap->map, cut - JE_PAGE) != NULL && al_je_leaf(&heap->map, cut) != NULL) return true;
+    al_lock_take(&heap->heap.lock);
+    bool made = al_je_map_prepare(heap, cut - JE_PAGE, cut);
+    al_lock_drop(&heap->heap.lock);
+    return made;
+}
+
 je_extent *al_je_pages_split(je_arena *arena, je_extent *extent, size_t bytes) {
     const uintptr_t cut = extent->address + bytes;
     je_extent *rest = al_je_record_take(arena);
     if (rest == NULL) return NULL;
-    if (!al_je_map_prepare(arena->heap, cut - JE_PAGE, cut)) {
+    if (!prepare_cut(arena->heap, cut)) {
         al_je_record_keep(arena, rest);
         return NULL;
     }

@@ -1,12 +1,12 @@
 /* The settings: jemalloc's options under their own names, then what it has not or fixes when it is built. */
 #include "allocators/jemalloc/jemalloc.h"
 
-enum { NARENAS_MOST = 4094, SLOTS_MOST = 2048, DIVISION_MOST = 16, MULTIPLE_MOST = 16 };
+enum { SLOTS_MOST = 2048, DIVISION_MOST = 16, MULTIPLE_MOST = 16 };
 
 static const uint64_t decay_most = UINT64_C(18446744072000);
 
 const al_tunable al_je_tunables[JE_TUNABLES] = {
-    [JE_NARENAS] = {.name = "narenas", .type = AL_TUNABLE_COUNT, .most = NARENAS_MOST,
+    [JE_NARENAS] = {.name = "narenas", .type = AL_TUNABLE_COUNT, .most = JE_NARENAS_MOST,
                     .help = "arenas that threads are bound to; 0: four for each CPU, but one where there is one",
                     .real_name = "opt.narenas"},
     [JE_TCACHE] = {.name = "tcache", .type = AL_TUNABLE_BOOL, .value = true, .most = true,
@@ -91,7 +91,7 @@ static unsigned arenas(const al_heap *heap) {
     uint64_t given = heap->settings.values[JE_NARENAS];
     unsigned cpus = al_regions_cpus(heap->regions);
     uint64_t wanted = given != 0 ? given : cpus > 1 ? 4 * (uint64_t)cpus : 1;
-    return (unsigned)al_min(wanted, NARENAS_MOST);
+    return (unsigned)al_min(wanted, JE_NARENAS_MOST);
 }
 
 /* What the environment gave may lie out of the ranges above where jemalloc takes it so. */

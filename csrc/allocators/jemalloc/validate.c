@@ -54,15 +54,7 @@ static bool check_arena(const je_heap *heap, const je_arena *arena, unsigned num
 
 /* --- totals --- */
 
-/* Of caches that a fork has left without a thread, those in slabs look as any block. */
-static bool check_internal(const je_heap *heap, const je_arena *arena, const je_census *census, al_flaw *flaw) {
-    bool all_seen = heap->slots_bytes > JE_SMALL_MOST;
-    return census->internal_bytes == arena->internal_bytes ||
-           (!all_seen && census->internal_bytes < arena->internal_bytes) ||
-           al_blame(flaw, arena, "jemalloc: the allocator's own blocks are miscounted");
-}
-
-static bool check_totals(const je_heap *heap, const je_arena *arena, const je_census *census, al_flaw *flaw) {
+static bool check_totals(const je_arena *arena, const je_census *census, al_flaw *flaw) {
     if (arena->active_pages != census->pages[JE_ACTIVE])
         return al_blame(flaw, arena, "jemalloc: active pages are miscounted");
     for (unsigned i = 0; i < JE_CLASSES - JE_SMALL_CLASSES; i++) {
@@ -70,14 +62,15 @@ static bool check_totals(const je_heap *heap, const je_arena *arena, const je_ce
         if (large->current != census->large[i] || large->nmalloc - large->ndalloc != large->current)
             return al_blame(flaw, large, "jemalloc: large blocks are miscounted");
     }
-    return check_internal(heap, arena, census, flaw);
+    return census->internal_bytes == arena->internal_bytes ||
+           al_blame(flaw, arena, "jemalloc: the allocator's own blocks are miscounted");
 }
 
 /* --- all of it --- */
 
 static bool check_found(const je_heap *heap, je_arena *arena, const je_census *census, al_flaw *flaw) {
     return al_je_check_sets(heap, arena, census, flaw) && al_je_check_bins(heap, arena, census, flaw) &&
-           check_totals(heap, arena, census, flaw);
+           check_totals(arena, census, flaw);
 }
 
 static bool check_all(je_look *look, al_flaw *flaw) {
