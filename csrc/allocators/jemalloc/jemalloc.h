@@ -17,8 +17,8 @@
  *
  * Locks: an arena's lock guards its bins, slabs, extents and decay; heap->lock the region manager, all bases and the
  * map's leaves; arenas_lock the table of arenas, the threads' binding and the list of threads. Order: arenas_lock,
- * arena, heap->lock. Of arenas one is locked at a time, or all, by their numbers. Thread caches have no lock; what of them others may look at is
- * written atomically.
+ * arena, heap->lock. Of arenas one is locked at a time, or all, by their numbers. Thread caches have no lock; what of
+ * them others may look at is written atomically.
  *
  * The ledger is computed when asked for:
  *
@@ -243,7 +243,7 @@ typedef struct je_heap {
     al_lock arenas_lock;
     je_arena *arenas[JE_ARENAS_MOST]; /* in [0, narenas) for threads, at narenas for oversize; NULL: not made yet */
     je_thread *threads;
-    je_thread *lost;               /* that a fork has left behind, linked by next: only their slots are theirs still */
+    je_thread *lost;               /* that a fork has left behind: they have but their slots */
     je_base *first_base;           /* arena 0's, for what belongs to all */
     uintptr_t break_start, break_end; /* where the break was at first, and last (atomic) */
     bool break_spent;              /* it would not grow */
