@@ -75,7 +75,7 @@ unsigned al_je_slabs_take(je_arena *arena, unsigned class, void **out, unsigned 
     return taken;
 }
 
-/* A slab that was full has a free region: the lower of it and the current one is current. */
+/* A slab that was full has a free region: of it and the current one the older, or lower, is current. */
 static void rejoin(je_bin *bin, je_extent *slab) {
     je_extent *current = bin->current;
     if (current == NULL || al_je_before(current, slab)) {
