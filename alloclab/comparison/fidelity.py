@@ -12,7 +12,7 @@ or freed, not the lengths of mremap and munmap. What aligning cuts off depends o
 sum is compared.
 
 Where blocks of a lab allocator are scattered, that is begin at a random place within their first page, the page is
-compared in place of the offset.
+compared in place of the offset; but not against a lab allocator that scatters none.
 
 Clocks stand still on both sides but for the recorded time that passes between operations.
 """
@@ -198,8 +198,9 @@ def _with_equal_start(allocators: tuple[Allocator, Allocator]) -> tuple[Allocato
 
 
 def _scattered_from(allocators: tuple[Allocator, Allocator]) -> int:
+    """From which usable size on blocks are scattered on both sides; of a library it is not known, and may be so."""
     sizes = [lab_allocator(a.name).scattered_from for a in allocators if a.kind == "lab"]
-    return min(filter(None, sizes), default=0)
+    return max(sizes, default=0) if all(sizes) else 0
 
 
 class _Comparison:
