@@ -236,7 +236,7 @@ def test_threads_come_and_go_and_free_what_others_took(tunables: dict[str, int |
 
 def test_pages_of_another_arena_are_not_merged_with() -> None:
     """Where what is purged is unmapped, another arena's mapping may come to lie below the rest of one."""
-    with Heap("jemalloc", retain=False, tcache=False, dirty_decay_ms=-1) as heap:
+    with Heap("jemalloc", narenas=2, retain=False, tcache=False, dirty_decay_ms=-1) as heap:
         other = heap.thread()
         other.malloc(1)
         whole = heap.malloc(MIB)
