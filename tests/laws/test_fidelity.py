@@ -486,11 +486,6 @@ def test_of_scattered_blocks_the_page_is_compared(
     assert found.first is not None and found.first.differs == ("offset",)
 
 
-def test_where_one_of_two_glass_boxes_scatters_nothing_offsets_are_compared(trace) -> None:
-    of_both = [fidelity(trace([Row(Op.MALLOC, 0, 20_000)]), "jemalloc", a) for a in ("jemalloc", "fit", "system")]
-    assert [found.scattered_from for found in of_both] == [16384, 0, 16384]
-
-
 # --- time ---
 
 

@@ -286,3 +286,8 @@ def test_another_setting_is_seen(setting: str) -> None:
     spec = f"jemalloc:dirty_decay_ms=-1,{setting}"
     env = {"libjemalloc": {"MALLOC_CONF": NO_DECAY}}
     assert not fidelity(ROOT / "traces" / "cc1.parquet", spec, "libjemalloc", settings=UNTOUCHED, env=env).same
+
+
+def test_where_one_of_two_glass_boxes_scatters_nothing_offsets_are_compared(trace: Trace) -> None:
+    found = [fidelity(trace, "jemalloc", other).scattered_from for other in ("jemalloc", "fit", "libjemalloc")]
+    assert found == [16384, 0, 16384]
