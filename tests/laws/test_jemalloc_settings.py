@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -149,6 +150,12 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
 def test_it_reads_malloc_conf(configuration: str, program: Path) -> None:
     compare(program, "options", *OPTIONS, MALLOC_CONF=configuration)
+
+
+@pytest.mark.parametrize("configuration", ["", "narenas_ratio:3", "narenas:2,narenas_ratio:3"])
+def test_with_one_cpu_no_ratio_counts(configuration: str, program: Path) -> None:
+    one = str(min(os.sched_getaffinity(0)))
+    compare("taskset", "-c", one, program, "options", "opt.narenas", "arenas.narenas", MALLOC_CONF=configuration)
 
 
 def random_configurations(count: int) -> Iterator[str]:
@@ -304,7 +311,7 @@ def test_the_report_says_what_the_real_one_does(program: Path) -> None:
 
 def test_the_report_may_be_printed_at_the_end(program: Path) -> None:
     """Theirs then knows of requests that caches have not told of."""
-    there, here = (run(spec, program, "tour", MALLOC_CONF="stats_print:true") for spec in BOTH)
+    there, here = (run(spec, program, "tour", MALLOC_CONF="narenas:8,stats_print:true") for spec in BOTH)
     assert here.errors.startswith("___ Begin jemalloc statistics ___\n")
     assert here.errors.endswith("--- End jemalloc statistics ---\n")
     columns = [column for column in tables(here.errors)["bins"][0] if column != "nrequests"]

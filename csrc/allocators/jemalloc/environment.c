@@ -331,8 +331,9 @@ void al_je_environment(al_settings *settings) {
         say_plainly("Abort (abort_conf:true) on invalid conf value (see above).");
         abort();
     }
-    if (r.has_ratio && settings->values[JE_NARENAS] == 0) {
-        uint64_t arenas = (r.ratio * al_os_linux.cpus() + (1 << (RATIO_BITS - 1))) >> RATIO_BITS;
+    const unsigned cpus = al_os_linux.cpus();
+    if (r.has_ratio && cpus > 1 && settings->values[JE_NARENAS] == 0) {
+        uint64_t arenas = (r.ratio * cpus + (1 << (RATIO_BITS - 1))) >> RATIO_BITS;
         set(&r, JE_NARENAS, al_max(arenas, 1));
     }
     if (settings->values[JE_NARENAS] > JE_NARENAS_MOST) say_plainly("Reducing narenas to limit (4094)");
