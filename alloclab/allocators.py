@@ -88,13 +88,13 @@ class Allocator:
 
 LIBC = "libc.so.6"
 
-_UNITS = ("", "KiB", "MiB", "GiB")
+_UNITS = ("", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 def format_bytes(value: int) -> str:
     """Exact: ``65536`` is ``64KiB``, ``1000`` stays ``1000``."""
     unit = 0
-    while unit < 3 and value and value % 1024 == 0:
+    while unit < len(_UNITS) - 1 and value and value % 1024 == 0:
         value //= 1024
         unit += 1
     return f"{value}{_UNITS[unit]}"
@@ -102,7 +102,7 @@ def format_bytes(value: int) -> str:
 
 def parse_bytes(text: str) -> int:
     """What :func:`format_bytes` writes. UsageError for anything else, and for what no address space holds."""
-    found = re.fullmatch(r"(\d{1,19})(|KiB|MiB|GiB)", text, re.ASCII)
+    found = re.fullmatch(rf"(\d{{1,19}})({'|'.join(_UNITS)})", text, re.ASCII)
     value = int(found[1]) * 1024 ** _UNITS.index(found[2]) if found else 2**63
     if value >= 2**63:
         raise UsageError(f"found {text!r}, expected a size below 8 EiB such as 65536 or 64KiB")
@@ -126,7 +126,9 @@ def _format_value(tunable: Any, value: int) -> str:
 def _tunable(c: Any) -> Tunable:
     choices = {"bool": "true|false", "choice": _text(c.choices) if c.choices != ffi.NULL else ""}
     kind = TUNABLE_TYPES[c.type]
-    span = f"{_format_value(c, c.least)} .. {_format_value(c, c.most)}"
+    least = _format_value(c, c.least)
+    unbounded = c.most == 2**64 - 1 and c.type != lib.AL_TUNABLE_INTEGER
+    span = f"{least} or more" if unbounded else f"{least} .. {_format_value(c, c.most)}"
     real_name = None if c.real_name == ffi.NULL else _text(c.real_name)
     default = _format_value(c, c.value)
     return Tunable(_text(c.name), kind, default, choices.get(kind, span), _text(c.help), real_name)

@@ -13,7 +13,7 @@
 extern const al_allocator *const al_allocators[];
 const al_allocator *al_allocator_find(const char *name); /* NULL where there is none */
 
-/* Tunables: defaults, then settings. `text` is "name=value,name=value"; sizes take KiB, MiB, GiB. On error returns
+/* Tunables: defaults, then settings. `text` is "name=value,name=value"; sizes take KiB to EiB. On error returns
  * EINVAL and writes one line to message. */
 void al_tunables_default(const al_allocator *allocator, al_settings *settings);
 int al_tunables_parse(const al_allocator *allocator, const char *text, al_settings *settings, char *message,

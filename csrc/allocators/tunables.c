@@ -58,15 +58,18 @@ static void put_integer(line *out, uint64_t value) {
     put_number(out, negative ? -value : value);
 }
 
+enum { UNITS = 7 };
+
+static const char *const unit_names[UNITS] = {"", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+
 static void put_bytes(line *out, uint64_t value) {
-    static const char *const units[] = {"", "KiB", "MiB", "GiB"};
     unsigned unit = 0;
-    while (unit < 3 && value != 0 && value % 1024 == 0) {
+    while (unit < UNITS - 1 && value != 0 && value % 1024 == 0) {
         value /= 1024;
         unit++;
     }
     put_number(out, value);
-    put(out, units[unit]);
+    put(out, unit_names[unit]);
 }
 
 static int say_unknown(const al_allocator *allocator, span name, line out) {
@@ -95,9 +98,10 @@ static int say_wrong(const al_allocator *allocator, const al_tunable *tunable, s
                                               : tunable->type == AL_TUNABLE_INTEGER ? put_integer
                                                                                     : put_number;
         put(&out, tunable->type == AL_TUNABLE_BYTES ? " is a size from " : " is a number from ");
+        bool open = tunable->most == UINT64_MAX && tunable->type != AL_TUNABLE_INTEGER;
         put_value(&out, tunable->least);
-        put(&out, " to ");
-        put_value(&out, tunable->most);
+        put(&out, open ? " up" : " to ");
+        if (!open) put_value(&out, tunable->most);
     }
     put(&out, ", not '");
     put_span(&out, value);
@@ -124,10 +128,9 @@ static bool parse_bool(span text, uint64_t *value) {
 }
 
 static bool parse_unit(span text, uint64_t *unit) {
-    static const char *const names[] = {"", "KiB", "MiB", "GiB"};
-    for (unsigned i = 0; i < 4; i++) {
+    for (unsigned i = 0; i < UNITS; i++) {
         *unit = UINT64_C(1) << (10 * i);
-        if (span_equals(text, names[i])) return true;
+        if (span_equals(text, unit_names[i])) return true;
     }
     return false;
 }
