@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(BUILT is None, reason="there is no jemalloc here"),
 ]
 NOT_BUILT = "<jemalloc>: Not built in alloclab: "
-"""What only ours says: of settings that would move blocks in the real library."""
+"""What only ours says: of settings by which the real library would do what ours cannot."""
 
 CONFIGURATIONS = [
     # how the list is written
@@ -53,6 +53,7 @@ CONFIGURATIONS = [
     # numbers
     *(f"tcache_gc_delay_bytes:{value}" for value in (" 3", "\t3", "\n3", "+3", "- 3", "+-3", "0x3", "0XA", "07", "08")),
     *(f"tcache_gc_delay_bytes:{value}" for value in ("", "0x", "-0x3", "3k", "18446744073709551616", "-1")),
+    *(f"tcache_gc_delay_bytes:{value}" for value in ("49147306762292904959", "0x2fffffffffffffff1")),
     *(f"narenas:{value}" for value in ("0", "1", "4094", "4095", "-1", "4294967296", "default", "10000000000000")),
     *(f"narenas_ratio:{value}" for value in ("0", "0.5", ".5", "1.", "1.25", "1.5x", "-1", "65536", "0x1")),
     "narenas:5,narenas:default,narenas_ratio:3",
@@ -77,6 +78,17 @@ CONFIGURATIONS = [
     *(f"junk:{value}" for value in ("true", "alloc", "free", "t", "")),
     "d:primary,ds:s,t:always,th:always,m:auto,m:x,p:d",
     "zero:true,retain:false,background_thread:false,zero:x",
+    # lists of ranges, and ratios
+    *(
+        f"bin_shards:{value}"
+        for value in ("", "1", "1-2:3|", "1-2:3|5-6:64", "1-2:65", "2-1: 0x3", "1-2:3x", "default")
+    ),
+    *(
+        f"slab_sizes:{value}"
+        for value in ("default", "1-2:0", "1-2:-1", "1-2:3-5-6:7", "1-2:3||4-5:6", "1-2:3|4", "1-2:3:4")
+    ),
+    *(f"hpa_dirty_mult:{value}" for value in ("-1", "-2", "1.5", "1.5x", "", ".5", "99999")),
+    *(f"hpa_hugification_threshold_ratio:{value}" for value in ("-1", "0.5", "1", "1.5", "x")),
     # what has no meaning here, and what ends the process
     "prof_prefix:@@,stats_print_opts:@@,lg_prof_sample:20,mutex_max_spin:-1,stats_interval:-2,trust_madvise:true",
     "cache_oblivious:false,xmalloc:true,utrace:true",
@@ -196,7 +208,9 @@ def test_the_system_may_have_a_configuration_too(link: str, program: Path) -> No
         compare(*words, MALLOC_CONF=configuration)
 
 
-@pytest.mark.parametrize("setting", ["hpa:true", "slab_sizes:1-4096:17", "percpu_arena:percpu", "zero_realloc:alloc"])
+@pytest.mark.parametrize(
+    "setting", ["hpa:true", "slab_sizes:1-4096:17", "percpu_arena:percpu", "zero_realloc:alloc", "prof:true"]
+)
 def test_it_tells_what_is_not_built(setting: str, program: Path) -> None:
     said = run("jemalloc", program, "options", *OPTIONS, MALLOC_CONF=f"{setting},narenas:3")
     assert said.ours == (f"{NOT_BUILT}{setting}",)
@@ -220,9 +234,24 @@ def test_numbers_that_may_be_negative_have_a_range(value: str, program: Path) ->
     assert (said.errors, said.status) == (f"alloclab: ALLOCLAB_OPTIONS: {reason}\n", 2)
 
 
-def test_the_list_of_settings_shows_negative_numbers() -> None:
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("tcache_gc_incr_bytes=1", "is a size from 1KiB up"),
+        ("seed=x", "is a number from 0 up"),
+        ("oversize_threshold=8EiB", "is a size from 0 to 7EiB"),
+    ],
+)
+def test_a_range_is_told_as_it_would_be_written(setting: str, reason: str, program: Path) -> None:
+    name, value = setting.split("=")
+    said = run("jemalloc", program, "options", ALLOCLAB_OPTIONS=setting)
+    assert said.errors == f"alloclab: ALLOCLAB_OPTIONS: jemalloc: {name} {reason}, not '{value}'\n"
+
+
+def test_the_list_of_settings_shows_ranges() -> None:
     ranges = {t.name: (t.type, t.default, t.range) for t in tunables()}
     assert ranges["dirty_decay_ms"] == ("integer", "10000", "-1 .. 18446744072000")
+    assert ranges["oversize_threshold"][2] == "0 .. 7EiB" and ranges["tcache_gc_incr_bytes"][2] == "1KiB or more"
     assert ranges["lg_tcache_nslots_mul"] == ("integer", "1", "-16 .. 16")
 
 

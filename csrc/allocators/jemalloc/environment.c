@@ -19,7 +19,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { LISTED = JE_CACHE_OBLIVIOUS, TCACHE_LG_MOST = 23, RATIO_BITS = 16, NAME_MOST = 4096 };
+enum { LISTED = JE_CACHE_OBLIVIOUS, TCACHE_LG_MOST = 23, RATIO_BITS = 16, SHARDS_MOST = 64, NAME_MOST = 4096 };
 
 typedef struct span {
     const char *at;
@@ -46,11 +46,13 @@ static void say_plainly(const char *what) { say(what, (span){NULL, 0}, (span){NU
 
 /* --- values --- */
 
-typedef enum verdict { GOOD, UNKNOWN, WRONG, OUT_OF_RANGE, NOT_BUILT } verdict;
+typedef enum verdict { GOOD, UNKNOWN, WRONG, WRONG_SHARDS, WRONG_SLABS, OUT_OF_RANGE, NOT_BUILT } verdict;
 
 static const char *const verdicts[] = {
     [UNKNOWN] = "Invalid conf pair: ",
     [WRONG] = "Invalid conf value: ",
+    [WRONG_SHARDS] = "Invalid settings for bin_shards: ",
+    [WRONG_SLABS] = "Invalid settings for slab_sizes: ",
     [OUT_OF_RANGE] = "Out-of-range conf value: ",
     [NOT_BUILT] = "Not built in alloclab: ",
 };
@@ -62,12 +64,16 @@ static unsigned digit(char c) {
     return UINT32_MAX;
 }
 
-/* Takes the digits off the front of *text; false: there are none, or too many. */
+/* Takes the digits off the front of *text; false: there are none, or the number became smaller by one of them. So
+ * jemalloc notices most numbers that are too large, and takes the others modulo 2^64. */
 static bool take_digits(span *text, unsigned base, uint64_t *value) {
     const char *at = text->at, *end = at + text->bytes;
     *value = 0;
-    for (unsigned d; at < end && (d = digit(*at)) < base; at++)
-        if (__builtin_mul_overflow(*value, base, value) || __builtin_add_overflow(*value, d, value)) return false;
+    for (unsigned d; at < end && (d = digit(*at)) < base; at++) {
+        const uint64_t before = *value;
+        *value = before * base + d;
+        if (*value < before) return false;
+    }
     bool any = at > text->at;
     *text = (span){at, (size_t)(end - at)};
     return any;
@@ -75,19 +81,21 @@ static bool take_digits(span *text, unsigned base, uint64_t *value) {
 
 static void skip(span *text, size_t bytes) { *text = (span){text->at + bytes, text->bytes - bytes}; }
 
-static bool read_number(span text, uint64_t *value) {
-    while (text.bytes > 0 && memchr(" \t\n\v\f\r", *text.at, 6) != NULL) skip(&text, 1);
-    bool negative = text.bytes > 0 && *text.at == '-';
-    if (negative || (text.bytes > 0 && *text.at == '+')) skip(&text, 1);
-    unsigned base = text.bytes > 0 && *text.at == '0' ? 8 : 10;
-    if (base == 8 && text.bytes > 1 && (text.at[1] == 'x' || text.at[1] == 'X')) {
+static bool take_number(span *text, uint64_t *value) {
+    while (text->bytes > 0 && memchr(" \t\n\v\f\r", *text->at, 6) != NULL) skip(text, 1);
+    bool negative = text->bytes > 0 && *text->at == '-';
+    if (negative || (text->bytes > 0 && *text->at == '+')) skip(text, 1);
+    unsigned base = text->bytes > 0 && *text->at == '0' ? 8 : 10;
+    if (base == 8 && text->bytes > 1 && (text->at[1] == 'x' || text->at[1] == 'X')) {
         base = 16;
-        skip(&text, 2);
+        skip(text, 2);
     }
-    if (!take_digits(&text, base, value) || text.bytes > 0) return false;
+    if (!take_digits(text, base, value)) return false;
     if (negative) *value = -*value;
     return true;
 }
+
+static bool read_number(span text, uint64_t *value) { return take_number(&text, value) && text.bytes == 0; }
 
 /* 1.5, 2 or .25, in units of 2^-16, off the front of *text. */
 static bool take_ratio(span *text, uint64_t *value) {
@@ -102,6 +110,43 @@ static bool take_ratio(span *text, uint64_t *value) {
     }
     *value = whole * unit + part / 100000;
     return true;
+}
+
+static bool read_share(span text, uint64_t *value) {
+    return take_ratio(&text, value) && text.bytes == 0 && *value <= UINT64_C(1) << RATIO_BITS;
+}
+
+static bool read_multiple(span text, uint64_t *value) {
+    return equals(text, "-1") || (take_ratio(&text, value) && text.bytes == 0);
+}
+
+static bool take(span *text, char c) {
+    if (text->bytes == 0 || *text->at != c) return false;
+    skip(text, 1);
+    return true;
+}
+
+/* FROM-TO:NUMBER|FROM-TO:NUMBER, where no bar is missed. */
+static bool read_ranges(span text, uint64_t least, uint64_t most) {
+    do {
+        uint64_t from, to, number;
+        if (!take_number(&text, &from) || !take(&text, '-') || !take_number(&text, &to) || !take(&text, ':') ||
+            !take_number(&text, &number) || number < least || number > most)
+            return false;
+        take(&text, '|');
+    } while (text.bytes > 0);
+    return true;
+}
+
+/* *value tells only whether there are any. */
+static bool read_shards(span text, uint64_t *value) {
+    *value = true;
+    return read_ranges(text, 1, SHARDS_MOST);
+}
+
+static bool read_slabs(span text, uint64_t *value) {
+    *value = !equals(text, "default");
+    return !*value || read_ranges(text, 0, UINT64_MAX);
 }
 
 static bool read_bool(span text, uint64_t *value) {
@@ -123,8 +168,8 @@ static bool read_choice(const char *choices, span text, bool loose, uint64_t *va
 
 /* --- options --- */
 
-/* Those that are no tunables here are read and, where well written, change nothing. `matters`: in jemalloc any value
- * but `value` would change where blocks lie. A choice of nothing takes any text. */
+/* Those that are no tunables here are read and, where well written, change nothing. `matters`: any value but `value`
+ * would have jemalloc do what is not built here. A choice of nothing takes any text. */
 typedef struct option {
     const char *name;
     al_tunable_type type;
@@ -133,6 +178,8 @@ typedef struct option {
     bool loose;   /* a beginning of the value will do; but for thp, and one of the name */
     bool clipped; /* out of range it becomes the nearest within */
     bool matters;
+    bool (*reads)(span text, uint64_t *value); /* not by its type */
+    verdict refused;                           /* where that fails */
 } option;
 
 #define FLAG(text) {.name = text, .type = AL_TUNABLE_BOOL}
@@ -140,7 +187,7 @@ typedef struct option {
 #define ANY(text) {.name = text, .type = AL_TUNABLE_CHOICE}
 
 static const option others[] = {
-    FLAG("abort"), FLAG("abort_conf"), FLAG("confirm_conf"), FLAG("experimental_infallible_new"), FLAG("prof"),
+    FLAG("abort"), FLAG("abort_conf"), FLAG("confirm_conf"), FLAG("experimental_infallible_new"),
     FLAG("prof_accum"), FLAG("prof_active"), FLAG("prof_final"), FLAG("prof_gdump"), FLAG("prof_leak"),
     FLAG("prof_leak_error"), FLAG("prof_log"), FLAG("prof_stats"), FLAG("prof_sys_thread_name"),
     FLAG("prof_thread_active_init"), FLAG("prof_unbias"), FLAG("trust_madvise"),
@@ -148,22 +195,26 @@ static const option others[] = {
     NUMBER("hpa_sec_batch_fill_extra"), NUMBER("hpa_sec_bytes_after_flush"), NUMBER("hpa_sec_max_alloc"),
     NUMBER("hpa_sec_max_bytes"), NUMBER("hpa_sec_nshards"), NUMBER("hpa_slab_max_alloc"), NUMBER("lg_prof_sample"),
     NUMBER("lg_tcache_max"), NUMBER("max_background_threads"),
-    ANY("hpa_dirty_mult"), ANY("hpa_hugification_threshold_ratio"), ANY("narenas_ratio"), ANY("prof_prefix"),
-    ANY("stats_interval_opts"), ANY("stats_print_opts"),
+    ANY("narenas_ratio"), ANY("prof_prefix"), ANY("stats_interval_opts"), ANY("stats_print_opts"),
+    {.name = "hpa_dirty_mult", .reads = read_multiple, .refused = WRONG},
+    {.name = "hpa_hugification_threshold_ratio", .reads = read_share, .refused = WRONG},
     {.name = "lg_prof_interval", .type = AL_TUNABLE_INTEGER, .least = (uint64_t)-1, .most = 63},
     {.name = "mutex_max_spin", .type = AL_TUNABLE_INTEGER, .least = (uint64_t)-1, .most = INT64_MAX},
     {.name = "prof_recent_alloc_max", .type = AL_TUNABLE_INTEGER, .least = (uint64_t)-1, .most = INT64_MAX},
-    {.name = "stats_interval", .type = AL_TUNABLE_INTEGER, .least = (uint64_t)-1, .most = INT64_MAX},
+    {.name = "stats_interval", .type = AL_TUNABLE_INTEGER, .value = (uint64_t)-1, .least = (uint64_t)-1,
+     .most = INT64_MAX, .matters = true},
     {.name = "prof_time_resolution", .type = AL_TUNABLE_CHOICE, .choices = "default|high"},
-    {.name = "metadata_thp", .type = AL_TUNABLE_CHOICE, .choices = "disabled|auto|always", .loose = true},
+    {.name = "metadata_thp", .type = AL_TUNABLE_CHOICE, .choices = "disabled|auto|always", .loose = true,
+     .matters = true},
     {.name = "percpu_arena", .type = AL_TUNABLE_CHOICE, .value = 2, .choices = "percpu|phycpu|disabled", .loose = true,
      .matters = true},
     {.name = "zero_realloc", .type = AL_TUNABLE_CHOICE, .value = 1, .choices = "alloc|free|abort", .matters = true},
     {.name = "hpa", .type = AL_TUNABLE_BOOL, .matters = true},
+    {.name = "prof", .type = AL_TUNABLE_BOOL, .matters = true},
     {.name = "san_guard_small", .type = AL_TUNABLE_COUNT, .most = UINT64_MAX, .matters = true},
     {.name = "san_guard_large", .type = AL_TUNABLE_COUNT, .most = UINT64_MAX, .matters = true},
-    {.name = "bin_shards", .type = AL_TUNABLE_CHOICE, .value = 1, .matters = true},
-    {.name = "slab_sizes", .type = AL_TUNABLE_CHOICE, .value = 1, .matters = true},
+    {.name = "bin_shards", .matters = true, .reads = read_shards, .refused = WRONG_SHARDS},
+    {.name = "slab_sizes", .matters = true, .reads = read_slabs, .refused = WRONG_SLABS},
 };
 
 enum { OTHERS = sizeof others / sizeof *others };
@@ -171,7 +222,7 @@ enum { OTHERS = sizeof others / sizeof *others };
 /* As jemalloc reads our tunable. */
 static option tunable_option(size_t i) {
     const al_tunable *t = &al_je_tunables[i];
-    option o = {t->name, t->type, t->choices, t->value, t->least, t->most, false, false, false};
+    option o = {t->name, t->type, t->choices, t->value, t->least, t->most, false, false, false, NULL, GOOD};
     switch ((je_tunable)i) {
     case JE_NARENAS:
         o.least = 1;
@@ -214,6 +265,7 @@ static verdict in_range(const option *o, uint64_t *value) {
 
 static verdict read_value(const option *o, span text, uint64_t *value) {
     *value = 0;
+    if (o->reads != NULL) return o->reads(text, value) ? GOOD : o->refused;
     if (o->type == AL_TUNABLE_BOOL) return read_bool(text, value) ? GOOD : WRONG;
     if (o->type != AL_TUNABLE_CHOICE) return read_number(text, value) ? in_range(o, value) : WRONG;
     return o->choices == NULL || read_choice(o->choices, text, o->loose, value) ? GOOD : WRONG;
