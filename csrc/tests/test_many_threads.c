@@ -78,8 +78,31 @@ static void *work(void *seed) {
     return NULL;
 }
 
+/* By jemalloc's names; others have none. */
+static void control(uint64_t draw) {
+    static const char *const read[] = {
+        "stats.allocated", "stats.resident", "stats.arenas.0.small.nrequests", "stats.arenas.0.bins.3.nmalloc",
+        "stats.arenas.1.lextents.2.curlextents", "stats.arenas.4096.extents.5.dirty_bytes",
+        "stats.arenas.4096.tcache_bytes", "arenas.narenas", "arenas.muzzy_decay_ms", "arena.0.dirty_decay_ms",
+        "arena.1.initialized", "arena.1.oversize_threshold", "opt.dirty_decay_ms", "background_thread"};
+    static const char *const decays[] = {"arenas.dirty_decay_ms", "arenas.muzzy_decay_ms", "arena.0.dirty_decay_ms",
+                                         "arena.0.muzzy_decay_ms", "arena.1.dirty_decay_ms"};
+    static const char *const acts[] = {"arena.0.purge", "arena.1.decay", "arena.4096.decay", "arena.4096.purge"};
+    uint64_t value = draw % 3 == 0 ? UINT64_MAX : draw % 3 == 1 ? 0 : 10;
+    for (size_t i = 0; i < sizeof read / sizeof *read; i++) {
+        uint64_t told;
+        al_heap_control(heap, read[i], &told, false);
+    }
+    al_heap_control(heap, decays[(draw >> 8) % 5], &value, true);
+    al_heap_control(heap, acts[(draw >> 16) % 4], &value, true);
+    value = draw >> 24 & 1;
+    al_heap_control(heap, "background_thread", &value, true);
+    al_heap_background(heap);
+}
+
 static void *ask(void *unused) {
     (void)unused;
+    al_rng rng = {5};
     while (!stop) {
         const al_ledger ledger = al_heap_ledger(heap);
         assert((ssize_t)ledger.usable >= 0 && (ssize_t)ledger.free >= 0);
@@ -89,6 +112,7 @@ static void *ask(void *unused) {
         assert(al_heap_stats(heap, stats, 64) < 64);
         assert(al_heap_report_text(heap, true, NULL, 0) > 0 && al_heap_report_text(heap, false, NULL, 0) > 0);
         al_heap_trim(heap, 0);
+        control(al_rng_next(&rng));
         usleep(300);
     }
     return NULL;

@@ -267,16 +267,14 @@ static int default_decay(je_heap *heap, int64_t *ms, uint64_t *value, bool set) 
 static int arena_decay(je_arena *arena, bool dirty, uint64_t *value, bool set) {
     je_decay *decay = dirty ? &arena->dirty_decay : &arena->muzzy_decay;
     if (set && !is_decay_time(*value)) return EFAULT;
-    al_heap *heap = &arena->heap->heap;
     al_lock_take(&arena->lock);
     if (set) {
-        al_je_decay_init(decay, (int64_t)*value, al_regions_now(heap->regions), al_rng_next(&decay->rng));
+        al_je_decay_init(decay, (int64_t)*value, al_regions_now(arena->heap->heap.regions), al_rng_next(&decay->rng));
         if (*value == 0) al_je_purge(arena, dirty ? &arena->dirty : &arena->muzzy, 0, false);
     } else {
         *value = (uint64_t)decay->ms;
     }
     al_lock_drop(&arena->lock);
-    if (set) al_heap_wake(heap);
     return 0;
 }
 
@@ -323,10 +321,10 @@ static int control_arena(je_heap *heap, const char *rest, uint64_t *value, bool 
 
 static int control_background(je_heap *heap, uint64_t *value, bool set) {
     if (set && *value > 1) return EINVAL;
-    if (!set) *value = al_je_in_background(heap);
-    if (!set) return 0;
-    __atomic_store_n(&heap->params.background, *value == 1, __ATOMIC_RELAXED);
-    al_heap_wake(&heap->heap);
+    if (set)
+        __atomic_store_n(&heap->params.background, *value == 1, __ATOMIC_RELAXED);
+    else
+        *value = al_je_in_background(heap);
     return 0;
 }
 
