@@ -104,5 +104,5 @@ def test_an_install_that_the_loader_cannot_name_is_told(tmp_path: Path, monkeypa
 
 def test_sizes_are_written_exactly() -> None:
     assert [format_bytes(n) for n in (0, 1000, 1024, 1536, 3 << 20, 5 << 40)] == [
-        *("0", "1000", "1KiB", "1536", "3MiB", "5120GiB")
+        *("0", "1000", "1KiB", "1536", "3MiB", "5TiB")
     ]
