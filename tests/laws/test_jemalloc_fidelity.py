@@ -113,6 +113,22 @@ def test_generated_stress_that_only_grows(sizes: str, tmp_path: Path) -> None:
         same(synthesize(tmp_path / "t.parquet", Recipe(60_000, seed=seed, sizes=sizes, live=20_000, reallocs=0.3)))
 
 
+def test_where_waiting_slabs_are_ordered_early(tmp_path: Path) -> None:
+    """Here theirs goes in order only because pairs of those that wait were melded before a first was asked for."""
+    recipe = Recipe(
+        30_000,
+        seed=34241919,
+        sizes="tiny",
+        live=2000,
+        phases=0,
+        reallocs=0,
+        callocs=0.1,
+        aligned=0.3,
+        young=0.20088809922013484,
+    )
+    same(synthesize(tmp_path / "t.parquet", recipe), f"{NO_DECAY},tcache_gc_incr_bytes:2048")
+
+
 def mebibytes(folder: Path, live: int, seed: int) -> Trace:
     recipe = Recipe(2000, seed=seed, sizes="mebibytes", live=live, phases=4, reallocs=0.1, callocs=0.2, aligned=0.1)
     return synthesize(folder / f"mebibytes-{live}-{seed}.parquet", recipe)

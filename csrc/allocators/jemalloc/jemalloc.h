@@ -113,6 +113,7 @@ typedef struct je_slab_layout {
 
 typedef struct je_queue {
     je_extent *root;               /* the first; NULL: none */
+    unsigned waiting;              /* lazy: how often one came to wait since all were in order */
     bool lazy;                     /* as in 5.3.0: queue.c says how that goes wrong */
 } je_queue;
 
