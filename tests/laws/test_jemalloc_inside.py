@@ -151,7 +151,10 @@ def test_the_tables_of_a_heap() -> None:
         assert [r["regions"] for r in classes][:5] == [512, 256, 128, 256, 64] and classes[36]["regions"] == 0
         assert sum(r["capacity"] > 0 for r in classes) == 41
         assert [r["threads"] for r in heap.view("arenas")] == [1, 0]
-        assert [(r["bytes"], r["regions"], r["nfills"]) for r in heap.view("bins")] == [(8, 100, 1), (1024, 10, 1)]
+        assert [(r["bytes"], r["regions_in_use"], r["nfills"]) for r in heap.view("bins")] == [
+            (8, 100, 1),
+            (1024, 10, 1),
+        ]
         assert [r["ms"] for r in heap.view("decay")] == [10_000, 0, 0, 0], "what the oversize arena frees is purged"
         weights = [int(r["weight"]) for r in heap.view("backlog")[:200]]
         assert weights[0] == 1 << 24 and all(a > b for a, b in pairwise(weights))

@@ -185,12 +185,24 @@ void al_je_thread_exit(al_thread *base) {
     decay(heap, arena);
 }
 
-/* --- fork --- */
+/* --- all arenas at once --- */
 
 static void each_arena(je_heap *heap, void (*act)(al_lock *)) {
     for (unsigned i = 0; i <= heap->params.narenas; i++)
         if (heap->arenas[i] != NULL) act(&heap->arenas[i]->lock);
 }
+
+void al_je_hold(je_heap *heap) {
+    al_lock_take(&heap->arenas_lock);
+    each_arena(heap, al_lock_take);
+}
+
+void al_je_let_go(je_heap *heap) {
+    each_arena(heap, al_lock_drop);
+    al_lock_drop(&heap->arenas_lock);
+}
+
+/* --- fork --- */
 
 /* The child has one thread. What the others cached is lost, and the memory of their caches. */
 static void forget_others(je_heap *heap, je_thread *survivor) {
@@ -212,11 +224,9 @@ static void forget_others(je_heap *heap, je_thread *survivor) {
 void al_je_fork(al_heap *base, al_thread *survivor, al_fork_moment moment) {
     je_heap *heap = al_je_of(base);
     if (moment == AL_FORK_PREPARE) {
-        al_lock_take(&heap->arenas_lock);
-        each_arena(heap, al_lock_take);
+        al_je_hold(heap);
         return;
     }
     if (moment == AL_FORK_CHILD) forget_others(heap, (je_thread *)survivor);
-    each_arena(heap, al_lock_drop);
-    al_lock_drop(&heap->arenas_lock);
+    al_je_let_go(heap);
 }

@@ -137,16 +137,10 @@ static held count_held(je_heap *heap) {
     return sum;
 }
 
-static void each_arena(je_heap *heap, void (*act)(al_lock *)) {
-    for (unsigned i = 0; i <= heap->params.narenas; i++)
-        if (al_je_arena(heap, i) != NULL) act(&al_je_arena(heap, i)->lock);
-}
-
 /* What a thread just moves between its cache and an arena may be missed, or counted in both. */
 al_ledger al_je_ledger(al_heap *base) {
     je_heap *heap = al_je_of(base);
-    al_lock_take(&heap->arenas_lock);
-    each_arena(heap, al_lock_take);
+    al_je_hold(heap);
     al_lock_take(&base->lock);
     const held all = count_held(heap);
     const size_t cached = al_min(count_cached(heap, NULL), all.blocks - all.internal);
@@ -157,8 +151,7 @@ al_ledger al_je_ledger(al_heap *base) {
     };
     ledger.free = al_regions_counters(base->regions)->mapped - al_ledger_sum(&ledger);
     al_lock_drop(&base->lock);
-    each_arena(heap, al_lock_drop);
-    al_lock_drop(&heap->arenas_lock);
+    al_je_let_go(heap);
     return ledger;
 }
 

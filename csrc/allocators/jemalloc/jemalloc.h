@@ -414,6 +414,9 @@ bool al_je_large_resize(je_thread *thread, je_extent *extent, unsigned class);
 bool al_je_arrive(je_thread *thread);
 /* The arena for a large block of so many bytes; NULL: no memory for it. */
 je_arena *al_je_arena_for(je_thread *thread, size_t bytes);
+/* Takes, and drops, arenas_lock and every arena's. */
+void al_je_hold(je_heap *heap);
+void al_je_let_go(je_heap *heap);
 int al_je_thread_create(al_thread *thread);
 void al_je_thread_exit(al_thread *thread);
 void al_je_fork(al_heap *heap, al_thread *survivor, al_fork_moment moment);

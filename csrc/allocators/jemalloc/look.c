@@ -16,17 +16,13 @@ bool al_je_arena_known(const je_heap *heap, const je_arena *arena) {
 }
 
 static void hold(je_heap *heap) {
-    je_arena *arena;
-    al_lock_take(&heap->arenas_lock);
-    for (unsigned i = 0; (arena = al_je_arena_from(heap, &i)) != NULL; i++) al_lock_take(&arena->lock);
+    al_je_hold(heap);
     al_lock_take(&heap->heap.lock);
 }
 
 static void release(je_heap *heap) {
-    je_arena *arena;
     al_lock_drop(&heap->heap.lock);
-    for (unsigned i = 0; (arena = al_je_arena_from(heap, &i)) != NULL; i++) al_lock_drop(&arena->lock);
-    al_lock_drop(&heap->arenas_lock);
+    al_je_let_go(heap);
 }
 
 /* --- what is gathered --- */

@@ -66,7 +66,7 @@ static bool view_bin(viewer *v, je_arena *arena, unsigned class) {
     al_tell_address(f, "current", known ? (const void *)bin->current->address : NULL);
     al_tell_count(f, "slabs", bin->slabs);
     al_tell_count(f, "partial", bin->partials);
-    al_tell_count(f, "regions", bin->regions);
+    al_tell_count(f, "regions_in_use", bin->regions);
     al_tell_count(f, "nmalloc", bin->nmalloc);
     al_tell_count(f, "ndalloc", bin->ndalloc);
     al_tell_count(f, "nrequests", bin->nrequests);
