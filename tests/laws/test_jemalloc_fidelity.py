@@ -134,7 +134,10 @@ def mebibytes(folder: Path, live: int, seed: int) -> Trace:
     return synthesize(folder / f"mebibytes-{live}-{seed}.parquet", recipe)
 
 
-@pytest.mark.parametrize("conf", [NO_DECAY, "dirty_decay_ms:0", "dirty_decay_ms:0,muzzy_decay_ms:-1"])
+NO_MUZZY_DECAY = pytest.param("dirty_decay_ms:0,muzzy_decay_ms:-1", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("conf", [NO_DECAY, "dirty_decay_ms:0", NO_MUZZY_DECAY])
 @pytest.mark.parametrize("live", [3, pytest.param(12, marks=pytest.mark.slow)])
 def test_blocks_of_mebibytes(live: int, conf: str, tmp_path: Path) -> None:
     """From either side of what has an arena of its own."""

@@ -202,7 +202,7 @@ SETTINGS: list[dict[str, int | str]] = [
 
 
 @pytest.mark.parametrize("tunables", SETTINGS, ids=str)
-@pytest.mark.parametrize("refused", [False, True], ids=["", "refused"])
+@pytest.mark.parametrize("refused", [pytest.param(False, marks=pytest.mark.slow), True], ids=["", "refused"])
 def test_threads_come_and_go_and_free_what_others_took(tunables: dict[str, int | str], refused: bool) -> None:
     """After every call the heap is sound, and all that is free is kept somewhere: also where calls of the system fail,
     and a stranger moves the break."""

@@ -51,7 +51,7 @@ def accounts(seed: int, setting: str, bits: int, program: Path, folder: Path, *m
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s or "default")
-@pytest.mark.parametrize("bits", [19, 24])
+@pytest.mark.parametrize("bits", [pytest.param(19, marks=pytest.mark.slow), 24])
 def test_both_do_the_same(setting: str, bits: int, program: Path, tmp_path: Path) -> None:
     for seed in range(budget(2)):
         theirs, ours = accounts(seed, setting, bits, program, tmp_path, "libjemalloc", "jemalloc:heap_order=5.3.0")
