@@ -14,6 +14,8 @@ from rows import Row, write
 from alloclab.native import ffi, lib
 from alloclab.trace.compile import KINDS, CompiledTrace, compile_trace
 from alloclab.trace.model import Op
+from alloclab.trace.parquet import Trace
+from alloclab.trace.synth import Recipe, synthesize
 
 PAGE = 4096
 CALLS = ("brk", "mmap", "munmap", "mremap", "madvise", "mprotect")
@@ -21,6 +23,14 @@ CALLS = ("brk", "mmap", "munmap", "mremap", "madvise", "mprotect")
 
 def compiled(folder: Path, rows: Iterable[Row]) -> CompiledTrace:
     return compile_trace(write(folder / "t.parquet", rows))
+
+
+def stress(folder: Path, sizes: str, live: int, seed: int) -> Trace:
+    """120,000 operations of all kinds; the working set swells and drains four times."""
+    recipe = Recipe(
+        120_000, seed=seed, sizes=sizes, live=live, phases=4, reallocs=0.15, callocs=0.1, aligned=0.05, young=0.3
+    )
+    return synthesize(folder / f"{sizes}-{live}-{seed}.parquet", recipe)
 
 
 def churn(operations: int, seed: int, *, most: int = 1 << 12, alignments: bool = True) -> list[Row]:

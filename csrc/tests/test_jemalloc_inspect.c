@@ -3,7 +3,7 @@
 #undef NDEBUG
 #include "allocators/heap.h"
 #include "allocators/jemalloc/inspect.h"
-#include "base/rng.h"
+#include "tests/damage.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -505,13 +505,6 @@ static void every_fault_is_found(void) {
 
 /* --- damage of any kind --- */
 
-enum { TARGETS = 18 };
-
-/* Where pointers, sizes and counts are, four words at least. */
-typedef struct targets {
-    uint64_t *at[TARGETS];
-} targets;
-
 static targets find_targets(const scene *s) {
     void *const at[TARGETS] = {
         s->live,           &s->live->child,         s->slab[0],           &s->slab[1]->child,
@@ -525,32 +518,12 @@ static targets find_targets(const scene *s) {
     return t;
 }
 
-static uint64_t *some_word(const targets *t, al_rng *rng) {
-    uint64_t draw = al_rng_next(rng);
-    return (uint64_t *)((uintptr_t)t->at[draw % TARGETS] & ~(uintptr_t)7) + (draw >> 32) % 4;
-}
-
-static uint64_t some_value(const targets *t, al_rng *rng, uint64_t old) {
-    uint64_t draw = al_rng_next(rng);
-    switch (draw % 6) {
-    case 0: return old ^ (UINT64_C(1) << (draw >> 32) % 64);
-    case 1: return old + ((draw >> 32) % 512 - 256) * 8;
-    case 2: return *some_word(t, rng);
-    case 3: return (uintptr_t)some_word(t, rng);
-    case 4: return al_rng_next(rng);
-    default: return 0;
-    }
-}
-
 static void any_damage_does_no_harm_to_who_looks(void) {
     al_rng rng = {11};
     for (int round = 0; round < 150; round++) {
         scene s = make();
         const targets t = find_targets(&s);
-        for (uint64_t words = 1 + al_rng_next(&rng) % 3; words > 0; words--) {
-            uint64_t *word = some_word(&t, &rng);
-            *word = some_value(&t, &rng, *word);
-        }
+        damage_somewhere(&t, &rng);
         uint64_t before = digest(&s);
         al_flaw flaw = {0};
         assert(al_heap_validate(s.heap, &flaw) == (flaw.what == NULL));

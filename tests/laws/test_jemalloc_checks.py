@@ -9,14 +9,12 @@ from pathlib import Path
 import pytest
 from heap_scripts import JEMALLOC, Check, compile_program, parse_checks, read_checks, run, slept, transcript
 
-from alloclab.allocators import Allocator, lab_allocators, libraries_needed, resolve
+from alloclab.allocators import Allocator, libraries_needed, resolve
 
 FOLDER = Path(__file__).parent.parent / "jemalloc"
 CHECKS = [check for path in sorted(FOLDER.glob("*.txt")) for check in read_checks(path, JEMALLOC)]
-BUILT = any(allocator.name == "jemalloc" for allocator in lab_allocators())
-MALLOCS = ["libjemalloc", pytest.param("jemalloc", marks=pytest.mark.skipif(not BUILT, reason="there is none here"))]
 pytestmark = [pytest.mark.needs(what) for what in ("strace", "gcc", "libjemalloc", "glibc 2.36")]
-every_malloc = pytest.mark.parametrize("malloc", MALLOCS)
+every_malloc = pytest.mark.parametrize("malloc", ["libjemalloc", "jemalloc"])
 
 
 @pytest.fixture(scope="module")

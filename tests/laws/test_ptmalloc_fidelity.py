@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from replays import stress
 from rows import Row, write
 from support import ROOT, budget
 
@@ -47,14 +48,6 @@ def test_extra_traces(extra_traces: list[Path]) -> None:
 
 
 # --- generated stress ---
-
-
-def stress(folder: Path, sizes: str, live: int, seed: int) -> Trace:
-    """120,000 operations of all kinds; the working set swells and drains four times."""
-    recipe = Recipe(
-        120_000, seed=seed, sizes=sizes, live=live, phases=4, reallocs=0.15, callocs=0.1, aligned=0.05, young=0.3
-    )
-    return synthesize(folder / f"{sizes}-{live}-{seed}.parquet", recipe)
 
 
 @pytest.mark.parametrize("live", LIVE)
