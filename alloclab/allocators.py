@@ -23,6 +23,7 @@ TUNABLE_TYPES = {
     lib.AL_TUNABLE_BOOL: "bool",
     lib.AL_TUNABLE_CHOICE: "choice",
     lib.AL_TUNABLE_INTEGER: "integer",
+    lib.AL_TUNABLE_TEXT: "text",
 }
 REFERENCE_LIBRARIES = ("libjemalloc", "libtcmalloc_minimal", "libtcmalloc", "libmimalloc")
 """Short names that :func:`libraries_found` looks for."""
@@ -123,15 +124,26 @@ def _format_value(tunable: Any, value: int) -> str:
     return format_bytes(value) if tunable.type == lib.AL_TUNABLE_BYTES else str(value)
 
 
-def _tunable(c: Any) -> Tunable:
-    choices = {"bool": "true|false", "choice": _text(c.choices) if c.choices != ffi.NULL else ""}
-    kind = TUNABLE_TYPES[c.type]
+def _setting(tunable: Any, settings: Any, i: int) -> str:
+    if tunable.type == lib.AL_TUNABLE_TEXT:
+        return _text(settings.texts + settings.values[i])
+    return _format_value(tunable, settings.values[i])
+
+
+def _range(c: Any) -> str:
+    if c.type == lib.AL_TUNABLE_BOOL:
+        return "true|false"
+    if c.choices != ffi.NULL:
+        return _text(c.choices)
     least = _format_value(c, c.least)
     unbounded = c.most == 2**64 - 1 and c.type != lib.AL_TUNABLE_INTEGER
-    span = f"{least} or more" if unbounded else f"{least} .. {_format_value(c, c.most)}"
+    return f"{least} or more" if unbounded else f"{least} .. {_format_value(c, c.most)}"
+
+
+def _tunable(c: Any) -> Tunable:
     real_name = None if c.real_name == ffi.NULL else _text(c.real_name)
-    default = _format_value(c, c.value)
-    return Tunable(_text(c.name), kind, default, choices.get(kind, span), _text(c.help), real_name)
+    default = "" if c.type == lib.AL_TUNABLE_TEXT else _format_value(c, c.value)
+    return Tunable(_text(c.name), TUNABLE_TYPES[c.type], default, _range(c), _text(c.help), real_name)
 
 
 def _views(c: Any) -> Iterator[str]:
@@ -163,7 +175,7 @@ def parse_tunables(name: str, text: str) -> tuple[Any, str]:
         raise UsageError(_text(message))
     given = [i for i in range(allocator.tunable_count) if settings.given >> i & 1]
     tunables = allocator.tunables
-    canonical = [f"{_text(tunables[i].name)}={_format_value(tunables[i], settings.values[i])}" for i in given]
+    canonical = [f"{_text(tunables[i].name)}={_setting(tunables[i], settings, i)}" for i in given]
     return settings, ",".join(canonical)
 
 

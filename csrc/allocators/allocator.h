@@ -25,7 +25,7 @@
 
 typedef struct al_allocator al_allocator;
 
-enum { AL_TUNABLES_MAX = 32, AL_MIN_ALIGNMENT = 16 };
+enum { AL_TUNABLES_MAX = 32, AL_TEXTS_BYTES = 1024, AL_MIN_ALIGNMENT = 16 };
 
 /* --- tunables --- */
 
@@ -34,7 +34,8 @@ typedef enum al_tunable_type {
     AL_TUNABLE_COUNT,
     AL_TUNABLE_BOOL,
     AL_TUNABLE_CHOICE,
-    AL_TUNABLE_INTEGER /* may be negative: its value and its range are to be read as int64_t */
+    AL_TUNABLE_INTEGER, /* may be negative: its value and its range are to be read as int64_t */
+    AL_TUNABLE_TEXT     /* without commas; empty by default. Its value says where in the settings it lies */
 } al_tunable_type;
 
 typedef struct al_tunable {
@@ -42,15 +43,22 @@ typedef struct al_tunable {
     al_tunable_type type;
     uint64_t value;           /* default; a choice is its index */
     uint64_t least, most;     /* range, both included; for choices 0 and count - 1 */
-    const char *choices;      /* "first|next|best", for AL_TUNABLE_CHOICE; else NULL */
+    const char *choices;      /* "first|next|best", for AL_TUNABLE_CHOICE; of a text what it looks like; else NULL */
     const char *help;         /* one line */
     const char *real_name;    /* what the real allocator calls it, or NULL */
+    bool (*takes)(const char *text, size_t bytes); /* of a text, is it well written? The empty one always is */
 } al_tunable;
 
 typedef struct al_settings {
     uint64_t values[AL_TUNABLES_MAX]; /* in the order of allocator->tunables */
     uint32_t given;                   /* bit i: set by hand, not left at its default */
+    uint32_t texts_used;              /* bytes of `texts` behind the first; the others are zero */
+    char texts[1 + AL_TEXTS_BYTES];   /* the empty one, then others, each with its 0; also those since replaced */
 } al_settings;
+
+static inline const char *al_setting_text(const al_settings *settings, size_t tunable) {
+    return settings->texts + settings->values[tunable];
+}
 
 /* --- instance and thread: the common head of every allocator's own structs --- */
 

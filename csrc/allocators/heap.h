@@ -18,6 +18,8 @@ const al_allocator *al_allocator_find(const char *name); /* NULL where there is 
 void al_tunables_default(const al_allocator *allocator, al_settings *settings);
 int al_tunables_parse(const al_allocator *allocator, const char *text, al_settings *settings, char *message,
                       size_t message_bytes);
+/* Sets a text, which is not checked. False: there is no room for it, and nothing is changed. */
+bool al_tunables_set_text(al_settings *settings, size_t tunable, const char *text, size_t bytes);
 
 al_heap *al_heap_create(const al_allocator *allocator, const al_settings *settings, const al_regions_config *config,
                         int *error);

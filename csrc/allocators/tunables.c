@@ -84,6 +84,16 @@ static int say_unknown(const al_allocator *allocator, span name, line out) {
     return EINVAL;
 }
 
+static int say_too_long(const al_allocator *allocator, const al_tunable *tunable, uint64_t room, line out) {
+    put(&out, allocator->name);
+    put(&out, ": ");
+    put(&out, tunable->name);
+    put(&out, " is too long: there is room for ");
+    put_number(&out, room);
+    put(&out, " characters");
+    return EINVAL;
+}
+
 static int say_wrong(const al_allocator *allocator, const al_tunable *tunable, span value, line out) {
     put(&out, allocator->name);
     put(&out, ": ");
@@ -93,6 +103,9 @@ static int say_wrong(const al_allocator *allocator, const al_tunable *tunable, s
         put(&out, tunable->choices);
     } else if (tunable->type == AL_TUNABLE_BOOL) {
         put(&out, " is true or false");
+    } else if (tunable->type == AL_TUNABLE_TEXT) {
+        put(&out, " is written ");
+        put(&out, tunable->choices);
     } else {
         void (*put_value)(line *, uint64_t) = tunable->type == AL_TUNABLE_BYTES     ? put_bytes
                                               : tunable->type == AL_TUNABLE_INTEGER ? put_integer
@@ -168,6 +181,7 @@ static bool parse_value(const al_tunable *tunable, span text, uint64_t *value) {
     case AL_TUNABLE_INTEGER: read = parse_integer(text, value); break;
     case AL_TUNABLE_BYTES: read = parse_number(text, true, value); break;
     case AL_TUNABLE_COUNT: read = parse_number(text, false, value); break;
+    case AL_TUNABLE_TEXT: return text.bytes == 0 || tunable->takes(text.at, text.bytes);
     }
     return read && in_range(tunable, *value);
 }
@@ -179,17 +193,38 @@ void al_tunables_default(const al_allocator *allocator, al_settings *settings) {
     for (size_t i = 0; i < allocator->tunable_count; i++) settings->values[i] = allocator->tunables[i].value;
 }
 
+static size_t text_room(const al_settings *settings) {
+    const size_t left = AL_TEXTS_BYTES - settings->texts_used;
+    return left - (left > 0);
+}
+
+bool al_tunables_set_text(al_settings *settings, size_t tunable, const char *text, size_t bytes) {
+    if (bytes > text_room(settings)) return false;
+    const uint32_t at = bytes == 0 ? 0 : 1 + settings->texts_used;
+    memcpy(settings->texts + at, text, bytes);
+    settings->texts_used += bytes == 0 ? 0 : (uint32_t)bytes + 1;
+    settings->values[tunable] = at;
+    settings->given |= UINT32_C(1) << tunable;
+    return true;
+}
+
+static int set_one(const al_allocator *allocator, size_t i, span text, al_settings *settings, line out) {
+    const al_tunable *tunable = &allocator->tunables[i];
+    uint64_t value;
+    if (!parse_value(tunable, text, &value)) return say_wrong(allocator, tunable, text, out);
+    if (tunable->type == AL_TUNABLE_TEXT) {
+        bool fits = al_tunables_set_text(settings, i, text.at, text.bytes);
+        return fits ? 0 : say_too_long(allocator, tunable, text_room(settings), out);
+    }
+    settings->values[i] = value;
+    settings->given |= UINT32_C(1) << i;
+    return 0;
+}
+
 static int parse_one(const al_allocator *allocator, span setting, al_settings *settings, line out) {
     span value = setting, name = span_split(&value, '=');
-    for (size_t i = 0; i < allocator->tunable_count; i++) {
-        const al_tunable *tunable = &allocator->tunables[i];
-        if (!span_equals(name, tunable->name)) continue;
-        uint64_t read;
-        if (!parse_value(tunable, value, &read)) return say_wrong(allocator, tunable, value, out);
-        settings->values[i] = read;
-        settings->given |= UINT32_C(1) << i;
-        return 0;
-    }
+    for (size_t i = 0; i < allocator->tunable_count; i++)
+        if (span_equals(name, allocator->tunables[i].name)) return set_one(allocator, i, value, settings, out);
     return say_unknown(allocator, name, out);
 }
 

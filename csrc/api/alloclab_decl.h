@@ -268,7 +268,8 @@ typedef enum al_tunable_type {
     AL_TUNABLE_COUNT,
     AL_TUNABLE_BOOL,
     AL_TUNABLE_CHOICE,
-    AL_TUNABLE_INTEGER
+    AL_TUNABLE_INTEGER,
+    AL_TUNABLE_TEXT
 } al_tunable_type;
 
 typedef struct al_tunable {
@@ -279,11 +280,14 @@ typedef struct al_tunable {
     const char *choices;
     const char *help;
     const char *real_name;
+    ...;
 } al_tunable;
 
 typedef struct al_settings {
     uint64_t values[...];
     uint32_t given;
+    char texts[...];
+    ...;
 } al_settings;
 
 typedef struct al_allocator {

@@ -194,6 +194,43 @@ static void explain_wrong_options(void) {
     assert(al_allocator_find("none") == NULL);
 }
 
+static bool is_lower(const char *text, size_t bytes) {
+    for (size_t i = 0; i < bytes; i++)
+        if (text[i] < 'a' || text[i] > 'z') return false;
+    return true;
+}
+
+/* What is replaced keeps its room, so the texts of a line of settings are few and short. */
+static void keep_texts(void) {
+    static const al_tunable tunables[] = {
+        {.name = "word", .type = AL_TUNABLE_TEXT, .choices = "LETTERS", .takes = is_lower},
+        {.name = "other", .type = AL_TUNABLE_TEXT, .choices = "LETTERS", .takes = is_lower},
+    };
+    al_allocator poet = *al_allocator_find("bump");
+    al_settings settings;
+    char message[100], line[AL_TEXTS_BYTES + 8];
+    poet.tunables = tunables;
+    poet.tunable_count = 2;
+    al_tunables_default(&poet, &settings);
+    assert(strcmp(al_setting_text(&settings, 0), "") == 0);
+    assert(al_tunables_parse(&poet, "other=b,word=abc,other=xyz", &settings, message, sizeof message) == 0);
+    assert(strcmp(al_setting_text(&settings, 0), "abc") == 0 && strcmp(al_setting_text(&settings, 1), "xyz") == 0);
+    assert(al_tunables_parse(&poet, "word=", &settings, message, sizeof message) == 0);
+    assert(strcmp(al_setting_text(&settings, 0), "") == 0 && settings.given == 3);
+    assert(al_tunables_parse(&poet, "word=a1", &settings, message, sizeof message) != 0);
+    assert(strcmp(message, "bump: word is written LETTERS, not 'a1'") == 0);
+    const size_t room = AL_TEXTS_BYTES - 11; /* three texts, and the 0 of this one */
+    snprintf(line, sizeof line, "word=%0*d", (int)room + 1, 0);
+    memset(line + 5, 'l', room + 1);
+    assert(al_tunables_parse(&poet, line, &settings, message, sizeof message) != 0);
+    assert(strcmp(message, "bump: word is too long: there is room for 1013 characters") == 0);
+    line[5 + room] = '\0';
+    assert(al_tunables_parse(&poet, line, &settings, message, sizeof message) == 0);
+    assert(strlen(al_setting_text(&settings, 0)) == room && strcmp(al_setting_text(&settings, 1), "xyz") == 0);
+    assert(al_tunables_parse(&poet, "word=", &settings, message, sizeof message) == 0);
+    assert(al_tunables_parse(&poet, "word=a", &settings, message, sizeof message) != 0);
+}
+
 static void run_with(const al_allocator *allocator, const char *options) {
     run_randomly(allocator, options, 0);
     run_randomly(allocator, options, 3 << 20);
@@ -220,5 +257,6 @@ int main(void) {
         run_with(al_allocator_find(settings[i][0]), settings[i][1]);
     tell_given_from_default();
     explain_wrong_options();
+    keep_texts();
     return 0;
 }
