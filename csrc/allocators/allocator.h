@@ -1,6 +1,7 @@
-/* The contract of an allocator. A new allocator is a folder with one `const al_allocator al_NAME`, in NAME.c, and a
- * line in allocators.def; replay, compare, the drop-in library and every law test then run on it. The drop-in compiles
- * NAME.c into its malloc family: there is the place of the path that is to be fast.
+/* The contract of an allocator. A new allocator is a folder with one `const al_allocator al_NAME` and a line in
+ * allocators.def, `AL_ALLOCATOR(NAME, FILE)`; replay, compare, the drop-in library and every law test then run on it.
+ * The drop-in compiles FILE into its malloc family: there is the place of the path that is to be fast. NAME is the
+ * allocator's name, with _ for each dash.
  *
  * An allocator is policy only. It does not know that it is malloc: heap.c has already turned away what malloc must
  * refuse (sizes over PTRDIFF_MAX, overflow, bad alignments) and handled NULL and zero, holds the lock unless

@@ -3,12 +3,12 @@
 
 #include <string.h>
 
-#define AL_ALLOCATOR(name) extern const al_allocator al_##name;
+#define AL_ALLOCATOR(name, file) extern const al_allocator al_##name;
 #include "allocators/allocators.def"
 #undef AL_ALLOCATOR
 
 const al_allocator *const al_allocators[] = {
-#define AL_ALLOCATOR(name) &al_##name,
+#define AL_ALLOCATOR(name, file) &al_##name,
 #include "allocators/allocators.def"
 #undef AL_ALLOCATOR
     NULL,
