@@ -1,0 +1,249 @@
+/* tcmalloc: every decision of gperftools 2.10, in the same order, so that on the same calls every block lies where it
+ * puts it and the system is asked for the same memory.
+ *
+ *   malloc  small (to 256 KiB): the thread's cache, a chain of objects for each class
+ *           none cached: a few from the central list of the class, at first one, then one more each time, up to a batch
+ *           and then by batches: from the transfer cache if it is a whole batch, else from the first span with free
+ *           objects; at last from a new span
+ *           large: pages of its own from the page heap
+ *   pages   the shortest free span that is long enough, normal ones before returned ones of the same length; cut
+ *           else the system: the break, then mappings, at least 1 MiB
+ *   free    the thread's cache; where the class's chain has grown too long a batch goes to the transfer cache, and what
+ *           has no room there to its span; a span without a live object goes to the page heap at once
+ *           pages: merged with free neighbours that are normal, too
+ *   release after so many pages were freed, a free span is given back (MADV_DONTNEED): it is returned
+ *
+ * Metadata (records of spans, leaves of the map, ...) lies in chunks of 8 MiB got like all memory: they stand between
+ * the pages of the heap, so every record has the size of theirs.
+ *
+ * Locks: a central list's lock guards its spans and slots; heap->lock the page heap, the metadata, the list of threads
+ * and their shares of the budget. Order: central, heap->lock. A slot of another class is only tried for. Thread caches
+ * have no lock; what of them others may look at is written atomically.
+ *
+ * The ledger is computed when asked for:
+ *
+ *     cached   = thread caches + (objects in slots and on spans) * their bytes
+ *     free     = normal and returned spans
+ *     metadata = chunks, ends of spans, what alignment has lost
+ *     usable   = mapped - cached - free - metadata */
+#ifndef AL_ALLOCATORS_TCMALLOC_TCMALLOC_H
+#define AL_ALLOCATORS_TCMALLOC_TCMALLOC_H
+
+#include "allocators/tcmalloc/span.h"
+
+#include <string.h>
+
+typedef enum tc_tunable {
+    TC_MAX_TOTAL_THREAD_CACHE_BYTES,
+    TC_RELEASE_RATE,
+    TC_AGGRESSIVE_DECOMMIT,
+    TC_HEAP_LIMIT_MB,
+    TC_TRANSFER_NUM_OBJ,
+    TC_SKIP_SBRK,
+    TC_SKIP_MMAP,
+    TC_DISABLE_MEMORY_RELEASE,
+    TC_LARGE_ALLOC_REPORT_THRESHOLD,
+    TC_TUNABLES
+} tc_tunable;
+
+enum {
+    TC_LISTED_PAGES = 128,         /* free spans of so many pages have a list of their length; longer ones are in a set */
+    TC_GROWTH_PAGES = 128,         /* the least that is asked of the system */
+    TC_CHUNK_BYTES = 8 << 20,      /* of metadata */
+    TC_SLOTS_MOST = 64,
+    TC_SLOTS_FIRST = 16,
+    TC_CHAIN_MOST = 8192,          /* objects that a thread's chain of a class may have */
+    TC_OVERAGES_MOST = 3,
+    TC_SHARE_STEP = 64 << 10,      /* bytes of the budget of thread caches */
+    TC_SHARE_LEAST = 512 << 10,
+    TC_RELEASE_FIRST = 1 << 18,    /* pages freed before the first release */
+    TC_RELEASE_MOST = 1 << 20,     /* and at most between two */
+    TC_RELEASE_NONE = 1 << 18      /* after there was nothing to release */
+};
+
+/* The settings in force. */
+typedef struct tc_params {
+    size_t cache_budget;           /* of all thread caches together */
+    double release_rate;           /* 1: a page for each 1000 freed; 0: never */
+    bool decommit;                 /* what is freed is returned at once */
+    size_t limit_pages;            /* of the heap; 0: none */
+    unsigned batch_most;
+    bool skip_sbrk, skip_mmap;
+    bool keep;                     /* nothing is ever released */
+    size_t report_bytes;           /* blocks of so many are reported; 0: none */
+} tc_params;
+
+/* --- objects in chains: linked by their first words, the last one's is NULL --- */
+
+typedef struct tc_chain {
+    void *head, *tail;
+} tc_chain;
+
+static inline void *al_tc_after(const void *object) { return *(void *const *)object; }
+static inline void al_tc_link(void *object, void *next) { *(void **)object = next; }
+
+/* --- central.c: what threads share of a class --- */
+
+typedef struct tc_central {
+    al_lock lock;
+    uint8_t class;
+    unsigned slots_most;           /* what `slots` may become */
+    unsigned slots;                /* the transfer cache has room for so many batches */
+    unsigned used;                 /* and holds so many */
+    tc_spans spans;
+    tc_chain transfer[TC_SLOTS_MOST];
+    uint64_t fetches, returns;     /* by threads */
+    uint64_t populated, emptied;   /* spans */
+    uint64_t contended;            /* how often the lock was found taken */
+} __attribute__((aligned(64))) tc_central;
+
+typedef struct tc_heap tc_heap;
+
+void al_tc_central_init(tc_heap *heap);
+/* Up to `count` objects, from one slot or from spans; how many there are. 0: no memory. */
+unsigned al_tc_central_take(tc_heap *heap, unsigned class, unsigned count, tc_chain *out);
+/* A chain of `count` objects comes back. */
+void al_tc_central_give(tc_heap *heap, unsigned class, unsigned count, tc_chain chain);
+
+/* --- pageheap.c: free spans; heap->lock is held --- */
+
+typedef struct tc_shelf {          /* free spans of one length, the last freed first */
+    al_link lists[2];              /* normal, returned */
+} tc_shelf;
+
+enum { TC_SHELF_NORMAL, TC_SHELF_RETURNED };
+
+/* Memory that was got from the system at one time. */
+typedef struct tc_growth {
+    size_t bytes;
+    uintptr_t address;
+    uint64_t words[30];            /* theirs is as long: a stack trace */
+    struct tc_growth *older;
+} tc_growth;
+
+_Static_assert(sizeof(tc_growth) == 264, "as many to a unit of metadata as theirs");
+
+typedef struct tc_chunk {          /* of metadata */
+    uintptr_t start, end;          /* of what is used, and of all */
+} tc_chunk;
+
+enum { TC_CHUNKS_MOST = 4096 };
+
+typedef struct tc_page_heap {
+    tc_shelf shelves[TC_LISTED_PAGES + 1]; /* by pages; [0]: unused */
+    tc_node *sets[2];              /* of longer ones */
+    size_t set_counts[2];
+    tc_records nodes, growth_records;
+    tc_growth *growths;            /* the newest first */
+    bool nodes_ready;
+    size_t system_bytes;           /* got for spans */
+    size_t normal_bytes, returned_bytes;
+    size_t committed_bytes;
+    int64_t release_counter;       /* pages that may still be freed before something is released */
+    unsigned release_next;         /* the shelf whose turn it is; TC_LISTED_PAGES: the set */
+    uint64_t scavenges, commits, decommits, reserves; /* as counted by theirs */
+    uint64_t committed_total, decommitted_total, reserved_total; /* bytes */
+    uintptr_t chunk_at, chunk_end; /* the unused part of the last chunk of metadata */
+    size_t metadata_bytes;         /* of all chunks */
+    bool break_failed, map_failed;
+} tc_page_heap;
+
+tc_span *al_tc_pages_take(tc_base *base, size_t pages);
+void al_tc_pages_give(tc_base *base, tc_span *span);
+/* Cuts an in-use span without a class in two; NULL: no memory for the second's record. */
+tc_span *al_tc_pages_split(tc_heap *heap, tc_span *span, size_t pages);
+/* Gives back whole free spans until so many pages are; how many were. */
+size_t al_tc_release(tc_heap *heap, size_t pages);
+void al_tc_pages_init(tc_heap *heap);
+
+/* --- grow.c: the system; heap->lock is held --- */
+
+/* So many bytes, a multiple of the page, at a multiple of `alignment`. NULL: no memory. */
+void *al_tc_system_take(tc_heap *heap, size_t bytes, size_t alignment);
+void *al_tc_metadata(tc_base *base, size_t bytes);
+/* At least so many pages more, free. False: no memory. */
+bool al_tc_grow(tc_heap *heap, size_t pages);
+
+/* --- a thread's cache --- */
+
+typedef struct tc_list {
+    void *head;
+    uint32_t bytes;                /* of an object */
+    uint32_t length, low;          /* objects; the fewest since the last scavenge */
+    uint32_t most;                 /* what is longer gives a batch back */
+    uint32_t overages;             /* how often it was in a row */
+} tc_list;
+
+typedef struct tc_thread {
+    al_thread thread;
+    size_t cached;                 /* bytes in the lists */
+    size_t share;                  /* of the budget: what it may cache */
+    bool arrived;                  /* it has a share, and is in the list of threads */
+    void *record;                  /* the metadata that theirs takes for a cache: the break moves alike */
+    struct tc_thread *next, *prev; /* all threads, the last come first */
+    tc_list lists[TC_CLASSES_MOST];
+} tc_thread;
+
+struct tc_heap {
+    tc_base base;
+    tc_params params;
+    tc_page_heap pages;
+    tc_records caches;             /* tc_thread.record */
+    tc_thread *threads;            /* the last come first */
+    tc_thread *victim;             /* whose share is tried next; NULL: the first */
+    int64_t unclaimed;             /* what of the budget no thread has; may be negative */
+    unsigned slot_victim;          /* the class that is to give a slot next */
+    tc_central central[TC_CLASSES_MOST];
+};
+
+static inline tc_heap *al_tc_of(al_heap *heap) { return (tc_heap *)heap; }
+static inline tc_heap *al_tc_heap(const tc_thread *thread) { return (tc_heap *)thread->thread.heap; }
+
+/* cache.c */
+
+/* An object of the class where the thread has none. NULL: no memory. */
+void *al_tc_cache_fetch(tc_thread *thread, unsigned class);
+/* After a free: the list is longer than it may be, or the thread caches more than its share. */
+void al_tc_cache_overflow(tc_thread *thread, tc_list *list, unsigned class);
+/* Everything cached goes back to the central lists. */
+void al_tc_cache_empty(tc_thread *thread);
+
+/* --- threads.c --- */
+
+int al_tc_thread_create(al_thread *thread);
+/* The thread's first request. False: no memory. */
+bool al_tc_arrive(tc_thread *thread);
+void al_tc_thread_exit(al_thread *thread);
+/* Its share grows by a step; heap->lock is held. */
+void al_tc_share_grow(tc_heap *heap, tc_thread *thread);
+void al_tc_fork(al_heap *heap, al_thread *survivor, al_fork_moment moment);
+
+/* --- tcmalloc.c, realloc.c, aligned.c --- */
+
+void *al_tc_malloc(al_thread *thread, size_t bytes);
+void al_tc_free(al_thread *thread, void *block);
+void *al_tc_memalign(al_thread *thread, size_t alignment, size_t bytes);
+void *al_tc_realloc(al_thread *thread, void *block, size_t bytes);
+size_t al_tc_usable_size(al_heap *heap, const void *block);
+
+/* --- settings.c, environment.c, figures.c, control.c, report.c --- */
+
+extern const al_tunable al_tc_tunables[TC_TUNABLES];
+void al_tc_configure(tc_heap *heap); /* params from the settings */
+void al_tc_environment(al_settings *settings);
+al_ledger al_tc_ledger(al_heap *heap);
+size_t al_tc_stats(al_heap *heap, al_stat *out, size_t room);
+int al_tc_control(al_heap *heap, const char *name, uint64_t *value, bool set);
+void al_tc_mallinfo(al_heap *heap, struct mallinfo2 *out);
+void al_tc_report(al_heap *heap, FILE *out);
+
+/* --- walk.c, validate.c, shelves.c, explain.c, views.c: looking inside --- */
+
+extern const char *const al_tc_views[];
+void al_tc_walk(al_heap *heap, al_walk_fn *visit, void *context);
+bool al_tc_validate(al_heap *heap, al_flaw *flaw);
+void al_tc_bins(al_heap *heap, al_bin_fn *visit, void *context);
+size_t al_tc_explain(al_heap *heap, uintptr_t address, al_fact *out, size_t room);
+void al_tc_view(al_heap *heap, const char *view, al_row_fn *visit, void *context);
+
+#endif
