@@ -123,24 +123,19 @@ typedef struct tc_growth {
 
 _Static_assert(sizeof(tc_growth) == 264, "as many to a unit of metadata as theirs");
 
-typedef struct tc_chunk {          /* of metadata */
-    uintptr_t start, end;          /* of what is used, and of all */
-} tc_chunk;
-
-enum { TC_CHUNKS_MOST = 4096 };
-
 typedef struct tc_page_heap {
     tc_shelf shelves[TC_LISTED_PAGES + 1]; /* by pages; [0]: unused */
     tc_node *sets[2];              /* of longer ones */
     size_t set_counts[2];
     tc_records nodes, growth_records;
     tc_growth *growths;            /* the newest first */
-    bool nodes_ready;
+    uintptr_t pending;             /* memory got, for whose records there was none; 0: there is none such */
+    size_t pending_bytes;
     size_t system_bytes;           /* got for spans */
     size_t normal_bytes, returned_bytes;
     size_t committed_bytes;
     int64_t release_counter;       /* pages that may still be freed before something is released */
-    unsigned release_next;         /* the shelf whose turn it is; TC_LISTED_PAGES: the set */
+    unsigned release_next;         /* the length whose turn it is; beyond TC_LISTED_PAGES: the set's */
     uint64_t scavenges, commits, decommits, reserves; /* as counted by theirs */
     uint64_t committed_total, decommitted_total, reserved_total; /* bytes */
     uintptr_t chunk_at, chunk_end; /* the unused part of the last chunk of metadata */
