@@ -44,7 +44,7 @@ static inline al_page_word al_pages_get(const al_pages *pages, uintptr_t page) {
     return __atomic_load_n(al_pages_word_of(al_pages_leaf_of(pages, page), page), __ATOMIC_RELAXED);
 }
 
-/* The same for any page; 0 where there is no leaf. What the pointer pointed at when the word was written may be read. */
+/* The same for any page; 0 where there is no leaf. What the pointer pointed at by then may be read. */
 static inline al_page_word al_pages_get_or_none(const al_pages *pages, uintptr_t page) {
     if (page >> (AL_PAGES_LEAF_BITS + AL_PAGES_ROOT_BITS) != 0) return 0;
     al_pages_leaf *leaf = al_pages_leaf_of(pages, page);

@@ -42,7 +42,7 @@ def test_path_prints_the_library() -> None:
     assert done.stdout.strip() == str(resolve("fit").preload)
     done = CliRunner().invoke(path_command.command, ["fit", "--json"], catch_exceptions=False)
     assert json.loads(done.stdout) == {"schema": 1, "allocator": "fit", "library": str(resolve("fit").preload)}
-    with pytest.raises(UsageError, match="there is ptmalloc, jemalloc, .*fit, buddy, bump"):
+    with pytest.raises(UsageError, match=r"there is ptmalloc, jemalloc, .*fit, buddy, bump"):
         CliRunner().invoke(path_command.command, ["none"], catch_exceptions=False)
 
 

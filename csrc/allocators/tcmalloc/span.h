@@ -99,8 +99,8 @@ static inline tc_span *al_tc_span_or_none(const tc_base *base, uintptr_t address
 
 /* --- the spans of a class, by how many of their objects are out; their owner locks --- */
 
-/* roomy[0] .. roomy[TC_FULL - 1]: spans with objects to give, to be taken from in that order, the last filed first.
- * The classic central list has them all in roomy[0]; the modern one in eight by occupancy. Last those with none left. */
+/* lists[0] .. lists[TC_FULL - 1]: spans with objects to give, to be taken from in that order, the last filed first.
+ * Classic has them all in lists[0]; the modern one in eight by occupancy. Last those with none left. */
 typedef struct tc_spans {
     al_link lists[TC_OCCUPANCIES];
     size_t count;             /* spans */

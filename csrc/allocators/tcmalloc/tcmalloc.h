@@ -47,7 +47,7 @@ typedef enum tc_tunable {
 } tc_tunable;
 
 enum {
-    TC_LISTED_PAGES = 128,         /* free spans of so many pages have a list of their length; longer ones are in a set */
+    TC_LISTED_PAGES = 128,         /* free spans up to this long have a list of their length, longer ones a set */
     TC_GROWTH_PAGES = 128,         /* the least that is asked of the system */
     TC_CHUNK_BYTES = 8 << 20,      /* of metadata */
     TC_SLOTS_MOST = 64,
