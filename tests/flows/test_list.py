@@ -51,6 +51,8 @@ def test_specs_have_one_spelling() -> None:
     assert spec.spec == "fit:policy=next,mmap_threshold=1000,top_pad=64KiB"
     assert resolve(spec.spec) == spec
     assert spec.environment()["ALLOCLAB_OPTIONS"] == spec.options
+    text = "jemalloc:retain=false,slab_sizes=1-4096:17|100-112:20"
+    assert resolve("jemalloc:slab_sizes=9-9:1,slab_sizes=1-4096:17|100-112:20,retain=0").spec == text
     assert resolve("system").environment() == {}
     named = resolve("system", {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"})
     assert named.spec == "system GLIBC_TUNABLES=glibc.malloc.tcache_count=0"

@@ -188,6 +188,8 @@ SETTINGS = (
     *("oversize_threshold:0", "oversize_threshold:16384", "oversize_threshold:1000000", "oversize_threshold:100000000"),
     *("lg_extent_max_active_fit:0", "lg_extent_max_active_fit:2", "lg_extent_max_active_fit:63"),
     *("dss:disabled", "dss:primary", "zero:true", "junk:true", "thp:always", "thp:never"),
+    *("slab_sizes:1-4096:17|100-112:3", "slab_sizes:1-20000:1", "slab_sizes:1-20000:2000,retain:false"),
+    "slab_sizes:1-20000:40|500-900:5,dirty_decay_ms:0",
 )
 
 

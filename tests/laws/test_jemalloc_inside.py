@@ -23,6 +23,7 @@ WHAT = {
     "lost": "free",
     "metadata": "metadata",
     "thread cache": "metadata",
+    "slab tail": "metadata",
 }
 
 
@@ -70,6 +71,20 @@ def test_the_lowest_free_region_of_the_oldest_slab_is_taken() -> None:
         current = [heap.explain(b).facts["current slab"] for b in blocks]
         assert current == [True] * 4 + [False] * 8, "it is the lowest slab with room"
         assert [heap.malloc(1024) for _ in range(4)] == [blocks[i] for i in (1, 2, 6, 9)]
+
+
+def test_a_slab_has_a_tail_where_its_pages_are_set() -> None:
+    with Heap("jemalloc", tcache=False, slab_sizes="3072-3072:5") as heap:
+        blocks = [heap.malloc(3000) for _ in range(7)]
+        tail = heap.explain(blocks[5] + 3072)
+        assert (tail.chunk.address, tail.chunk.bytes, tail.chunk.state) == (blocks[5] + 3072, 2048, "metadata")
+        assert (tail.facts["what"], tail.facts["extent"]) == ("slab tail", blocks[0])
+        assert blocks[6] == blocks[0] + 5 * PAGE
+        assert {(r["regions"], r["slab_bytes"]) for r in heap.view("slabs")} == {(6, 5 * PAGE)}
+        before = heap.ledger().metadata
+        heap.free(blocks[6])
+        assert heap.ledger().metadata == before - 2048
+        heap.validate()
 
 
 def test_a_cache_gives_what_it_was_given_last() -> None:
@@ -197,6 +212,7 @@ SETTINGS: list[dict[str, int | str]] = [
     {"dss": "primary", "retain": False},
     {"tcache_max": 1024, "narenas": 1},
     {"background_thread": True, "muzzy_decay_ms": 100},
+    {"slab_sizes": "1-500:9|501-20000:40|1000-2000:0"},
     {"tcache_nslots_small_min": 2, "tcache_nslots_small_max": 4, "tcache_nslots_large": 2},
 ]
 

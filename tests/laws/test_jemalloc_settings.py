@@ -205,7 +205,11 @@ def test_the_system_may_have_a_configuration_too(link: str, program: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "setting", ["hpa:true", "slab_sizes:1-4096:17", "percpu_arena:percpu", "zero_realloc:alloc", "prof:true"]
+    "setting",
+    [
+        *("hpa:true", "percpu_arena:percpu", "zero_realloc:alloc", "prof:true"),
+        pytest.param("slab_sizes:" + "1-20000:1|" * 110, id="slab_sizes in a thousand letters"),
+    ],
 )
 def test_it_tells_what_is_not_built(setting: str, program: Path) -> None:
     said = run("jemalloc", program, "options", *OPTIONS, MALLOC_CONF=f"{setting},narenas:3")
@@ -236,6 +240,7 @@ def test_numbers_that_may_be_negative_have_a_range(value: str, program: Path) ->
         ("tcache_gc_incr_bytes=1", "is a size from 1KiB up"),
         ("seed=x", "is a number from 0 up"),
         ("oversize_threshold=8EiB", "is a size from 0 to 7EiB"),
+        ("slab_sizes=1-4096:17|x", "is written FROM-TO:PAGES|FROM-TO:PAGES"),
     ],
 )
 def test_a_range_is_told_as_it_would_be_written(setting: str, reason: str, program: Path) -> None:
@@ -248,7 +253,66 @@ def test_the_list_of_settings_shows_ranges() -> None:
     ranges = {t.name: (t.type, t.default, t.range) for t in tunables()}
     assert ranges["dirty_decay_ms"] == ("integer", "10000", "-1 .. 18446744072000")
     assert ranges["oversize_threshold"][2] == "0 .. 7EiB" and ranges["tcache_gc_incr_bytes"][2] == "1KiB or more"
+    assert ranges["slab_sizes"] == ("text", "", "FROM-TO:PAGES|FROM-TO:PAGES")
     assert ranges["lg_tcache_nslots_mul"] == ("integer", "1", "-16 .. 16")
+
+
+# --- slab_sizes ---
+
+SLABS = [f"arenas.bin.{i}.{figure}" for i in range(36) for figure in ("slab_size", "nregs")]
+SLAB_SIZES = [
+    *("default", "1-4096:17", "1-4096:17|100-100:20", "112-112:20", "97-111:20", "112-97:20", "0-99999999999:3"),
+    *("1-100000:0", "1-100000:511", "1-100000:1000000", "1-100000:-1", "1-100000:4294967297", "60-70:2147483648"),
+    *("-1-100:17", "1--1:17", "80-100:0x3|112-112: 010", "100000-200000:3", "14336-14336:3"),
+    *("1-100:5|50-70:9|60-200:3", "1-100:3 500-1000:2", "1-100:3-500-1000:2", "1-100:3|500-1000:2|"),
+    *("", "x", "1-100:17|x", "1-100:17x", "1-100:3||500-1000:2", "80-96:2|1-2", "80-96:2|1-2:", "1-100:17|default"),
+    *(
+        "1-100000:17,slab_sizes:8-64:1",
+        "1-100000:17,slab_sizes:default",
+        "1-100:7,slab_sizes:default,slab_sizes:64-99:3",
+    ),
+    *("1-100000:17,slab_sizes:x", "48-64:3,slab_sizes:100-130:2|200-300:x", "48-64:3|,slab_sizes:100-130:2"),
+    *("64-64:2,abort_conf:true,slab_sizes:64-64:2|x", "64-64:2,confirm_conf:true,foo:1"),
+]
+
+
+@pytest.mark.parametrize("sizes", SLAB_SIZES)
+def test_slabs_are_laid_out_alike(sizes: str, program: Path) -> None:
+    compare(program, "options", *SLABS, MALLOC_CONF=f"slab_sizes:{sizes}")
+
+
+def random_slab_sizes(count: int) -> Iterator[str]:
+    order = random.Random(5)
+    odd = ["", "x", "-1", "0x40", "010", " 7", "+9", "4294967298", "18446744073709551615", "99999999999999999999"]
+
+    def number(most: int) -> str:
+        return order.choice(odd) if order.random() < 0.04 else str(order.randint(0, order.choice([64, 1000, most])))
+
+    for _ in range(count):
+        ranges = [f"{number(2000)}-{number(20000)}:{number(2000)}" for _ in range(order.randint(1, 8))]
+        texts = [order.choice(["|"] * 15 + ["||", " "]).join(ranges[i::2]) for i in range(2)]
+        yield ",".join(f"slab_sizes:{text}" for text in texts if text)
+
+
+def test_any_slab_sizes_are_laid_out_alike(program: Path) -> None:
+    for configuration in random_slab_sizes(budget(60)):
+        compare(program, "options", *SLABS, MALLOC_CONF=configuration)
+
+
+def test_slab_sizes_of_a_program_are_added_to(tmp_path: Path) -> None:
+    conf = '-DCONF="slab_sizes:16-200:3"'
+    program = compile_c(HERE / "jemalloc_figures.c", tmp_path / "figures", "-rdynamic", conf)
+    for configuration in ("", "slab_sizes:150-400:2", "slab_sizes:default", "slab_sizes:150-160:1|x"):
+        compare(program, "options", *SLABS, MALLOC_CONF=configuration)
+
+
+def test_a_spec_replaces_slab_sizes(program: Path) -> None:
+    """As it does with any other setting."""
+    words = [program, "options", *SLABS]
+    alone = run("jemalloc:slab_sizes=64-100:3|80-80:4", *words)
+    assert run("jemalloc:slab_sizes=64-100:3|80-80:4", *words, MALLOC_CONF="slab_sizes:16-20000:2").out == alone.out
+    assert run("jemalloc", *words, MALLOC_CONF="slab_sizes:64-100:3|80-80:4").out == alone.out
+    assert run("jemalloc:slab_sizes=", *words, MALLOC_CONF="slab_sizes:1-99:2").out == run("jemalloc", *words).out
 
 
 # --- figures ---

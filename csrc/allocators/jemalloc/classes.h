@@ -22,7 +22,7 @@
  * Below, the step stays 16, as if x were 7, and q runs from 0; the formula still holds: class(16) = 1, class(64) = 4.
  *
  * Blocks up to 14336 bytes (36 classes) are small: regions of a slab. A slab is the shortest run of pages that regions
- * fill exactly: lcm(class, page). Larger blocks have pages of their own.
+ * fill exactly: lcm(class, page); unless the setting slab_sizes wants others. Larger blocks have pages of their own.
  *
  * Free runs of pages are kept by page class: the classes that are multiples of a page, which are the same series with
  * the page in the place of 16. */

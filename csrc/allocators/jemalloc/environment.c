@@ -5,14 +5,17 @@
  *     /etc/malloc.conf      a symbolic link: where it points to is the text
  *     MALLOC_CONF           in the environment
  *
- * Each is a list NAME:VALUE,NAME:VALUE. Of what is said of a name the last counts. A value is what C writes as a whole
+ * Each is a list NAME:VALUE,NAME:VALUE. Of what is said of a name the last counts,
+ * but lists of ranges go on. A value is what C writes as a whole
  * number, true or false, or a word. Some numbers out of range are refused, others become the nearest within. Options
  * go by their names, but dss, metadata_thp and percpu_arena by any beginning of theirs.
  *
  * All is read twice, for confirm_conf must be known from the start: so what is wrong with a list itself is said twice.
  *
  * Runs inside the first malloc: it does not allocate. */
+#include "allocators/heap.h"
 #include "allocators/jemalloc/jemalloc.h"
+#include "allocators/jemalloc/text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,10 +24,7 @@
 
 enum { LISTED = JE_CACHE_OBLIVIOUS, TCACHE_LG_MOST = 23, RATIO_BITS = 16, SHARDS_MOST = 64, NAME_MOST = 4096 };
 
-typedef struct span {
-    const char *at;
-    size_t bytes;
-} span;
+typedef je_text span;
 
 static span span_of(const char *text) { return (span){text, strlen(text)}; }
 
@@ -57,56 +57,18 @@ static const char *const verdicts[] = {
     [NOT_BUILT] = "Not built in alloclab: ",
 };
 
-static unsigned digit(char c) {
-    if (c >= '0' && c <= '9') return (unsigned)(c - '0');
-    if (c >= 'a' && c <= 'f') return (unsigned)(c - 'a') + 10;
-    if (c >= 'A' && c <= 'F') return (unsigned)(c - 'A') + 10;
-    return UINT32_MAX;
-}
-
-/* Takes the digits off the front of *text; false: there are none, or the number became smaller by one of them. So
- * jemalloc notices most numbers that are too large, and takes the others modulo 2^64. */
-static bool take_digits(span *text, unsigned base, uint64_t *value) {
-    const char *at = text->at, *end = at + text->bytes;
-    *value = 0;
-    for (unsigned d; at < end && (d = digit(*at)) < base; at++) {
-        const uint64_t before = *value;
-        *value = before * base + d;
-        if (*value < before) return false;
-    }
-    bool any = at > text->at;
-    *text = (span){at, (size_t)(end - at)};
-    return any;
-}
-
-static void skip(span *text, size_t bytes) { *text = (span){text->at + bytes, text->bytes - bytes}; }
-
-static bool take_number(span *text, uint64_t *value) {
-    while (text->bytes > 0 && memchr(" \t\n\v\f\r", *text->at, 6) != NULL) skip(text, 1);
-    bool negative = text->bytes > 0 && *text->at == '-';
-    if (negative || (text->bytes > 0 && *text->at == '+')) skip(text, 1);
-    unsigned base = text->bytes > 0 && *text->at == '0' ? 8 : 10;
-    if (base == 8 && text->bytes > 1 && (text->at[1] == 'x' || text->at[1] == 'X')) {
-        base = 16;
-        skip(text, 2);
-    }
-    if (!take_digits(text, base, value)) return false;
-    if (negative) *value = -*value;
-    return true;
-}
-
-static bool read_number(span text, uint64_t *value) { return take_number(&text, value) && text.bytes == 0; }
+static bool read_number(span text, uint64_t *value) { return al_je_take_number(&text, value) && text.bytes == 0; }
 
 /* 1.5, 2 or .25, in units of 2^-16, off the front of *text. */
 static bool take_ratio(span *text, uint64_t *value) {
     const uint64_t unit = UINT64_C(1) << RATIO_BITS;
     uint64_t whole = 0, part = 0, scale = unit * 100000;
     bool bare = text->bytes > 0 && *text->at == '.';
-    if (!bare && (!take_digits(text, 10, &whole) || whole > UINT16_MAX)) return false;
-    if (text->bytes > 0 && *text->at == '.') {
-        if (text->bytes < 2 || digit(text->at[1]) >= 10) return false;
-        for (skip(text, 1); text->bytes > 0 && digit(*text->at) < 10; skip(text, 1))
-            part += digit(*text->at) * (scale /= 10);
+    if (!bare && (!al_je_take_digits(text, 10, &whole) || whole > UINT16_MAX)) return false;
+    if (al_je_take_char(text, '.')) {
+        if (text->bytes == 0 || al_je_digit(*text->at) >= 10) return false;
+        for (; text->bytes > 0 && al_je_digit(*text->at) < 10; al_je_take_char(text, *text->at))
+            part += al_je_digit(*text->at) * (scale /= 10);
     }
     *value = whole * unit + part / 100000;
     return true;
@@ -120,33 +82,14 @@ static bool read_multiple(span text, uint64_t *value) {
     return equals(text, "-1") || (take_ratio(&text, value) && text.bytes == 0);
 }
 
-static bool take(span *text, char c) {
-    if (text->bytes == 0 || *text->at != c) return false;
-    skip(text, 1);
-    return true;
-}
-
-/* FROM-TO:NUMBER|FROM-TO:NUMBER, where no bar is missed. */
-static bool read_ranges(span text, uint64_t least, uint64_t most) {
-    do {
-        uint64_t from, to, number;
-        if (!take_number(&text, &from) || !take(&text, '-') || !take_number(&text, &to) || !take(&text, ':') ||
-            !take_number(&text, &number) || number < least || number > most)
-            return false;
-        take(&text, '|');
-    } while (text.bytes > 0);
-    return true;
-}
-
 /* *value tells only whether there are any. */
 static bool read_shards(span text, uint64_t *value) {
+    je_range range;
     *value = true;
-    return read_ranges(text, 1, SHARDS_MOST);
-}
-
-static bool read_slabs(span text, uint64_t *value) {
-    *value = !equals(text, "default");
-    return !*value || read_ranges(text, 0, UINT64_MAX);
+    do
+        if (!al_je_take_range(&text, &range) || range.number < 1 || range.number > SHARDS_MOST) return false;
+    while (text.bytes > 0);
+    return true;
 }
 
 static bool read_bool(span text, uint64_t *value) {
@@ -214,7 +157,6 @@ static const option others[] = {
     {.name = "san_guard_small", .type = AL_TUNABLE_COUNT, .most = UINT64_MAX, .matters = true},
     {.name = "san_guard_large", .type = AL_TUNABLE_COUNT, .most = UINT64_MAX, .matters = true},
     {.name = "bin_shards", .matters = true, .reads = read_shards, .refused = WRONG_SHARDS},
-    {.name = "slab_sizes", .matters = true, .reads = read_slabs, .refused = WRONG_SLABS},
 };
 
 enum { OTHERS = sizeof others / sizeof *others };
@@ -287,7 +229,36 @@ static void set(reading *r, je_tunable tunable, uint64_t value) {
     r->settings->given |= UINT32_C(1) << tunable;
 }
 
+/* Ranges behind those that there are; false: no room. */
+static bool add_ranges(al_settings *settings, je_tunable tunable, span text) {
+    char joined[AL_TEXTS_BYTES];
+    const char *before = al_setting_text(settings, tunable);
+    size_t bytes = strlen(before);
+    if (text.bytes > 0 && text.at[text.bytes - 1] == '|') text.bytes--;
+    if (text.bytes == 0) return true;
+    if (bytes + 1 + text.bytes > sizeof joined) return false;
+    memcpy(joined, before, bytes);
+    if (bytes > 0) joined[bytes++] = '|';
+    memcpy(joined + bytes, text.at, text.bytes);
+    return al_tunables_set_text(settings, tunable, joined, bytes + text.bytes);
+}
+
+/* Here all that is said counts, one after the other, also what stands before something wrong. */
+static verdict obey_slabs(reading *r, span text) {
+    span rest = text, sound = {text.at, 0};
+    je_range range;
+    bool read;
+    if (equals(text, "default")) return al_tunables_set_text(r->settings, JE_SLAB_SIZES, "", 0) ? GOOD : NOT_BUILT;
+    do {
+        read = al_je_take_range(&rest, &range);
+        if (read) sound.bytes = (size_t)(rest.at - text.at);
+    } while (read && rest.bytes > 0);
+    const bool fits = add_ranges(r->settings, JE_SLAB_SIZES, sound);
+    return !read ? WRONG_SLABS : fits ? GOOD : NOT_BUILT;
+}
+
 static verdict obey_tunable(reading *r, je_tunable tunable, span text) {
+    if (tunable == JE_SLAB_SIZES) return obey_slabs(r, text);
     const option o = tunable_option(tunable);
     uint64_t value = 0;
     bool any = tunable == JE_NARENAS && equals(text, "default");
@@ -329,7 +300,9 @@ static void malformed(reading *r, const char *what) {
     r->wrong = true;
 }
 
-static bool in_name(char c) { return digit(c) < 10 || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
+static bool in_name(char c) {
+    return al_je_digit(c) < 10 || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
 
 static void read_list(reading *r, const char *text) {
     while (*text != '\0') {

@@ -62,15 +62,17 @@ static void tell_block(al_facts *f, const je_look *look, uintptr_t block, bool i
 static void tell_slab(al_facts *f, const je_look *look, const je_extent *slab, uintptr_t address) {
     const je_slab_layout *layout = al_je_layout(look->heap, slab);
     const je_bin *bin = &slab->arena->bins[slab->class];
-    unsigned region = al_je_region_of(layout, slab, (const void *)address);
-    bool is_free = al_bitmap_test(slab->free, region);
-    if (is_free)
+    unsigned region = (unsigned)((address - slab->address) / layout->bytes);
+    bool is_region = region < layout->regions, is_free = is_region && al_bitmap_test(slab->free, region);
+    if (!is_region)
+        al_tell_text(f, "what", "slab tail");
+    else if (is_free)
         al_tell_text(f, "what", "free");
     else
         tell_block(f, look, al_je_region(look->heap, slab, region), false);
     tell_class(f, slab->class);
     tell_extent(f, slab);
-    al_tell_count(f, "number in slab", region);
+    if (is_region) al_tell_count(f, "number in slab", region);
     al_tell_count(f, "regions", layout->regions);
     al_tell_count(f, "free regions", slab->free_regions);
     al_tell_flag(f, "current slab", bin->current == slab);

@@ -116,7 +116,7 @@ je_figures al_je_figures(je_heap *heap, je_arena *arena) {
 /* Of all arenas, each of them locked as well as heap->lock. */
 typedef struct held {
     size_t blocks;  /* bytes of the classes of blocks that slabs and large extents do not have */
-    size_t pads, bases, internal;
+    size_t pads, tails, bases, internal;
 } held;
 
 static held count_held(je_heap *heap) {
@@ -124,8 +124,10 @@ static held count_held(je_heap *heap) {
     for (unsigned i = 0; i <= heap->params.narenas; i++) {
         const je_arena *arena = al_je_arena(heap, i);
         if (arena == NULL) continue;
-        for (unsigned class = 0; class < JE_SMALL_CLASSES; class++)
+        for (unsigned class = 0; class < JE_SMALL_CLASSES; class++) {
             sum.blocks += arena->bins[class].regions * al_je_class_bytes(class);
+            sum.tails += arena->bins[class].slabs * al_je_slab_tail(&heap->layouts[class]);
+        }
         for (unsigned class = JE_SMALL_CLASSES; class < JE_CLASSES; class++) {
             size_t current = arena->large[class - JE_SMALL_CLASSES].current;
             sum.blocks += current * al_je_class_bytes(class);
@@ -146,7 +148,7 @@ al_ledger al_je_ledger(al_heap *base) {
     const size_t cached = al_min(count_cached(heap, NULL), all.blocks - all.internal);
     al_ledger ledger = {
         .usable = all.blocks - all.internal - cached,
-        .metadata = all.bases + all.internal + all.pads,
+        .metadata = all.bases + all.internal + all.pads + all.tails,
         .cached = cached,
     };
     ledger.free = al_regions_counters(base->regions)->mapped - al_ledger_sum(&ledger);

@@ -24,7 +24,7 @@
  *
  *     cached   = sum over threads and classes of count * class bytes
  *     usable   = sum over arenas and classes of current * class bytes, less cached, less internal
- *     metadata = bases + internal + for each large block its pad
+ *     metadata = bases + internal + for each large block its pad, for each slab its tail
  *     free     = mapped - usable - cached - metadata */
 #ifndef AL_ALLOCATORS_JEMALLOC_JEMALLOC_H
 #define AL_ALLOCATORS_JEMALLOC_JEMALLOC_H
@@ -60,6 +60,7 @@ typedef enum je_tunable {
     JE_JUNK,
     JE_ZERO,
     JE_STATS_PRINT,
+    JE_SLAB_SIZES,
     JE_CACHE_OBLIVIOUS,    /* from here on MALLOC_CONF knows them not */
     JE_HEAP_ORDER,
     JE_SEED,
@@ -104,10 +105,14 @@ typedef struct je_params {
 /* A slab of a class, as it is laid out. */
 typedef struct je_slab_layout {
     uint32_t bytes;                /* of a region */
-    uint32_t slab_bytes;
+    uint32_t slab_bytes;           /* the regions', and a tail of less than one that belongs to none */
     uint32_t regions;
-    uint32_t inverse;              /* ceil(2^32 / bytes): offset * inverse >> 32 is the region's number */
+    uint32_t inverse;              /* ceil(2^32 / bytes): a region's offset * inverse >> 32 is its number */
 } je_slab_layout;
+
+static inline size_t al_je_slab_tail(const je_slab_layout *layout) {
+    return layout->slab_bytes - (size_t)layout->regions * layout->bytes;
+}
 
 /* --- queue.c: extents, the oldest and lowest first --- */
 
@@ -355,6 +360,7 @@ void al_je_layouts(je_heap *heap);
 unsigned al_je_slabs_take(je_arena *arena, unsigned class, void **out, unsigned count);
 /* Returns the slab if it is empty now, and out of its bin: it is the caller's to give. Else NULL. */
 je_extent *al_je_slabs_give(je_arena *arena, je_extent *slab, void *block);
+/* Of a region's first byte. */
 static inline unsigned al_je_region_of(const je_slab_layout *layout, const je_extent *slab, const void *block) {
     return (unsigned)(((uintptr_t)block - slab->address) * layout->inverse >> 32);
 }

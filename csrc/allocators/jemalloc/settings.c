@@ -1,9 +1,18 @@
 /* The settings: jemalloc's options under their own names, then what it has not or fixes when it is built. */
 #include "allocators/jemalloc/jemalloc.h"
+#include "allocators/jemalloc/text.h"
 
 enum { SLOTS_MOST = 2048, DIVISION_MOST = 16, MULTIPLE_MOST = 16 };
 
 static const uint64_t decay_most = UINT64_C(18446744072000);
+
+static bool are_ranges(const char *at, size_t bytes) {
+    je_text text = {at, bytes};
+    je_range range;
+    while (text.bytes > 0)
+        if (!al_je_take_range(&text, &range)) return false;
+    return true;
+}
 
 const al_tunable al_je_tunables[JE_TUNABLES] = {
     [JE_NARENAS] = {.name = "narenas", .type = AL_TUNABLE_COUNT, .most = JE_NARENAS_MOST,
@@ -77,6 +86,9 @@ const al_tunable al_je_tunables[JE_TUNABLES] = {
     [JE_STATS_PRINT] = {.name = "stats_print", .type = AL_TUNABLE_BOOL, .most = true,
                         .help = "drop-ins: as the process ends, its report is printed",
                         .real_name = "opt.stats_print"},
+    [JE_SLAB_SIZES] = {.name = "slab_sizes", .type = AL_TUNABLE_TEXT, .choices = "FROM-TO:PAGES|FROM-TO:PAGES",
+                       .help = "pages of the slabs for blocks of these sizes; of two ranges the later counts",
+                       .takes = are_ranges},
     [JE_CACHE_OBLIVIOUS] = {.name = "cache_oblivious", .type = AL_TUNABLE_BOOL, .value = true, .most = true,
                             .help = "large blocks have a page more, and begin anywhere in their first",
                             .real_name = "opt.cache_oblivious"},

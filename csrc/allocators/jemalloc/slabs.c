@@ -1,13 +1,25 @@
 /* Small blocks: regions of slabs, the lowest free one of the current slab first; then the oldest and lowest slab that
  * has a free one becomes current, and at last a new one. */
 #include "allocators/jemalloc/jemalloc.h"
+#include "allocators/jemalloc/text.h"
+
+/* Of blocks of so many bytes: pages that regions fill, unless the setting wants others; then as near to what it wants
+ * as one region and the most regions allow. Of a number it takes 32 bits. */
+static uint32_t slab_pages(je_text sizes, uint32_t bytes) {
+    const uint32_t least = (bytes + JE_PAGE - 1) / JE_PAGE, most = bytes * JE_SLAB_REGIONS_MOST / JE_PAGE;
+    uint32_t pages = 1;
+    while (pages * JE_PAGE % bytes != 0) pages++;
+    for (je_range r; sizes.bytes > 0 && al_je_take_range(&sizes, &r);)
+        if (r.from <= bytes && bytes <= r.to) pages = (uint32_t)al_min(al_max((uint32_t)r.number, least), most);
+    return pages;
+}
 
 void al_je_layouts(je_heap *heap) {
+    const char *sizes = al_setting_text(&heap->heap.settings, JE_SLAB_SIZES);
     for (unsigned class = 0; class < JE_SMALL_CLASSES; class++) {
         je_slab_layout *layout = &heap->layouts[class];
         layout->bytes = (uint32_t)al_je_class_bytes(class);
-        layout->slab_bytes = JE_PAGE;
-        while (layout->slab_bytes % layout->bytes != 0) layout->slab_bytes += JE_PAGE;
+        layout->slab_bytes = JE_PAGE * slab_pages((je_text){sizes, strlen(sizes)}, layout->bytes);
         layout->regions = layout->slab_bytes / layout->bytes;
         layout->inverse = (uint32_t)(((UINT64_C(1) << 32) + layout->bytes - 1) / layout->bytes);
     }

@@ -32,7 +32,7 @@ static bool walk_slab(const walker *w, const je_stretch *s) {
                                                        : show_region(w, s, at, layout->bytes);
         if (!more) return false;
     }
-    return true;
+    return show(w, s->arena, s->end - al_je_slab_tail(layout), s->end, AL_STATE_METADATA);
 }
 
 /* Of a cached block its own bytes alone count as cached. */
