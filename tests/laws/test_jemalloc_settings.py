@@ -330,6 +330,7 @@ TOURS = [
     "dirty_decay_ms:0,muzzy_decay_ms:-1",
     "tcache_max:100000,lg_tcache_nslots_mul:-1,tcache_nslots_large:7",
     "dirty_decay_ms:-1,lg_extent_max_active_fit:2",
+    "slab_sizes:1-20000:40|100-300:1",
 ]
 
 
