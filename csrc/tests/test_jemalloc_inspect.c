@@ -156,11 +156,12 @@ static void a_sound_heap_is_sound(void) {
 
 /* --- damage, and what is said of it --- */
 
-static je_word *word_at(const scene *s, uintptr_t address) {
-    return al_je_word_of(al_je_leaf(&s->je->map, address), address);
+static al_page_word *word_at(const scene *s, uintptr_t address) {
+    const uintptr_t page = al_je_page_of(address);
+    return al_pages_word_of(al_pages_leaf_of(&s->je->map, page), page);
 }
-static je_leaf **leaf_of(const scene *s) {
-    return &s->je->map.leaves[s->live->address >> (JE_PAGE_BITS + JE_LEAF_BITS)];
+static al_pages_leaf **leaf_of(const scene *s) {
+    return &s->je->map.leaves[al_je_page_of(s->live->address) >> AL_PAGES_LEAF_BITS];
 }
 
 static void lengthen(scene *s) { s->live->bytes += JE_PAGE; }
@@ -209,7 +210,7 @@ static void mistake_first(scene *s) { *word_at(s, s->live->address) = *word_at(s
 static void reclass_first(scene *s) { *word_at(s, s->live->address) ^= UINT64_C(1) << 56; }
 static void wild_word(scene *s) { *word_at(s, s->live->address) = UINT64_C(0x414141414141); }
 static void forget_leaf(scene *s) { *leaf_of(s) = NULL; }
-static void wild_leaf(scene *s) { *leaf_of(s) = (je_leaf *)0x1000; }
+static void wild_leaf(scene *s) { *leaf_of(s) = (al_pages_leaf *)0x1000; }
 
 static void forget_head(scene *s) {
     je_extent *first = extent_of(s, thread_of(s)->slots);

@@ -14,11 +14,11 @@ static bool blame(const checker *c, const je_extent *extent, const char *what) {
 /* --- the map --- */
 
 static bool check_words(const checker *c, const je_extent *extent) {
-    const je_word word = (uintptr_t)extent | (je_word)extent->class << 56;
+    const al_page_word word = al_page_word_of(extent, extent->class);
     const size_t last = extent->bytes - JE_PAGE;
     const size_t step = al_je_is_active_slab(extent) || last == 0 ? JE_PAGE : last;
     for (size_t at = 0; at <= last; at += step) {
-        je_word expected = at == 0 ? word | extent->head : word;
+        al_page_word expected = at == 0 ? word | extent->head : word;
         if (al_je_word_at(c->look->heap, extent->address + at) != expected)
             return blame(c, extent, "jemalloc: the map says something else of an extent than its record");
     }

@@ -11,21 +11,18 @@
  * What is asked of the system at a time begins with a head, and no extent grows down over a head: so two mappings that
  * happen to touch are never merged. Extents split off keep the serial number of the whole; merged ones the lower.
  *
- * The map holds a word for the first and the last page of every extent, and for all pages of a slab:
- *
- *     | class | 8 bits 0 | extent, 128 aligned  |      | head |
- *      63    56           47                    7       0
- *
- * free() needs no more than the class to put a block into the thread's cache. Words of pages that are neither first nor
- * last may be stale: only pages of live blocks and of neighbours are looked up. They are read without a lock; class and
- * extent of a live block's pages do not change. A neighbour's extent is only looked at where no head lies between: then
- * it belongs to the same arena, whose lock is held; but where memory is unmapped, pages.c makes sure of that. */
+ * The map (parts/pages.h) holds a word for the first and the last page of every extent, and for all pages of a slab:
+ * the class, the extent, and in bit 0 of the first page's whether it is a head. Words of pages that are neither first
+ * nor last may be stale: only pages of live blocks and of neighbours are looked up. They are read without a lock; class
+ * and extent of a live block's pages do not change. A neighbour's extent is only looked at where no head lies between:
+ * then it belongs to the same arena, whose lock is held; but where memory is unmapped, pages.c makes sure of that. */
 #ifndef AL_ALLOCATORS_JEMALLOC_EXTENT_H
 #define AL_ALLOCATORS_JEMALLOC_EXTENT_H
 
 #include "allocators/jemalloc/classes.h"
 #include "base/bitmap.h"
 #include "base/list.h"
+#include "parts/pages.h"
 
 typedef struct je_arena je_arena;
 
@@ -62,44 +59,23 @@ static inline bool al_je_before(const je_extent *a, const je_extent *b) {
     return a->serial != b->serial ? a->serial < b->serial : a->address < b->address;
 }
 
-/* --- the map from pages to extents: a radix tree of two levels --- */
+/* --- the map from pages to extents: parts/pages.h --- */
 
-enum { JE_LEAF_BITS = 18, JE_ROOT_BITS = 47 - JE_PAGE_BITS - JE_LEAF_BITS };
+enum { JE_EXTENT_BITS = 7 }; /* of a record's address: they are 0 */
 
-typedef uintptr_t je_word;
-
-typedef struct je_leaf {
-    je_word words[1 << JE_LEAF_BITS]; /* 2 MiB, for 1 GiB */
-} je_leaf;
-
-typedef struct je_map {
-    je_leaf *leaves[1 << JE_ROOT_BITS]; /* NULL: nothing there yet */
-} je_map;
-
-static inline je_leaf *al_je_leaf(const je_map *map, uintptr_t address) {
-    return __atomic_load_n(&map->leaves[address >> (JE_PAGE_BITS + JE_LEAF_BITS)], __ATOMIC_ACQUIRE);
-}
-
-static inline je_word *al_je_word_of(je_leaf *leaf, uintptr_t address) {
-    return &leaf->words[address >> JE_PAGE_BITS & ((1 << JE_LEAF_BITS) - 1)];
-}
+static inline uintptr_t al_je_page_of(uintptr_t address) { return address >> JE_PAGE_BITS; }
 
 /* The word of a page that has had one; pre: its leaf is there. */
-static inline je_word al_je_word(const je_map *map, uintptr_t address) {
-    return __atomic_load_n(al_je_word_of(al_je_leaf(map, address), address), __ATOMIC_RELAXED);
+static inline al_page_word al_je_word(const al_pages *map, uintptr_t address) {
+    return al_pages_get(map, al_je_page_of(address));
 }
 
-/* The same, or 0 where there is no leaf. What the record said when the word was written may be read. */
-static inline je_word al_je_word_or_none(const je_map *map, uintptr_t address) {
-    if (address >> 47 != 0) return 0;
-    je_leaf *leaf = al_je_leaf(map, address);
-    return leaf == NULL ? 0 : __atomic_load_n(al_je_word_of(leaf, address), __ATOMIC_ACQUIRE);
+/* The same for any address, or 0. */
+static inline al_page_word al_je_word_or_none(const al_pages *map, uintptr_t address) {
+    return al_pages_get_or_none(map, al_je_page_of(address));
 }
 
-static inline unsigned al_je_word_class(je_word word) { return (unsigned)(word >> 56); }
-static inline bool al_je_word_head(je_word word) { return word & 1; }
-static inline je_extent *al_je_word_extent(je_word word) {
-    return (je_extent *)(word & ((UINT64_C(1) << 47) - 1) & ~(uintptr_t)127);
-}
+static inline bool al_je_word_head(al_page_word word) { return word & 1; }
+static inline je_extent *al_je_word_extent(al_page_word word) { return al_page_word_pointer(word, JE_EXTENT_BITS); }
 
 #endif

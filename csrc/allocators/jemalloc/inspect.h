@@ -41,7 +41,7 @@ bool al_je_stack_sound(const je_heap *heap, const je_thread *thread, unsigned cl
 const al_find *al_je_kept_at(const je_look *look, uintptr_t block);
 
 /* The word of any address; 0 where there is none. */
-je_word al_je_word_at(const je_heap *heap, uintptr_t address);
+al_page_word al_je_word_at(const je_heap *heap, uintptr_t address);
 /* The extent that begins there and ends by `end`, if all that leads to it and its own sizes are sound; else NULL. */
 je_extent *al_je_extent_at(const je_heap *heap, uintptr_t address, uintptr_t end);
 /* Whether it is the record of the extent that begins where it says. */

@@ -124,7 +124,7 @@ __attribute__((noinline)) static void free_at_length(je_thread *thread, void *bl
 
 void al_je_free(al_thread *base, void *block) {
     je_thread *thread = (je_thread *)base;
-    const unsigned class = al_je_word_class(al_je_word(&al_je_heap(thread)->map, (uintptr_t)block));
+    const unsigned class = al_page_word_class(al_je_word(&al_je_heap(thread)->map, (uintptr_t)block));
     if (__builtin_expect(class < JE_CACHE_CLASSES, 1)) {
         je_stack *stack = &thread->stacks[class];
         void **top = stack->top;
@@ -142,7 +142,7 @@ void al_je_free(al_thread *base, void *block) {
 /* --- the rest --- */
 
 static size_t usable_size(al_heap *heap, const void *block) {
-    const unsigned class = al_je_word_class(al_je_word_or_none(&al_je_of(heap)->map, (uintptr_t)block));
+    const unsigned class = al_page_word_class(al_je_word_or_none(&al_je_of(heap)->map, (uintptr_t)block));
     return class < JE_CLASSES ? al_je_class_bytes(class) : 0;
 }
 

@@ -254,7 +254,7 @@ typedef struct je_heap {
     uintptr_t break_start, break_end; /* where the break was at first, and last (atomic) */
     bool break_spent;              /* it would not grow */
     je_sleeper sleepers[JE_SLEEPERS];
-    je_map map;
+    al_pages map;
 } je_heap;
 
 static inline je_extents *al_je_extents_of(je_arena *arena, je_state state) {

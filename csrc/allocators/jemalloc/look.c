@@ -93,10 +93,10 @@ const al_find *al_je_kept_at(const je_look *look, uintptr_t block) {
 
 /* --- extents --- */
 
-je_word al_je_word_at(const je_heap *heap, uintptr_t address) {
+al_page_word al_je_word_at(const je_heap *heap, uintptr_t address) {
     if (address >> 47 != 0) return 0;
-    je_leaf *leaf = al_je_leaf(&heap->map, address);
-    if (leaf == NULL || !al_je_readable(heap, leaf, sizeof *leaf, _Alignof(je_leaf))) return 0;
+    al_pages_leaf *leaf = al_pages_leaf_of(&heap->map, al_je_page_of(address));
+    if (leaf == NULL || !al_je_readable(heap, leaf, sizeof *leaf, _Alignof(al_pages_leaf))) return 0;
     return al_je_word(&heap->map, address);
 }
 

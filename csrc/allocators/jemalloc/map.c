@@ -1,12 +1,11 @@
 #include "allocators/jemalloc/jemalloc.h"
 
-static const uintptr_t leaf_bytes = (uintptr_t)JE_PAGE << JE_LEAF_BITS;
-
-static bool make_leaf(je_heap *heap, uintptr_t page) {
-    if (page >> 47 != 0) return false;
-    if (al_je_leaf(&heap->map, page) != NULL) return true;
-    je_leaf *leaf = al_je_base_take(heap, heap->first_base, sizeof *leaf, 64);
-    __atomic_store_n(&heap->map.leaves[page / leaf_bytes], leaf, __ATOMIC_RELEASE);
+static bool make_leaf(je_heap *heap, uintptr_t address) {
+    if (address >> 47 != 0) return false;
+    const uintptr_t page = al_je_page_of(address);
+    if (al_pages_leaf_of(&heap->map, page) != NULL) return true;
+    al_pages_leaf *leaf = al_je_base_take(heap, heap->first_base, sizeof *leaf, 64);
+    al_pages_set_leaf(&heap->map, page, leaf);
     return leaf != NULL;
 }
 
@@ -14,12 +13,12 @@ bool al_je_map_prepare(je_heap *heap, uintptr_t page, uintptr_t other) {
     return make_leaf(heap, page) && make_leaf(heap, other);
 }
 
-static void put(je_heap *heap, uintptr_t address, je_word word) {
-    __atomic_store_n(al_je_word_of(al_je_leaf(&heap->map, address), address), word, __ATOMIC_RELEASE);
+static void put(je_heap *heap, uintptr_t address, al_page_word word) {
+    al_pages_put(&heap->map, al_je_page_of(address), word);
 }
 
 void al_je_map_enter(je_heap *heap, const je_extent *extent) {
-    je_word word = (uintptr_t)extent | (je_word)extent->class << 56, first = word | extent->head;
+    const al_page_word word = al_page_word_of(extent, extent->class), first = word | extent->head;
     uintptr_t last = al_je_end(extent) - JE_PAGE;
     if (last != extent->address) put(heap, last, word);
     if (al_je_is_slab(extent))
@@ -28,8 +27,9 @@ void al_je_map_enter(je_heap *heap, const je_extent *extent) {
 }
 
 void al_je_map_leave(je_heap *heap, uintptr_t start, uintptr_t end) {
+    const uintptr_t leaf_bytes = (uintptr_t)JE_PAGE << AL_PAGES_LEAF_BITS;
     for (uintptr_t at = start; at < end;)
-        if (al_je_leaf(&heap->map, at) == NULL) {
+        if (al_pages_leaf_of(&heap->map, al_je_page_of(at)) == NULL) {
             at = al_align_down(at, leaf_bytes) + leaf_bytes;
         } else {
             put(heap, at, 0);

@@ -38,7 +38,8 @@ void al_je_record_keep(je_arena *arena, je_extent *record) {
 
 /* Leaves for the pages on both sides of a cut, which as a rule are there. False: no memory. */
 static bool prepare_cut(je_heap *heap, uintptr_t cut) {
-    if (al_je_leaf(&heap->map, cut - JE_PAGE) != NULL && al_je_leaf(&heap->map, cut) != NULL) return true;
+    const uintptr_t page = al_je_page_of(cut);
+    if (al_pages_leaf_of(&heap->map, page - 1) != NULL && al_pages_leaf_of(&heap->map, page) != NULL) return true;
     al_lock_take(&heap->heap.lock);
     bool made = al_je_map_prepare(heap, cut - JE_PAGE, cut);
     al_lock_drop(&heap->heap.lock);
@@ -71,14 +72,14 @@ static void merge(je_arena *arena, je_extent *lower, je_extent *upper) {
 /* Where mappings are never unmapped and no head lies between, neighbours are of one mapping, and so of one arena. Else
  * a part may have been unmapped, and what lies there now be another arena's: of its record no more may be read than
  * whose it is, which never changes. */
-static je_extent *ours(const je_arena *arena, je_word word) {
+static je_extent *ours(const je_arena *arena, al_page_word word) {
     je_extent *extent = al_je_word_extent(word);
     return extent != NULL && extent->arena == arena ? extent : NULL;
 }
 
 /* The neighbours that an extent may be merged with; NULL: there is none. */
 static je_extent *above(const je_arena *arena, const je_extent *extent) {
-    je_word word = al_je_word_or_none(&arena->heap->map, al_je_end(extent));
+    al_page_word word = al_je_word_or_none(&arena->heap->map, al_je_end(extent));
     return al_je_word_head(word) ? NULL : ours(arena, word);
 }
 
