@@ -182,6 +182,14 @@ class Thread:
     def free(self, block: int) -> None:
         lib.al_heap_free(self.pointer, to_pointer(block))
 
+    def control(self, name: str, value: int | None = None) -> int:
+        """As :meth:`Heap.control`, asked by this thread."""
+        cell = ffi.new("uint64_t *", (value or 0) % (1 << 64))
+        error = lib.al_heap_control(self.heap.pointer, self.pointer, name.encode(), cell, value is not None)
+        if error:
+            raise UsageError(f"{self.heap.allocator.name}: {_refusal(error, name, value)}")
+        return int(cell[0])
+
 
 class Heap(Handle):
     """An instance of a lab allocator.
@@ -338,11 +346,7 @@ class Heap(Handle):
         """A figure by the name that the real library has for it, such as ``"stats.allocated"`` of jemalloc's
         ``mallctl``; with a ``value`` sets it, or does what the name says. A negative one stands for itself
         plus 2**64. UsageError: there is no such name, it cannot be read or not be set, or not to that value."""
-        cell = ffi.new("uint64_t *", (value or 0) % (1 << 64))
-        error = lib.al_heap_control(self.pointer, name.encode(), cell, value is not None)
-        if error:
-            raise UsageError(f"{self.allocator.name}: {_refusal(error, name, value)}")
-        return int(cell[0])
+        return self._main.control(name, value)
 
     # --- glibc's questions ---
 

@@ -142,8 +142,9 @@ struct al_allocator {
 
     /* A figure or an act by the real library's own name for it (what jemalloc's mallctl takes, "arena.0.purge"). Reads
      * it into *value; `set`: makes it *value, or does it. 0; ENOENT: there is no such name; EPERM: it cannot be read,
-     * or not be set; else (EINVAL, EFAULT): not to that value. A signed figure is its two's complement. */
-    int (*control)(al_heap *heap, const char *name, uint64_t *value, bool set);
+     * or not be set; else (EINVAL, EFAULT): not to that value. A signed figure is its two's complement. `caller` is the
+     * thread that asks, for what concerns it; NULL: one that has no context. */
+    int (*control)(al_heap *heap, al_thread *caller, const char *name, uint64_t *value, bool set);
 
     /* Does the background work that is due at al_regions_now, and returns after how many nanoseconds, at least one, to
      * call again; it may be called too early. A window calls it as its clock is advanced, at each moment it names. In a

@@ -217,10 +217,10 @@ size_t al_heap_viewed(al_heap *heap, const char *view, al_fact *out, size_t room
     return array.count;
 }
 
-int al_heap_control(al_heap *heap, const char *name, uint64_t *value, bool set) {
+int al_heap_control(al_heap *heap, al_thread *caller, const char *name, uint64_t *value, bool set) {
     if (heap->allocator->control == NULL) return ENOENT;
     bool locked = al_heap_enter(heap);
-    int error = heap->allocator->control(heap, name, value, set);
+    int error = heap->allocator->control(heap, caller, name, value, set);
     al_heap_leave(heap, locked);
     if (set && error == 0) al_heap_wake(heap);
     return error;

@@ -53,7 +53,8 @@ void al_heap_view(al_heap *heap, const char *view, al_row_fn *visit, void *conte
 /* The same into an array, row after row: how many facts there are; writes at most `room`. A row begins wherever the
  * first column comes again. */
 size_t al_heap_viewed(al_heap *heap, const char *view, al_fact *out, size_t room);
-int al_heap_control(al_heap *heap, const char *name, uint64_t *value, bool set); /* ENOENT also where there is none */
+/* `caller` may be NULL. ENOENT also where there is no such hook. */
+int al_heap_control(al_heap *heap, al_thread *caller, const char *name, uint64_t *value, bool set);
 
 /* The background work that is due now; UINT64_MAX, or in how many nanoseconds there is more. */
 uint64_t al_heap_background(al_heap *heap);

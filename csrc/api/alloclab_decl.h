@@ -381,7 +381,7 @@ al_ledger al_heap_ledger(al_heap *heap);
 size_t al_heap_stats(al_heap *heap, al_stat *out, size_t room);
 size_t al_heap_binned(al_heap *heap, al_binned *out, size_t room);
 size_t al_heap_viewed(al_heap *heap, const char *view, al_fact *out, size_t room);
-int al_heap_control(al_heap *heap, const char *name, uint64_t *value, bool set);
+int al_heap_control(al_heap *heap, al_thread *caller, const char *name, uint64_t *value, bool set);
 void al_heap_advance(al_heap *heap, uint64_t nanoseconds);
 size_t al_heap_explain(al_heap *heap, uintptr_t address, al_fact *out, size_t room);
 int al_heap_mallopt(al_heap *heap, int parameter, int value);

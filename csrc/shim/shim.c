@@ -135,8 +135,9 @@ al_heap *alloclab_begin(void) {
 }
 
 int alloclab_control(const char *name, uint64_t *value, bool set) {
-    al_heap *heap = al_shim_heap();
-    int error = al_heap_control(heap, name, value, set);
-    if (set && error == 0) al_shim_background(heap);
+    al_thread *caller = al_shim_arrive();
+    int error = al_heap_control(the_heap, caller, name, value, set);
+    al_shim_leave(caller);
+    if (set && error == 0) al_shim_background(the_heap);
     return error;
 }

@@ -12,7 +12,8 @@ static const al_tunable busy_tunables[BUSY_TUNABLES] = {
 
 static uint64_t done;
 
-static int busy_control(al_heap *heap, const char *name, uint64_t *value, bool set) {
+static int busy_control(al_heap *heap, al_thread *caller, const char *name, uint64_t *value, bool set) {
+    (void)caller;
     bool is_period = strcmp(name, "period") == 0;
     if (!is_period && strcmp(name, "done") != 0) return ENOENT;
     uint64_t *figure = is_period ? &heap->settings.values[PERIOD] : &done;

@@ -14,7 +14,11 @@ static uint64_t moments[MOMENTS]; /* when work was done */
 static size_t done;
 static unsigned woken;
 
-static int control(al_heap *heap, const char *name, uint64_t *value, bool set) {
+static int control(al_heap *heap, al_thread *caller, const char *name, uint64_t *value, bool set) {
+    if (strcmp(name, "thread.id") == 0 && !set && caller != NULL) {
+        *value = caller->id;
+        return 0;
+    }
     if (strcmp(name, "stats.done") == 0) {
         if (set) return EPERM;
         *value = done;
@@ -67,7 +71,7 @@ static al_heap *make(const al_allocator *allocator) {
 static void work_when_it_is_due(al_heap *heap) {
     al_heap_advance(heap, 5);
     assert(al_regions_now(heap->regions) == 5 && done == 0);
-    assert(al_heap_control(heap, "opt.period", &(uint64_t){100}, true) == 0);
+    assert(al_heap_control(heap, NULL, "opt.period", &(uint64_t){100}, true) == 0);
     al_heap_advance(heap, 99);
     assert(done == 0);
     al_heap_advance(heap, 0);
@@ -84,15 +88,21 @@ static void work_when_it_is_due(al_heap *heap) {
 static void answer_by_name(al_heap *heap) {
     uint64_t value = 7;
     heap->wake = wake;
-    assert(al_heap_control(heap, "stats.undone", &value, false) == ENOENT && value == 7);
-    assert(al_heap_control(heap, "stats.done", &value, true) == EPERM && woken == 0);
-    assert(al_heap_control(heap, "stats.done", &value, false) == 0 && value == 4 && woken == 0);
+    assert(al_heap_control(heap, NULL, "stats.undone", &value, false) == ENOENT && value == 7);
+    assert(al_heap_control(heap, NULL, "stats.done", &value, true) == EPERM && woken == 0);
+    assert(al_heap_control(heap, NULL, "stats.done", &value, false) == 0 && value == 4 && woken == 0);
     value = PERIOD + 1;
-    assert(al_heap_control(heap, "opt.period", &value, true) == EINVAL && woken == 0);
+    assert(al_heap_control(heap, NULL, "opt.period", &value, true) == EINVAL && woken == 0);
     value = 0;
-    assert(al_heap_control(heap, "opt.period", &value, true) == 0 && woken == 1);
-    assert(al_heap_control(heap, "opt.period", &value, false) == 0 && value == 0 && woken == 1);
+    assert(al_heap_control(heap, NULL, "opt.period", &value, true) == 0 && woken == 1);
+    assert(al_heap_control(heap, NULL, "opt.period", &value, false) == 0 && value == 0 && woken == 1);
     heap->wake = NULL;
+    al_thread *first = al_thread_create(heap), *second = al_thread_create(heap);
+    assert(al_heap_control(heap, first, "thread.id", &value, false) == 0 && value == first->id);
+    assert(al_heap_control(heap, second, "thread.id", &value, false) == 0 && value == second->id);
+    assert(al_heap_control(heap, NULL, "thread.id", &value, false) == ENOENT);
+    al_thread_exit(second);
+    al_thread_exit(first);
 }
 
 static bool stop(void *context, const al_fact *row, size_t columns) {
@@ -116,7 +126,7 @@ static void show_tables(al_heap *heap) {
 static void do_without(const al_allocator *allocator) {
     al_heap *heap = make(allocator);
     uint64_t value = 0;
-    assert(al_heap_control(heap, "version", &value, false) == ENOENT);
+    assert(al_heap_control(heap, NULL, "version", &value, false) == ENOENT);
     assert(al_heap_viewed(heap, "moments", NULL, 0) == 0);
     assert(al_heap_background(heap) == UINT64_MAX);
     al_heap_advance(heap, 60);

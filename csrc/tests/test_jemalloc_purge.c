@@ -50,7 +50,7 @@ static void free_pages(size_t from, size_t to) {
 
 static void act(const char *name) {
     uint64_t value = 0;
-    assert(al_heap_control(heap, name, &value, true) == 0);
+    assert(al_heap_control(heap, NULL, name, &value, true) == 0);
 }
 
 /* Moves the clock without anything's being done in the background. */

@@ -91,12 +91,12 @@ static void control(uint64_t draw) {
     uint64_t value = draw % 3 == 0 ? UINT64_MAX : draw % 3 == 1 ? 0 : 10;
     for (size_t i = 0; i < sizeof read / sizeof *read; i++) {
         uint64_t told;
-        al_heap_control(heap, read[i], &told, false);
+        al_heap_control(heap, NULL, read[i], &told, false);
     }
-    al_heap_control(heap, decays[(draw >> 8) % 5], &value, true);
-    al_heap_control(heap, acts[(draw >> 16) % 4], &value, true);
+    al_heap_control(heap, NULL, decays[(draw >> 8) % 5], &value, true);
+    al_heap_control(heap, NULL, acts[(draw >> 16) % 4], &value, true);
     value = draw >> 24 & 1;
-    al_heap_control(heap, "background_thread", &value, true);
+    al_heap_control(heap, NULL, "background_thread", &value, true);
     al_heap_background(heap);
 }
 

@@ -335,7 +335,8 @@ static int read_only(je_heap *heap, const char *name, uint64_t *value) {
     return read_option(heap, name, value);
 }
 
-int al_je_control(al_heap *base, const char *name, uint64_t *value, bool set) {
+int al_je_control(al_heap *base, al_thread *caller, const char *name, uint64_t *value, bool set) {
+    (void)caller;
     je_heap *heap = al_je_of(base);
     const char *rest = name;
     if (part(&rest, "arena")) return control_arena(heap, rest, value, set);

@@ -451,7 +451,7 @@ void al_je_configure(je_heap *heap); /* params from the settings */
 void al_je_environment(al_settings *settings);
 al_ledger al_je_ledger(al_heap *heap);
 size_t al_je_stats(al_heap *heap, al_stat *out, size_t room);
-int al_je_control(al_heap *heap, const char *name, uint64_t *value, bool set);
+int al_je_control(al_heap *heap, al_thread *caller, const char *name, uint64_t *value, bool set);
 void al_je_report(al_heap *heap, FILE *out);
 void al_je_report_at_exit(al_heap *heap); /* of the process */
 

@@ -191,7 +191,7 @@ static void print_settings(FILE *out, const je_heap *heap) {
         uint64_t value = 0;
         int bytes;
         if (tunable->real_name == NULL) continue;
-        al_je_control((al_heap *)&heap->heap, tunable->real_name, &value, false);
+        al_je_control((al_heap *)&heap->heap, NULL, tunable->real_name, &value, false);
         fprintf(out, "  %s: ", tunable->real_name);
         if (tunable->type == AL_TUNABLE_CHOICE) {
             const char *word = choice(tunable, value, &bytes);
@@ -206,7 +206,7 @@ static void print_settings(FILE *out, const je_heap *heap) {
 
 static uint64_t asked(je_heap *heap, const char *name) {
     uint64_t value = 0;
-    al_je_control(&heap->heap, name, &value, false);
+    al_je_control(&heap->heap, NULL, name, &value, false);
     return value;
 }
 
