@@ -19,6 +19,16 @@ enum { WORKERS = 4, LIVES = 12, STEPS = 1000, MAILBOXES = 32, FORKS = 30 };
 
 extern const al_allocator al_ptmalloc, al_jemalloc;
 
+/* An allocator, what its real library's names are that are read and set or done, and what holds when every thread and
+ * block is gone. */
+typedef struct subject {
+    const al_allocator *allocator;
+    const char *const *reads, *const *sets; /* NULL ends them */
+    void (*check)(void);
+    bool free_in_two;                       /* what is cached is no part of mallinfo's fordblks */
+} subject;
+
+static const subject *tested;
 static al_heap *heap;
 static _Atomic(size_t *) mailboxes[MAILBOXES];
 static atomic_bool stop;
@@ -78,43 +88,38 @@ static void *work(void *seed) {
     return NULL;
 }
 
-/* By jemalloc's names; others have none. */
-static void control(uint64_t draw) {
-    static const char *const read[] = {
-        "stats.allocated", "stats.resident", "stats.arenas.0.small.nrequests", "stats.arenas.0.bins.3.nmalloc",
-        "stats.arenas.1.lextents.2.curlextents", "stats.arenas.4096.extents.5.dirty_bytes",
-        "stats.arenas.4096.tcache_bytes", "arenas.narenas", "arenas.muzzy_decay_ms", "arena.0.dirty_decay_ms",
-        "arena.1.initialized", "arena.1.oversize_threshold", "opt.dirty_decay_ms", "background_thread"};
-    static const char *const decays[] = {"arenas.dirty_decay_ms", "arenas.muzzy_decay_ms", "arena.0.dirty_decay_ms",
-                                         "arena.0.muzzy_decay_ms", "arena.1.dirty_decay_ms"};
-    static const char *const acts[] = {"arena.0.purge", "arena.1.decay", "arena.4096.decay", "arena.4096.purge"};
-    uint64_t value = draw % 3 == 0 ? UINT64_MAX : draw % 3 == 1 ? 0 : 10;
-    for (size_t i = 0; i < sizeof read / sizeof *read; i++) {
-        uint64_t told;
-        al_heap_control(heap, NULL, read[i], &told, false);
+/* Asks for figures and does what can be done by name. */
+static void control(al_thread *thread, al_rng *rng) {
+    uint64_t value;
+    for (const char *const *name = tested->reads; *name != NULL; name++)
+        al_heap_control(heap, thread, *name, &value, false);
+    for (const char *const *name = tested->sets; *name != NULL; name++) {
+        static const uint64_t values[] = {UINT64_MAX, 0, 1, 10};
+        const uint64_t draw = al_rng_next(rng);
+        value = values[draw % 4];
+        if (draw & 16) al_heap_control(heap, draw & 32 ? thread : NULL, *name, &value, true);
     }
-    al_heap_control(heap, NULL, decays[(draw >> 8) % 5], &value, true);
-    al_heap_control(heap, NULL, acts[(draw >> 16) % 4], &value, true);
-    value = draw >> 24 & 1;
-    al_heap_control(heap, NULL, "background_thread", &value, true);
     al_heap_background(heap);
 }
 
 static void *ask(void *unused) {
     (void)unused;
     al_rng rng = {5};
+    al_thread *thread = al_thread_create(heap);
     while (!stop) {
         const al_ledger ledger = al_heap_ledger(heap);
         assert((ssize_t)ledger.usable >= 0 && (ssize_t)ledger.free >= 0);
         const struct mallinfo2 info = al_heap_mallinfo(heap);
-        assert(info.uordblks + info.fordblks == info.arena);
+        assert(info.uordblks + info.fordblks + (tested->free_in_two ? info.fsmblks : 0) == info.arena);
         al_stat stats[64];
         assert(al_heap_stats(heap, stats, 64) < 64);
         assert(al_heap_report_text(heap, true, NULL, 0) > 0 && al_heap_report_text(heap, false, NULL, 0) > 0);
         al_heap_trim(heap, 0);
-        control(al_rng_next(&rng));
+        for (int i = 0; i < 10; i++) step(thread, &rng);
+        control(thread, &rng);
         usleep(300);
     }
+    al_thread_exit(thread);
     return NULL;
 }
 
@@ -151,11 +156,28 @@ static void fork_in_between(al_thread *survivor) {
     assert(waitpid(child, &status, 0) == child && status == 0);
 }
 
+/* --- the allocators --- */
+
+static const char *const none[] = {NULL};
+
 /* Nobody uses an arena any more. */
 static void check_ptmalloc(void) {
     const pt_arena *main = &al_pt_of(heap)->main;
     for (const pt_arena *a = main->next; a != main; a = a->next) assert(a->attached == 0 && a->taken_chunks == 0);
+    assert(al_heap_ledger(heap).cached == 0);
 }
+
+static const subject ptmalloc = {&al_ptmalloc, none, none, check_ptmalloc, false};
+
+static const char *const je_reads[] = {
+    "stats.allocated", "stats.resident", "stats.arenas.0.small.nrequests", "stats.arenas.0.bins.3.nmalloc",
+    "stats.arenas.1.lextents.2.curlextents", "stats.arenas.4096.extents.5.dirty_bytes",
+    "stats.arenas.4096.tcache_bytes", "arenas.narenas", "arenas.muzzy_decay_ms", "arena.0.dirty_decay_ms",
+    "arena.1.initialized", "arena.1.oversize_threshold", "opt.dirty_decay_ms", "background_thread", NULL};
+static const char *const je_sets[] = {
+    "arenas.dirty_decay_ms", "arenas.muzzy_decay_ms", "arena.0.dirty_decay_ms", "arena.0.muzzy_decay_ms",
+    "arena.1.dirty_decay_ms", "arena.0.purge", "arena.1.decay", "arena.4096.decay", "arena.4096.purge",
+    "background_thread", NULL};
 
 static void check_jemalloc(void) {
     const je_heap *je = al_je_of(heap);
@@ -164,16 +186,22 @@ static void check_jemalloc(void) {
         const je_arena *arena = al_je_arena(je, i);
         assert(arena == NULL || (arena->threads == 0 && arena->active_pages == 0 && arena->internal_bytes == 0));
     }
+    assert(al_heap_ledger(heap).cached == 0);
 }
 
-static void run(const al_allocator *allocator, const char *options, void (*check_arenas)(void)) {
+static const subject jemalloc = {&al_jemalloc, je_reads, je_sets, check_jemalloc, false};
+
+/* --- a run --- */
+
+static void run(const subject *of, const char *options) {
+    tested = of;
     al_settings settings;
     char message[200];
     int error = 0;
-    al_tunables_default(allocator, &settings);
-    assert(al_tunables_parse(allocator, options, &settings, message, sizeof message) == 0);
+    al_tunables_default(of->allocator, &settings);
+    assert(al_tunables_parse(of->allocator, options, &settings, message, sizeof message) == 0);
     const al_regions_config config = {.space = AL_SPACE_WINDOW, .cpus = 1};
-    heap = al_heap_create(allocator, &settings, &config, &error);
+    heap = al_heap_create(of->allocator, &settings, &config, &error);
     assert(heap != NULL);
     stop = false;
     al_thread *main = al_thread_create(heap);
@@ -187,20 +215,19 @@ static void run(const al_allocator *allocator, const char *options, void (*check
     empty_mailboxes(main);
     al_thread_exit(main);
     check();
-    const al_ledger ledger = al_heap_ledger(heap);
-    assert(ledger.usable == 0 && ledger.cached == 0);
-    check_arenas();
+    assert(al_heap_ledger(heap).usable == 0);
+    tested->check();
     al_heap_destroy(heap);
 }
 
 int main(void) {
-    run(&al_ptmalloc, "", check_ptmalloc);
-    run(&al_ptmalloc, "arena_max=2,mmap_threshold=10000", check_ptmalloc);
-    run(&al_ptmalloc, "tcache_count=0,arena_max=3", check_ptmalloc);
-    run(&al_jemalloc, "", check_jemalloc);
-    run(&al_jemalloc, "narenas=2,oversize_threshold=200000", check_jemalloc);
-    run(&al_jemalloc, "tcache=false,narenas=3,dirty_decay_ms=0,retain=false", check_jemalloc);
-    run(&al_jemalloc, "narenas=3,dirty_decay_ms=0,retain=false,dss=primary,tcache_nslots_small_max=2,"
-                      "tcache_nslots_large=1", check_jemalloc);
+    run(&ptmalloc, "");
+    run(&ptmalloc, "arena_max=2,mmap_threshold=10000");
+    run(&ptmalloc, "tcache_count=0,arena_max=3");
+    run(&jemalloc, "");
+    run(&jemalloc, "narenas=2,oversize_threshold=200000");
+    run(&jemalloc, "tcache=false,narenas=3,dirty_decay_ms=0,retain=false");
+    run(&jemalloc, "narenas=3,dirty_decay_ms=0,retain=false,dss=primary,tcache_nslots_small_max=2,"
+                   "tcache_nslots_large=1");
     return 0;
 }
