@@ -8,7 +8,7 @@ static size_t alignment_of(size_t bytes) {
 }
 
 static unsigned batch_of(size_t bytes, unsigned most) {
-    return (unsigned)al_max(al_min(65536 / bytes, most), 2);
+    return (unsigned)al_min(al_max(65536 / bytes, 2), most);
 }
 
 static size_t pages_of(size_t bytes, unsigned batch) {

@@ -6,8 +6,8 @@
  *     step        from 8 on, each size is the last one plus the alignment of the last one:
  *                     below 16: 8; below 128: 16; else 2^floor(log2 size) / 8, at most a page
  *                 An eighth of the power of two below: so rounding up wastes at most an eighth of a request.
- *     batch       64 KiB in objects, but at least 2 and at most 32 (a setting): many small ones move at once, few
- *                 large ones
+ *     batch       64 KiB in objects, at least 2, and at most 32 (a setting): many small ones move at once, few large
+ *                 ones
  *     span        pages are added until what is left over at the end is at most an eighth of it, and it holds a
  *                 quarter of a batch
  *     merging     a size whose span has as many pages and holds as many objects as that of the size before serves
@@ -57,7 +57,7 @@ static inline unsigned al_tc_class_of(const tc_classes *classes, size_t bytes) {
     return classes->places[al_tc_place(bytes)];
 }
 
-/* The classic ones. batch_most: 2 .. 128. */
+/* The classic ones. batch_most: 1 .. 8192. */
 void al_tc_classes_generate(tc_classes *classes, unsigned batch_most);
 /* Fills the table of places, from the classes, which ascend. */
 void al_tc_classes_index(tc_classes *classes);

@@ -13,12 +13,16 @@ bool al_tc_records_init(tc_base *base, tc_records *records, size_t bytes) {
     return add_unit(base, records);
 }
 
+bool al_tc_records_ready(tc_base *base, tc_records *records) {
+    return records->spare != NULL || records->end - records->at >= records->bytes || add_unit(base, records);
+}
+
 void *al_tc_record_take(tc_base *base, tc_records *records) {
+    if (!al_tc_records_ready(base, records)) return NULL;
     void *record = records->spare;
     if (record != NULL) {
         records->spare = *(void **)record;
     } else {
-        if (records->end - records->at < records->bytes && !add_unit(base, records)) return NULL;
         record = (void *)records->at;
         records->at += records->bytes;
     }

@@ -53,6 +53,8 @@ typedef struct tc_records {
 
 /* False: there is no memory for a first unit; it is asked for again with the first record. */
 bool al_tc_records_init(tc_base *base, tc_records *records, size_t bytes);
+/* Whether there is one to take; asks for a unit where there is none. */
+bool al_tc_records_ready(tc_base *base, tc_records *records);
 /* Not zeroed. NULL: no memory. */
 void *al_tc_record_take(tc_base *base, tc_records *records);
 void al_tc_record_give(tc_records *records, void *record);

@@ -22,8 +22,8 @@
  *
  * The ledger is computed when asked for:
  *
- *     cached   = thread caches + (objects in slots and on spans) * their bytes
- *     free     = normal and returned spans
+ *     cached   = thread caches + objects in slots * their bytes
+ *     free     = normal and returned spans + objects on spans * their bytes
  *     metadata = chunks, ends of spans, what alignment has lost
  *     usable   = mapped - cached - free - metadata */
 #ifndef AL_ALLOCATORS_TCMALLOC_TCMALLOC_H
@@ -56,6 +56,8 @@ enum {
     TC_OVERAGES_MOST = 3,
     TC_SHARE_STEP = 64 << 10,      /* bytes of the budget of thread caches */
     TC_SHARE_LEAST = 512 << 10,
+    TC_CACHE_RECORD = 4160,        /* what theirs takes of metadata for a thread's cache */
+    TC_STEALS_MOST = 10,           /* threads that are tried, to get a step from */
     TC_RELEASE_FIRST = 1 << 18,    /* pages freed before the first release */
     TC_RELEASE_MOST = 1 << 20,     /* and at most between two */
     TC_RELEASE_NONE = 1 << 18      /* after there was nothing to release */
@@ -107,11 +109,11 @@ void al_tc_central_give(tc_heap *heap, unsigned class, unsigned count, tc_chain 
 
 /* --- pageheap.c: free spans; heap->lock is held --- */
 
-typedef struct tc_shelf {          /* free spans of one length, the last freed first */
-    al_link lists[2];              /* normal, returned */
-} tc_shelf;
+enum { TC_OWN_BLOCKS = 2 };        /* of 8 and 16 bytes */
 
-enum { TC_SHELF_NORMAL, TC_SHELF_RETURNED };
+enum { TC_KINDS = 2 };             /* of free spans: normal, returned */
+
+static inline unsigned al_tc_kind(const tc_span *span) { return span->location - TC_NORMAL; }
 
 /* Memory that was got from the system at one time. */
 typedef struct tc_growth {
@@ -124,9 +126,9 @@ typedef struct tc_growth {
 _Static_assert(sizeof(tc_growth) == 264, "as many to a unit of metadata as theirs");
 
 typedef struct tc_page_heap {
-    tc_shelf shelves[TC_LISTED_PAGES + 1]; /* by pages; [0]: unused */
-    tc_node *sets[2];              /* of longer ones */
-    size_t set_counts[2];
+    al_link shelves[TC_LISTED_PAGES + 1][TC_KINDS]; /* by pages, the last kept first; [0]: unused */
+    tc_node *sets[TC_KINDS];       /* of longer ones */
+    size_t set_counts[TC_KINDS];
     tc_records nodes, growth_records;
     tc_growth *growths;            /* the newest first */
     uintptr_t pending;             /* memory got, for whose records there was none; 0: there is none such */
@@ -140,15 +142,19 @@ typedef struct tc_page_heap {
     uint64_t committed_total, decommitted_total, reserved_total; /* bytes */
     uintptr_t chunk_at, chunk_end; /* the unused part of the last chunk of metadata */
     size_t metadata_bytes;         /* of all chunks */
-    bool break_failed, map_failed;
+    bool break_failed;             /* so mappings are asked for */
 } tc_page_heap;
 
 tc_span *al_tc_pages_take(tc_base *base, size_t pages);
 void al_tc_pages_give(tc_base *base, tc_span *span);
-/* Cuts an in-use span without a class in two; NULL: no memory for the second's record. */
+/* Cuts an in-use span without a class after so many pages; the rest, in use, too. NULL: no memory for its record. */
 tc_span *al_tc_pages_split(tc_heap *heap, tc_span *span, size_t pages);
+/* A growth becomes free. */
+void al_tc_pages_add(tc_heap *heap, tc_span *span);
 /* Gives back whole free spans until so many pages are; how many were. */
 size_t al_tc_release(tc_heap *heap, size_t pages);
+/* Whether so many pages more may be committed; what is free is released to get there. */
+bool al_tc_within_limit(tc_heap *heap, size_t pages);
 void al_tc_pages_init(tc_heap *heap);
 
 /* --- grow.c: the system; heap->lock is held --- */
@@ -187,6 +193,8 @@ struct tc_heap {
     tc_thread *threads;            /* the last come first */
     tc_thread *victim;             /* whose share is tried next; NULL: the first */
     int64_t unclaimed;             /* what of the budget no thread has; may be negative */
+    bool begun;                    /* the first request was served, and threads.c's begin done */
+    void *own[TC_OWN_BLOCKS];      /* blocks of the allocator's own; NULL: there was no memory */
     unsigned slot_victim;          /* the class that is to give a slot next */
     tc_central central[TC_CLASSES_MOST];
 };
@@ -208,6 +216,9 @@ void al_tc_cache_empty(tc_thread *thread);
 int al_tc_thread_create(al_thread *thread);
 /* The thread's first request. False: no memory. */
 bool al_tc_arrive(tc_thread *thread);
+/* After the process's first request. Theirs serves it, for libstdc++, before its own constructors run; those drop the
+ * cache that did, and make two blocks. */
+void al_tc_begin(tc_thread *thread);
 void al_tc_thread_exit(al_thread *thread);
 /* Its share grows by a step; heap->lock is held. */
 void al_tc_share_grow(tc_heap *heap, tc_thread *thread);
@@ -216,6 +227,10 @@ void al_tc_fork(al_heap *heap, al_thread *survivor, al_fork_moment moment);
 /* --- tcmalloc.c, realloc.c, aligned.c --- */
 
 void *al_tc_malloc(al_thread *thread, size_t bytes);
+/* A large block. NULL: no memory. */
+void *al_tc_large_take(tc_thread *thread, size_t pages);
+/* Dies, as theirs does. */
+__attribute__((noreturn)) void al_tc_invalid(const void *block);
 void al_tc_free(al_thread *thread, void *block);
 void *al_tc_memalign(al_thread *thread, size_t alignment, size_t bytes);
 void *al_tc_realloc(al_thread *thread, void *block, size_t bytes);

@@ -1,0 +1,146 @@
+#include "allocators/tcmalloc/tcmalloc.h"
+
+#include "base/check.h"
+
+#include <errno.h>
+
+/* Units of metadata come in the order of theirs; of spans two records are never used. */
+static int create(al_heap *base) {
+    tc_heap *heap = al_tc_of(base);
+    al_tc_configure(heap);
+    al_tc_classes_generate(&heap->base.classes, heap->params.batch_most);
+    al_tc_central_init(heap);
+    al_tc_pages_init(heap);
+    heap->base.metadata = al_tc_metadata;
+    heap->base.pages_take = al_tc_pages_take;
+    heap->base.pages_give = al_tc_pages_give;
+    heap->unclaimed = (int64_t)heap->params.cache_budget;
+    if (!al_tc_records_init(&heap->base, &heap->base.spans, sizeof(tc_span)) ||
+        !al_tc_records_init(&heap->base, &heap->pages.growth_records, sizeof(tc_growth)) ||
+        !al_tc_records_init(&heap->base, &heap->caches, TC_CACHE_RECORD))
+        return ENOMEM;
+    for (unsigned i = 0; i < 2; i++) al_tc_span_new(&heap->base, 0, 0);
+    return 0;
+}
+
+/* --- malloc --- */
+
+void *al_tc_large_take(tc_thread *thread, size_t pages) {
+    tc_heap *heap = al_tc_heap(thread);
+    al_lock_take(&heap->base.heap.lock);
+    tc_span *span = al_tc_pages_take(&heap->base, pages);
+    al_lock_drop(&heap->base.heap.lock);
+    return span == NULL ? NULL : (void *)span->address;
+}
+
+__attribute__((noinline)) static void *malloc_at_length(tc_thread *thread, size_t bytes) {
+    tc_heap *heap = al_tc_heap(thread);
+    if (!thread->arrived && !al_tc_arrive(thread)) return NULL;
+    void *block = bytes <= TC_SMALL_MOST ? al_tc_cache_fetch(thread, al_tc_class_of(&heap->base.classes, bytes))
+                                         : al_tc_large_take(thread, (bytes + TC_PAGE - 1) >> TC_PAGE_BITS);
+    if (!heap->begun && block != NULL && !thread->thread.brief) al_tc_begin(thread);
+    return block;
+}
+
+void *al_tc_malloc(al_thread *base, size_t bytes) {
+    tc_thread *thread = (tc_thread *)base;
+    if (__builtin_expect(bytes <= TC_SMALL_MOST, 1)) {
+        tc_list *list = &thread->lists[al_tc_class_of(&al_tc_heap(thread)->base.classes, bytes)];
+        void *object = list->head;
+        if (__builtin_expect(object != NULL, 1)) {
+            list->head = al_tc_after(object);
+            const uint32_t length = --list->length;
+            if (length < list->low) list->low = length;
+            __atomic_store_n(&thread->cached, thread->cached - list->bytes, __ATOMIC_RELAXED);
+            return object;
+        }
+    }
+    return malloc_at_length(thread, bytes);
+}
+
+/* All of the block, whatever is known of its memory. */
+static void *al_tc_calloc(al_thread *thread, size_t bytes) {
+    void *block = al_tc_malloc(thread, bytes);
+    return block == NULL ? NULL : memset(block, 0, al_tc_usable_size(thread->heap, block));
+}
+
+/* --- free --- */
+
+void al_tc_invalid(const void *block) {
+    char text[] = "src/tcmalloc.cc:333] Attempt to free invalid pointer 0x0000000000000000 ";
+    char *at = strchr(text, 'x') + 1;
+    size_t digits = 1;
+    for (uintptr_t rest = (uintptr_t)block; (rest >>= 4) != 0;) digits++;
+    for (size_t i = 0; i < digits; i++)
+        at[i] = "0123456789abcdef"[(uintptr_t)block >> 4 * (digits - 1 - i) & 15];
+    at[digits] = ' ';
+    at[digits + 1] = '\0';
+    al_die(text);
+}
+
+__attribute__((noinline)) static void free_large(tc_heap *heap, void *block, tc_span *span) {
+    if (span == NULL || span->location != TC_IN_USE || span->address != (uintptr_t)block) al_tc_invalid(block);
+    al_lock_take(&heap->base.heap.lock);
+    al_tc_pages_give(&heap->base, span);
+    al_lock_drop(&heap->base.heap.lock);
+}
+
+void al_tc_free(al_thread *base, void *block) {
+    tc_thread *thread = (tc_thread *)base;
+    tc_heap *heap = al_tc_heap(thread);
+    const al_page_word word = al_pages_get_or_none(&heap->base.map, al_tc_page_of(block));
+    const unsigned class = al_page_word_class(word);
+    if (__builtin_expect(class == 0, 0)) {
+        free_large(heap, block, al_tc_word_span(word));
+        return;
+    }
+    tc_list *list = &thread->lists[class];
+    al_tc_link(block, list->head);
+    list->head = block;
+    const size_t cached = thread->cached + list->bytes;
+    __atomic_store_n(&thread->cached, cached, __ATOMIC_RELAXED);
+    if (__builtin_expect(++list->length > list->most || cached > thread->share, 0))
+        al_tc_cache_overflow(thread, list, class);
+}
+
+/* --- the rest --- */
+
+size_t al_tc_usable_size(al_heap *base, const void *block) {
+    const tc_heap *heap = al_tc_of(base);
+    const al_page_word word = al_pages_get_or_none(&heap->base.map, al_tc_page_of(block));
+    const unsigned class = al_page_word_class(word);
+    if (class != 0) return heap->base.classes.of[class].bytes;
+    const tc_span *span = al_tc_word_span(word);
+    return span == NULL ? 0 : span->pages << TC_PAGE_BITS;
+}
+
+/* Every normal span is returned. */
+static bool trim(al_heap *base, size_t pad) {
+    (void)pad;
+    tc_heap *heap = al_tc_of(base);
+    al_lock_take(&base->lock);
+    const bool any = al_tc_release(heap, SIZE_MAX) > 0;
+    al_lock_drop(&base->lock);
+    return any;
+}
+
+const al_allocator al_tcmalloc = {
+    .name = "tcmalloc",
+    .summary = "tcmalloc of gperftools 2.10: thread caches, transfer slots, spans of classes, a page heap",
+    .tunables = al_tc_tunables,
+    .tunable_count = TC_TUNABLES,
+    .heap_bytes = sizeof(tc_heap),
+    .thread_bytes = sizeof(tc_thread),
+    .locks_itself = true,
+    .create = create,
+    .thread_create = al_tc_thread_create,
+    .thread_exit = al_tc_thread_exit,
+    .malloc = al_tc_malloc,
+    .calloc = al_tc_calloc,
+    .memalign = al_tc_memalign,
+    .realloc = al_tc_realloc,
+    .free = al_tc_free,
+    .usable_size = al_tc_usable_size,
+    .trim = trim,
+    .fork = al_tc_fork,
+};

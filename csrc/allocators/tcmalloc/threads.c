@@ -1,0 +1,118 @@
+/* Threads: their caches, their shares of the budget, their end; fork. */
+#include "allocators/tcmalloc/tcmalloc.h"
+
+/* --- shares --- */
+
+static tc_thread *victim_after(tc_heap *heap, tc_thread *thread) {
+    return thread == NULL || thread->next == NULL ? heap->threads : thread->next;
+}
+
+void al_tc_share_grow(tc_heap *heap, tc_thread *thread) {
+    size_t *share = &thread->share;
+    if (heap->unclaimed > 0) {
+        heap->unclaimed -= TC_SHARE_STEP;
+        __atomic_store_n(share, *share + TC_SHARE_STEP, __ATOMIC_RELAXED);
+        return;
+    }
+    for (unsigned tries = 0; tries < TC_STEALS_MOST; tries++) {
+        tc_thread *victim = heap->victim == NULL ? heap->threads : heap->victim;
+        heap->victim = victim->next;
+        if (victim == thread || victim->share <= TC_SHARE_LEAST) continue;
+        __atomic_store_n(&victim->share, victim->share - TC_SHARE_STEP, __ATOMIC_RELAXED);
+        __atomic_store_n(share, *share + TC_SHARE_STEP, __ATOMIC_RELAXED);
+        return;
+    }
+}
+
+static void claim_share(tc_heap *heap, tc_thread *thread) {
+    thread->share = 0;
+    al_tc_share_grow(heap, thread);
+    if (thread->share > 0) return;
+    thread->share = TC_SHARE_LEAST;
+    heap->unclaimed -= TC_SHARE_LEAST;
+}
+
+/* --- a thread comes and goes --- */
+
+int al_tc_thread_create(al_thread *base) {
+    tc_thread *thread = (tc_thread *)base;
+    const tc_classes *classes = &al_tc_heap(thread)->base.classes;
+    for (unsigned class = 1; class < classes->count; class++)
+        thread->lists[class] = (tc_list){.bytes = classes->of[class].bytes, .most = 1};
+    return 0;
+}
+
+static void join(tc_heap *heap, tc_thread *thread) {
+    thread->prev = NULL;
+    thread->next = heap->threads;
+    if (heap->threads != NULL) heap->threads->prev = thread;
+    heap->threads = thread;
+}
+
+static void leave(tc_heap *heap, tc_thread *thread) {
+    if (heap->victim == thread) heap->victim = thread->next;
+    if (thread->next != NULL) thread->next->prev = thread->prev;
+    *(thread->prev != NULL ? &thread->prev->next : &heap->threads) = thread->next;
+}
+
+/* A context that is lent for a call has no share and keeps nothing. */
+bool al_tc_arrive(tc_thread *thread) {
+    tc_heap *heap = al_tc_heap(thread);
+    if (thread->thread.brief) return thread->arrived = true;
+    al_lock_take(&heap->base.heap.lock);
+    thread->record = al_tc_record_take(&heap->base, &heap->caches);
+    thread->arrived = thread->record != NULL;
+    if (thread->arrived) {
+        claim_share(heap, thread);
+        join(heap, thread);
+    }
+    al_lock_drop(&heap->base.heap.lock);
+    return thread->arrived;
+}
+
+static void restart_lists(tc_thread *thread) {
+    for (unsigned class = 1; class < al_tc_heap(thread)->base.classes.count; class++) {
+        tc_list *list = &thread->lists[class];
+        *list = (tc_list){.bytes = list->bytes, .most = 1};
+    }
+}
+
+void al_tc_begin(tc_thread *thread) {
+    tc_heap *heap = al_tc_heap(thread);
+    heap->begun = true;
+    al_tc_cache_empty(thread);
+    restart_lists(thread);
+    al_lock_take(&heap->base.heap.lock);
+    al_tc_record_take(&heap->base, &heap->caches);
+    claim_share(heap, thread);
+    al_lock_drop(&heap->base.heap.lock);
+    for (unsigned i = 0; i < TC_OWN_BLOCKS; i++) heap->own[i] = al_tc_malloc(&thread->thread, 8u << i);
+}
+
+void al_tc_thread_exit(al_thread *base) {
+    tc_thread *thread = (tc_thread *)base;
+    tc_heap *heap = al_tc_heap(thread);
+    if (!thread->arrived) return;
+    al_tc_cache_empty(thread);
+    if (thread->thread.brief) return;
+    al_lock_take(&heap->base.heap.lock);
+    leave(heap, thread);
+    heap->unclaimed += (int64_t)thread->share;
+    al_tc_record_give(&heap->caches, thread->record);
+    al_lock_drop(&heap->base.heap.lock);
+}
+
+/* --- fork: the child's heap is whole; what other threads had cached stays cached --- */
+
+void al_tc_fork(al_heap *base, al_thread *survivor, al_fork_moment moment) {
+    (void)survivor;
+    tc_heap *heap = al_tc_of(base);
+    const unsigned count = heap->base.classes.count;
+    if (moment == AL_FORK_PREPARE) {
+        for (unsigned class = 1; class < count; class++) al_lock_take(&heap->central[class].lock);
+        al_lock_take(&base->lock);
+        return;
+    }
+    al_lock_drop(&base->lock);
+    for (unsigned class = 1; class < count; class++) al_lock_drop(&heap->central[class].lock);
+}
