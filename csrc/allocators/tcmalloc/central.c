@@ -7,9 +7,9 @@ void al_tc_central_init(tc_heap *heap) {
         const tc_class *shape = &heap->base.classes.of[class];
         central->class = (uint8_t)class;
         al_tc_spans_init(&central->spans);
-        if (class == 0) continue;
-        const size_t batches = (1 << 20) / ((size_t)shape->bytes * shape->batch);
-        central->slots_most = (unsigned)al_min(TC_SLOTS_MOST, al_max(1, batches));
+        /* Class 0, of no size, has slots, too: to lose. */
+        const size_t bytes = class == 0 ? 1 : (size_t)shape->bytes * shape->batch;
+        central->slots_most = (unsigned)al_min(TC_SLOTS_MOST, al_max(1, (1 << 20) / bytes));
         central->slots = (unsigned)al_min(TC_SLOTS_FIRST, central->slots_most);
     }
 }
@@ -82,20 +82,28 @@ static void give_to_spans(tc_heap *heap, tc_central *central, void *object) {
 
 /* --- slots --- */
 
-/* Takes a slot away; a full one only where `full`: then its batch goes back to spans. */
-static bool shrink(tc_heap *heap, tc_central *victim, bool full) {
-    if (victim->slots == 0 || (!full && victim->used == victim->slots) || !al_lock_try(&victim->lock)) return false;
-    const bool filled = victim->used == victim->slots, shrunk = victim->slots > 0 && (full || !filled);
+/* Takes a slot away; from a class whose slots are full only by force: then its last batch goes back to spans. */
+static bool shrink(tc_heap *heap, tc_central *victim, bool force) {
+    if (!al_lock_try(&victim->lock)) return false;
+    const bool full = victim->used == victim->slots, shrunk = victim->slots > 0 && (force || !full);
     if (shrunk) victim->slots--;
-    if (shrunk && filled) give_to_spans(heap, victim, victim->transfer[--victim->used].head);
+    if (shrunk && full) give_to_spans(heap, victim, victim->transfer[--victim->used].head);
     al_lock_drop(&victim->lock);
     return shrunk;
 }
 
-/* The class whose turn it is loses a slot to this one. */
-static bool shrink_another(tc_heap *heap, const tc_central *central, bool full) {
-    const unsigned turn = __atomic_fetch_add(&heap->slot_victim, 1, __ATOMIC_RELAXED) % heap->base.classes.count;
-    return turn != central->class && shrink(heap, &heap->central[turn], full);
+/* Whose turn it is to lose a slot: 0, 1, ... count - 1, and then 0 once more. */
+static unsigned next_victim(tc_heap *heap) {
+    const unsigned count = heap->base.classes.count;
+    const unsigned turn = __atomic_fetch_add(&heap->slot_victim, 1, __ATOMIC_RELAXED);
+    if (turn < count) return turn;
+    __atomic_store_n(&heap->slot_victim, turn % count, __ATOMIC_RELAXED);
+    return turn % count;
+}
+
+static bool shrink_another(tc_heap *heap, const tc_central *central, bool force) {
+    const unsigned victim = next_victim(heap);
+    return victim != central->class && shrink(heap, &heap->central[victim], force);
 }
 
 static bool make_room(tc_heap *heap, tc_central *central) {

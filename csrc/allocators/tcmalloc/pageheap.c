@@ -190,24 +190,23 @@ void al_tc_pages_add(tc_heap *heap, tc_span *span) {
     pages->committed_bytes += bytes_of(span->pages);
     pages->committed_total += bytes_of(span->pages);
     pages->commits++;
+    /* Theirs meets its first free pages before the rate of release is set, as if it were 0. */
+    if (pages->growths->older == NULL) pages->release_counter = TC_RELEASE_FIRST + (int64_t)span->pages;
     al_tc_pages_give(&heap->base, span);
-    /* Theirs meets its first free pages before the rate of release is set. */
-    if (pages->growths->older == NULL) pages->release_counter = TC_RELEASE_FIRST;
 }
 
 /* --- take --- */
 
-/* The shortest free span that is long enough; of two alike the normal one, in lists the last kept, in sets the lowest. */
+/* The shortest free span that is long enough; of two alike in lists the normal one, the last kept; in sets the lower. */
 static tc_span *fitting(tc_page_heap *pages, size_t least) {
     for (size_t length = least; length <= TC_LISTED_PAGES; length++)
         for (unsigned kind = 0; kind < TC_KINDS; kind++)
             if (!al_list_empty(&pages->shelves[length][kind]))
                 return al_container(pages->shelves[length][kind].next, tc_span, link);
     const tc_node *normal = al_tc_set_fit(pages->sets[0], least), *returned = al_tc_set_fit(pages->sets[1], least);
-    if (normal == NULL || returned == NULL) return (normal != NULL ? normal : returned) == NULL ? NULL
-                                                   : (normal != NULL ? normal : returned)->owner;
-    if (normal->length != returned->length) return (normal->length < returned->length ? normal : returned)->owner;
-    return (normal->address < returned->address ? normal : returned)->owner;
+    const tc_node *best = normal == NULL ? returned : normal;
+    if (normal != NULL && returned != NULL && al_tc_node_before(returned, normal)) best = returned;
+    return best == NULL ? NULL : best->owner;
 }
 
 /* What is committed after `pages` more are must be within the limit; to get there, other pages are released. */

@@ -2,10 +2,6 @@
  * the addresses, scrambled, so that the tree's shape is as good as random and yet the same in every run. */
 #include "allocators/tcmalloc/span.h"
 
-static bool before(const tc_node *a, const tc_node *b) {
-    return a->length != b->length ? a->length < b->length : a->address < b->address;
-}
-
 static uint64_t scrambled(uint64_t x) {
     x = (x ^ x >> 31) * UINT64_C(0x9e3779b97f4a7c15);
     return (x ^ x >> 29) * UINT64_C(0xbf58476d1ce4e5b9);
@@ -14,7 +10,7 @@ static uint64_t scrambled(uint64_t x) {
 /* Cuts a tree in two: what comes before `node`, and the rest. */
 static void split(tc_node *tree, const tc_node *node, tc_node **less, tc_node **more) {
     while (tree != NULL)
-        if (before(tree, node)) {
+        if (al_tc_node_before(tree, node)) {
             *less = tree;
             less = &tree->right;
             tree = *less;
@@ -45,14 +41,14 @@ static tc_node *joined(tc_node *less, tc_node *more) {
 void al_tc_set_insert(tc_node **root, tc_node *node) {
     node->priority = scrambled(node->address);
     while (*root != NULL && (*root)->priority >= node->priority)
-        root = before(*root, node) ? &(*root)->right : &(*root)->left;
+        root = al_tc_node_before(*root, node) ? &(*root)->right : &(*root)->left;
     tc_node *tree = *root;
     *root = node;
     split(tree, node, &node->left, &node->right);
 }
 
 void al_tc_set_remove(tc_node **root, tc_node *node) {
-    while (*root != node) root = before(*root, node) ? &(*root)->right : &(*root)->left;
+    while (*root != node) root = al_tc_node_before(*root, node) ? &(*root)->right : &(*root)->left;
     *root = joined(node->left, node->right);
 }
 
@@ -71,7 +67,7 @@ tc_node *al_tc_set_fit(tc_node *root, size_t length) {
 tc_node *al_tc_set_next(tc_node *root, const tc_node *node) {
     tc_node *next = NULL;
     while (root != NULL)
-        if (node != NULL && !before(node, root)) {
+        if (node != NULL && !al_tc_node_before(node, root)) {
             root = root->right;
         } else {
             next = root;

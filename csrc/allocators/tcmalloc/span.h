@@ -131,6 +131,11 @@ typedef struct tc_node {
 
 _Static_assert(sizeof(tc_node) == 48, "as many to a unit of metadata as theirs");
 
+/* The order of a set. */
+static inline bool al_tc_node_before(const tc_node *a, const tc_node *b) {
+    return a->length != b->length ? a->length < b->length : a->address < b->address;
+}
+
 /* pre: address, length and owner are set. */
 void al_tc_set_insert(tc_node **root, tc_node *node);
 void al_tc_set_remove(tc_node **root, tc_node *node);

@@ -3,10 +3,6 @@
 
 /* --- shares --- */
 
-static tc_thread *victim_after(tc_heap *heap, tc_thread *thread) {
-    return thread == NULL || thread->next == NULL ? heap->threads : thread->next;
-}
-
 void al_tc_share_grow(tc_heap *heap, tc_thread *thread) {
     size_t *share = &thread->share;
     if (heap->unclaimed > 0) {
