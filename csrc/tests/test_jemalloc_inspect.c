@@ -17,6 +17,7 @@ struct scene {
     je_heap *je;
     je_arena *arena, *second, *oversize;
     je_bin *bin;                    /* of the small blocks; four to a slab, ten slabs, four with room */
+    je_shard *shard;                /* the first of two of that bin: it has all of them */
     char *small[SMALL], *kept[KEPT]; /* kept: in the thread's cache */
     je_extent *slab[SMALL / 4];
     je_extent *live;                /* large */
@@ -57,7 +58,8 @@ static void make_small(scene *s) {
     for (size_t i = 0; i < 16; i += 4) al_heap_free(s->thread, s->small[i + 1]);
     al_je_cache_flush(thread_of(s), SMALL_CLASS, 0);
     s->bin = &s->arena->bins[SMALL_CLASS];
-    assert(s->bin->partials == 3 && s->bin->current == s->slab[0]);
+    s->shard = al_je_shard(s->je, s->arena, SMALL_CLASS, 0);
+    assert(s->bin->partials == 3 && s->shard->current == s->slab[0]);
     for (size_t i = 0; i < KEPT; i++) s->kept[i] = take(s, 64);
     for (size_t i = 0; i < KEPT; i++) al_heap_free(s->thread, s->kept[i]);
     s->wide = extent_of(s, take(s, 96));
@@ -90,7 +92,8 @@ static al_heap *make(scene *s) {
     int error;
     char message[100];
     al_tunables_default(&al_jemalloc, &settings);
-    assert(al_tunables_parse(&al_jemalloc, "muzzy_decay_ms=9000", &settings, message, sizeof message) == 0);
+    const char *options = "muzzy_decay_ms=9000,bin_shards=1024-1024:2";
+    assert(al_tunables_parse(&al_jemalloc, options, &settings, message, sizeof message) == 0);
     *s = (scene){.heap = al_heap_create(&al_jemalloc, &settings, &config, &error)};
     assert(s->heap != NULL);
     s->thread = al_thread_create(s->heap);
@@ -243,15 +246,22 @@ static void two_first(scene *s) {
                                .recency = s->dirty[1]->recency};
 }
 
-static void wild_current(scene *s) { s->bin->current = (je_extent *)0x40; }
-static void other_current(scene *s) { s->bin->current = s->live; }
-static void no_current(scene *s) { s->bin->current = NULL; }
+static void wild_current(scene *s) { s->shard->current = (je_extent *)0x40; }
+static void other_current(scene *s) { s->shard->current = s->live; }
+static void no_current(scene *s) { s->shard->current = NULL; }
 static void miscount_slabs(scene *s) { s->bin->slabs--; }
 static void miscount_regions(scene *s) { s->bin->regions++; }
 static void miscount_taken(scene *s) { s->bin->nmalloc++; }
 static void miscount_partials(scene *s) { s->bin->partials++; }
-static void lose_partial(scene *s) { al_je_queue_remove(&s->bin->partial, s->slab[2]); }
-static void keep_full(scene *s) { al_je_queue_insert(&s->bin->partial, s->slab[6]); }
+static void lose_partial(scene *s) { al_je_queue_remove(&s->shard->partial, s->slab[2]); }
+static void keep_full(scene *s) { al_je_queue_insert(&s->shard->partial, s->slab[6]); }
+static void no_shard(scene *s) { s->slab[5]->shard = 2; }
+static void swap_shard(scene *s) { s->slab[2]->shard = 1; }
+static void share_current(scene *s) { s->shard[1].current = s->slab[0]; }
+static void move_partial(scene *s) {
+    lose_partial(s);
+    al_je_queue_insert(&s->shard[1].partial, s->slab[2]);
+}
 static void miscount_active(scene *s) { s->arena->active_pages--; }
 static void miscount_large(scene *s) { s->arena->large[0].current++; }
 static void miscount_large_taken(scene *s) { s->arena->large[0].nmalloc++; }
@@ -393,6 +403,10 @@ static const fault faults[] = {
     {miscount_partials, "jemalloc: a slab with room is not in its bin's queue"},
     {lose_partial, "jemalloc: a slab with room is not in its bin's queue"},
     {keep_full, "jemalloc: a bin's queue holds what is no slab of it with room"},
+    {no_shard, NO_EXTENT},
+    {swap_shard, "jemalloc: a bin's queue holds what is no slab of it with room"},
+    {share_current, "jemalloc: a bin's current slab is none of its slabs"},
+    {move_partial, "jemalloc: a bin's queue holds what is no slab of it with room"},
     {miscount_active, "jemalloc: active pages are miscounted"},
     {miscount_large, "jemalloc: large blocks are miscounted"},
     {miscount_large_taken, "jemalloc: large blocks are miscounted"},
@@ -445,7 +459,7 @@ static targets find_targets(const scene *s) {
     void *const at[TARGETS] = {
         s->live,           &s->live->child,         s->slab[0],           &s->slab[1]->child,
         s->dirty[0],       &s->dirty[1]->child,     &s->dirty[0]->recency, &s->muzzy[1]->state,
-        s->retained,       word_at(s, s->live->address), word_at(s, s->slab[0]->address), s->bin,
+        s->retained,       word_at(s, s->live->address), word_at(s, s->slab[0]->address), s->shard,
         &s->arena->dirty.recency, queue_of(s),      stack_of(s, KEPT_CLASS), thread_of(s)->stacks[KEPT_CLASS].top,
         s->arena->base.blocks, &s->arena->spare,
     };
@@ -456,7 +470,7 @@ static targets find_targets(const scene *s) {
 
 /* The main arena lies in no mapping's edges. */
 static uint64_t digest_arena(const scene *s, uint64_t sum) {
-    return digest_range(sum, (uintptr_t)s->arena, (uintptr_t)(s->arena + 1));
+    return digest_range(sum, (uintptr_t)s->arena, (uintptr_t)s->arena + al_je_arena_bytes(s->je));
 }
 
 int main(void) {

@@ -227,6 +227,7 @@ int main(void) {
     run(&jemalloc, "");
     run(&jemalloc, "narenas=2,oversize_threshold=200000");
     run(&jemalloc, "tcache=false,narenas=3,dirty_decay_ms=0,retain=false");
+    run(&jemalloc, "narenas=1,bin_shards=1-128:4|129-14336:3,tcache_nslots_small_max=10");
     run(&jemalloc, "narenas=3,dirty_decay_ms=0,retain=false,dss=primary,tcache_nslots_small_max=2,"
                    "tcache_nslots_large=1");
     return 0;

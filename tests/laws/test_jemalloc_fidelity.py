@@ -190,6 +190,7 @@ SETTINGS = (
     *("dss:disabled", "dss:primary", "zero:true", "junk:true", "thp:always", "thp:never"),
     *("slab_sizes:1-4096:17|100-112:3", "slab_sizes:1-20000:1", "slab_sizes:1-20000:2000,retain:false"),
     "slab_sizes:1-20000:40|500-900:5,dirty_decay_ms:0",
+    *("bin_shards:1-14336:64", "bin_shards:1-128:4|1025-4096:3"),
 )
 
 

@@ -87,6 +87,21 @@ def test_a_slab_has_a_tail_where_its_pages_are_set() -> None:
         heap.validate()
 
 
+def test_threads_of_an_arena_take_from_shards_in_turn() -> None:
+    with Heap("jemalloc", narenas=1, tcache=False, bin_shards="1-1024:2") as heap:
+        threads = [heap.thread() for _ in range(4)]
+        blocks = [thread.malloc(1000) for thread in threads]
+        assert [heap.explain(b).facts["shard"] for b in blocks] == [0, 1, 0, 1]
+        assert all(heap.explain(b).facts["current slab"] for b in blocks)
+        assert blocks[2:] == [blocks[0] + 1024, blocks[1] + 1024]
+        assert [(r["shard"], r["free"]) for r in heap.view("slabs")] == [(0, 2), (1, 2)]
+        assert [r["shards"] for r in heap.view("classes")][:22] == [2] * 21 + [1]
+        threads[1].free(blocks[0])
+        assert kept(heap, "slab", 20) == [blocks[0], *(b + 1024 * i for b in blocks[2:] for i in (1, 2))]
+        assert threads[3].malloc(1000) == blocks[3] + 1024, "not where another shard has room"
+        heap.validate()
+
+
 def test_a_cache_gives_what_it_was_given_last() -> None:
     with Heap("jemalloc") as heap:
         blocks = [heap.malloc(100) for _ in range(5)]
@@ -213,6 +228,8 @@ SETTINGS: list[dict[str, int | str]] = [
     {"tcache_max": 1024, "narenas": 1},
     {"background_thread": True, "muzzy_decay_ms": 100},
     {"slab_sizes": "1-500:9|501-20000:40|1000-2000:0"},
+    {"bin_shards": "1-500:2|501-20000:5", "narenas": 1},
+    {"bin_shards": "1-20000:3", "slab_sizes": "1-20000:4", "narenas": 1, "tcache": False},
     {"tcache_nslots_small_min": 2, "tcache_nslots_small_max": 4, "tcache_nslots_large": 2},
 ]
 

@@ -27,6 +27,7 @@ SIZES = [24, 100, 100, 110, 300, 1000, 1040, 3000, 7000, 14336, 16384, 20000, 32
 SETTINGS = ["", "tcache:false", "narenas:1", "narenas:2", "dirty_decay_ms:0", "dirty_decay_ms:-1",
             "oversize_threshold:100000", "tcache_max:4096", "tcache_max:131072", "lg_extent_max_active_fit:1",
             "tcache_gc_incr_bytes:4096", "muzzy_decay_ms:-1", "muzzy_decay_ms:5000", "zero:true", "junk:true",
+            "narenas:1,bin_shards:1-14336:3", "narenas:2,tcache:false,bin_shards:1-128:2|129-14336:5",
             "dss:disabled", "narenas:2,dirty_decay_ms:0,muzzy_decay_ms:10000"]  # fmt: skip
 
 

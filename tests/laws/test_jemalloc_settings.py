@@ -209,6 +209,7 @@ def test_the_system_may_have_a_configuration_too(link: str, program: Path) -> No
     [
         *("hpa:true", "percpu_arena:percpu", "zero_realloc:alloc", "prof:true"),
         pytest.param("slab_sizes:" + "1-20000:1|" * 110, id="slab_sizes in a thousand letters"),
+        pytest.param("bin_shards:" + "1-20000:1|" * 110, id="bin_shards in a thousand letters"),
     ],
 )
 def test_it_tells_what_is_not_built(setting: str, program: Path) -> None:
@@ -241,6 +242,7 @@ def test_numbers_that_may_be_negative_have_a_range(value: str, program: Path) ->
         ("seed=x", "is a number from 0 up"),
         ("oversize_threshold=8EiB", "is a size from 0 to 7EiB"),
         ("slab_sizes=1-4096:17|x", "is written FROM-TO:PAGES|FROM-TO:PAGES"),
+        ("bin_shards=1-4096:17|1-9:65", "is written FROM-TO:SHARDS|FROM-TO:SHARDS"),
     ],
 )
 def test_a_range_is_told_as_it_would_be_written(setting: str, reason: str, program: Path) -> None:
@@ -281,7 +283,7 @@ def test_slabs_are_laid_out_alike(sizes: str, program: Path) -> None:
     compare(program, "options", *SLABS, MALLOC_CONF=f"slab_sizes:{sizes}")
 
 
-def random_slab_sizes(count: int) -> Iterator[str]:
+def random_ranges(setting: str, number_most: int, count: int) -> Iterator[str]:
     order = random.Random(5)
     odd = ["", "x", "-1", "0x40", "010", " 7", "+9", "4294967298", "18446744073709551615", "99999999999999999999"]
 
@@ -289,13 +291,13 @@ def random_slab_sizes(count: int) -> Iterator[str]:
         return order.choice(odd) if order.random() < 0.04 else str(order.randint(0, order.choice([64, 1000, most])))
 
     for _ in range(count):
-        ranges = [f"{number(2000)}-{number(20000)}:{number(2000)}" for _ in range(order.randint(1, 8))]
+        ranges = [f"{number(2000)}-{number(20000)}:{number(number_most)}" for _ in range(order.randint(1, 8))]
         texts = [order.choice(["|"] * 15 + ["||", " "]).join(ranges[i::2]) for i in range(2)]
-        yield ",".join(f"slab_sizes:{text}" for text in texts if text)
+        yield ",".join(f"{setting}:{text}" for text in texts if text)
 
 
 def test_any_slab_sizes_are_laid_out_alike(program: Path) -> None:
-    for configuration in random_slab_sizes(budget(60)):
+    for configuration in random_ranges("slab_sizes", 2000, budget(60)):
         compare(program, "options", *SLABS, MALLOC_CONF=configuration)
 
 
@@ -315,6 +317,26 @@ def test_a_spec_replaces_slab_sizes(program: Path) -> None:
     assert run("jemalloc:slab_sizes=", *words, MALLOC_CONF="slab_sizes:1-99:2").out == run("jemalloc", *words).out
 
 
+# --- bin_shards ---
+
+SHARDS = [f"arenas.bin.{i}.nshards" for i in range(36)]
+BIN_SHARDS = [
+    *("1-128:4", "9-17:3", "1-48:5|17-32:2", "20-10:5", "0-0:5", "14000-99999:4", "15000-20000:4", "1--1:64|17-32:3"),
+    *("1-100:0", "1-100:65", "1-100:4294967297", "1-48:5|17-32:65", "1-48:5|17-x", "1-48:5|", "", "default", "1-9: 02"),
+    *("1-48:5,bin_shards:17-32:2", "1-48:5,bin_shards:17-32:2|1-9:0", "1-48:5,bin_shards:default"),
+]
+
+
+@pytest.mark.parametrize("shards", BIN_SHARDS)
+def test_bins_have_as_many_shards(shards: str, program: Path) -> None:
+    compare(program, "options", *SHARDS, MALLOC_CONF=f"bin_shards:{shards}")
+
+
+def test_any_bins_have_as_many_shards(program: Path) -> None:
+    for configuration in random_ranges("bin_shards", 66, budget(60)):
+        compare(program, "options", *SHARDS, MALLOC_CONF=configuration)
+
+
 # --- figures ---
 
 
@@ -331,6 +353,7 @@ TOURS = [
     "tcache_max:100000,lg_tcache_nslots_mul:-1,tcache_nslots_large:7",
     "dirty_decay_ms:-1,lg_extent_max_active_fit:2",
     "slab_sizes:1-20000:40|100-300:1",
+    "narenas:1,bin_shards:1-128:4|1000-20000:64",
 ]
 
 

@@ -6,13 +6,15 @@
 /* The times of the oversize arena: what it frees is as a rule not wanted soon. */
 static int64_t decay_ms(int64_t ms, bool oversize) { return oversize && ms > 0 ? 0 : ms; }
 
-_Static_assert(sizeof(je_arena) <= JE_ARENA_BYTES, "it lies in what an arena takes");
+_Static_assert(sizeof(je_arena) + JE_SMALL_CLASSES * sizeof(je_shard) <= JE_ARENA_BYTES &&
+                   sizeof(je_shard) <= JE_SHARD_BYTES,
+               "it lies in what an arena takes");
 
 /* NULL: no memory. */
 static je_arena *make_arena(je_heap *heap, unsigned number) {
     je_base base = {0};
     al_lock_take(&heap->heap.lock);
-    je_arena *arena = al_je_base_take(heap, &base, JE_ARENA_BYTES, 64);
+    je_arena *arena = al_je_base_take(heap, &base, al_je_arena_bytes(heap), 64);
     al_lock_drop(&heap->heap.lock);
     if (arena == NULL) return NULL;
     const bool oversize = number == heap->params.narenas;
@@ -22,7 +24,7 @@ static je_arena *make_arena(je_heap *heap, unsigned number) {
     arena->number = number;
     arena->base = base;
     const bool lazy = heap->heap.settings.values[JE_HEAP_ORDER] == JE_ORDER_530;
-    for (unsigned class = 0; class < JE_SMALL_CLASSES; class++) arena->bins[class].partial.lazy = lazy;
+    for (unsigned i = 0; i < heap->shards_from[JE_SMALL_CLASSES]; i++) arena->shards[i].partial.lazy = lazy;
     arena->growth = al_je_page_class_of(JE_FIRST_BYTES);
     const size_t eager = heap->params.oversize == 0 ? JE_LARGE_MOST : heap->params.oversize;
     arena->eager_from = number == 0 ? JE_EAGER_FIRST : eager;
@@ -112,9 +114,12 @@ je_arena *al_je_arena_for(je_thread *thread, size_t bytes) {
 
 /* --- threads --- */
 
+static void count_in(je_arena *arena) { __atomic_store_n(&arena->threads, arena->threads + 1, __ATOMIC_RELAXED); }
+
 static void bind(je_thread *thread, je_arena *arena) {
     thread->arena = arena;
-    __atomic_store_n(&arena->threads, arena->threads + 1, __ATOMIC_RELAXED);
+    thread->turn = arena->bound++;
+    count_in(arena);
 }
 
 static void join(je_thread *thread) {
@@ -218,7 +223,7 @@ static void forget_others(je_heap *heap, je_thread *survivor) {
     if (!stays) return;
     survivor->next = survivor->prev = NULL;
     join(survivor);
-    bind(survivor, survivor->arena);
+    count_in(survivor->arena);
 }
 
 void al_je_fork(al_heap *base, al_thread *survivor, al_fork_moment moment) {

@@ -43,7 +43,7 @@ static bool check_slab(const checker *c, const je_extent *slab, je_census *censu
     if (slab->internal) return blame(c, slab, "jemalloc: a slab counts as the allocator's own");
     census->slabs[slab->class]++;
     census->regions[slab->class] += layout->regions - free;
-    census->partials[slab->class] += free > 0 && slab != slab->arena->bins[slab->class].current;
+    census->partials[slab->class] += free > 0 && slab != al_je_shard_of(c->look->heap, slab)->current;
     return true;
 }
 

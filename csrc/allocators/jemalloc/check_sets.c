@@ -38,9 +38,11 @@ static bool check_queue(const je_heap *heap, const je_queue *queue, al_flaw *fla
 }
 
 typedef struct place {
+    const je_heap *heap;
     const je_arena *arena;
     unsigned state;
     unsigned class;  /* of slabs; else the queue's number */
+    unsigned shard;  /* of slabs */
 } place;
 
 static bool is_home(const je_extent *extent, const void *context) {
@@ -56,7 +58,7 @@ static bool check_queues(const je_heap *heap, const je_arena *arena, const je_ex
         const je_queue *queue = &set->queues[i];
         if ((queue->root != NULL) != al_bitmap_test(set->nonempty, i))
             return al_blame(flaw, queue->root, "jemalloc: the map of nonempty queues is wrong");
-        const place home = {arena, set->state, i};
+        const place home = {heap, arena, set->state, i, 0};
         if (!check_queue(heap, queue, flaw, &count, is_home, &home, "jemalloc: a queue holds what belongs elsewhere"))
             return false;
         if (set->counts[i] != count - before)
@@ -80,14 +82,15 @@ bool al_je_check_sets(const je_heap *heap, je_arena *arena, const je_census *cen
 static bool is_partial(const je_extent *extent, const void *context) {
     const place *home = context;
     return extent->arena == home->arena && al_je_is_active_slab(extent) && extent->class == home->class &&
-           extent->free_regions > 0 && extent != extent->arena->bins[home->class].current;
+           extent->shard == home->shard && extent->free_regions > 0 &&
+           extent != al_je_shard_of(home->heap, extent)->current;
 }
 
-static bool check_current(const je_heap *heap, const je_arena *arena, unsigned class, al_flaw *flaw) {
-    const je_extent *slab = arena->bins[class].current;
+static bool check_current(const je_heap *heap, const je_shard *shard, const place *home, al_flaw *flaw) {
+    const je_extent *slab = shard->current;
     if (slab == NULL) return true;
-    bool fits = al_je_extent_known(heap, slab) && al_je_is_active_slab(slab) && slab->class == class &&
-                slab->arena == arena;
+    bool fits = al_je_extent_known(heap, slab) && al_je_is_active_slab(slab) && slab->class == home->class &&
+                slab->arena == home->arena && slab->shard == home->shard;
     return fits || al_blame(flaw, slab, "jemalloc: a bin's current slab is none of its slabs");
 }
 
@@ -98,15 +101,23 @@ static bool check_figures(const je_bin *bin, const je_census *census, unsigned c
            al_blame(flaw, bin, "jemalloc: a bin's regions are not those taken and not given back");
 }
 
-bool al_je_check_bins(const je_heap *heap, const je_arena *arena, const je_census *census, al_flaw *flaw) {
-    for (unsigned class = 0; class < JE_SMALL_CLASSES; class++) {
-        const je_bin *bin = &arena->bins[class];
-        const place home = {arena, JE_ACTIVE, class};
-        size_t count = 0;
-        if (!check_current(heap, arena, class, flaw) || !check_figures(bin, census, class, flaw)) return false;
-        if (!check_queue(heap, &bin->partial, flaw, &count, is_partial, &home,
+static bool check_shards(const je_heap *heap, je_arena *arena, unsigned class, al_flaw *flaw, size_t *count) {
+    for (unsigned i = 0; i < al_je_shards(heap, class); i++) {
+        const je_shard *shard = al_je_shard(heap, arena, class, i);
+        const place home = {heap, arena, JE_ACTIVE, class, i};
+        if (!check_current(heap, shard, &home, flaw) ||
+            !check_queue(heap, &shard->partial, flaw, count, is_partial, &home,
                          "jemalloc: a bin's queue holds what is no slab of it with room"))
             return false;
+    }
+    return true;
+}
+
+bool al_je_check_bins(const je_heap *heap, je_arena *arena, const je_census *census, al_flaw *flaw) {
+    for (unsigned class = 0; class < JE_SMALL_CLASSES; class++) {
+        const je_bin *bin = &arena->bins[class];
+        size_t count = 0;
+        if (!check_shards(heap, arena, class, flaw, &count) || !check_figures(bin, census, class, flaw)) return false;
         if (count != census->partials[class] || count != bin->partials)
             return al_blame(flaw, bin, "jemalloc: a slab with room is not in its bin's queue");
     }

@@ -217,7 +217,7 @@ static int read_bin(const je_heap *heap, const char *rest, uint64_t *value) {
         {"size", layout->bytes},
         {"nregs", layout->regions},
         {"slab_size", layout->slab_bytes},
-        {"nshards", 1},
+        {"nshards", al_je_shards(heap, class)},
     };
     return pick(figures, sizeof figures / sizeof *figures, rest, value);
 }

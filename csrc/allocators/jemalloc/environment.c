@@ -22,7 +22,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { LISTED = JE_CACHE_OBLIVIOUS, TCACHE_LG_MOST = 23, RATIO_BITS = 16, SHARDS_MOST = 64, NAME_MOST = 4096 };
+enum { LISTED = JE_CACHE_OBLIVIOUS, TCACHE_LG_MOST = 23, RATIO_BITS = 16, NAME_MOST = 4096 };
 
 typedef je_text span;
 
@@ -80,16 +80,6 @@ static bool read_share(span text, uint64_t *value) {
 
 static bool read_multiple(span text, uint64_t *value) {
     return equals(text, "-1") || (take_ratio(&text, value) && text.bytes == 0);
-}
-
-/* *value tells only whether there are any. */
-static bool read_shards(span text, uint64_t *value) {
-    je_range range;
-    *value = true;
-    do
-        if (!al_je_take_range(&text, &range) || range.number < 1 || range.number > SHARDS_MOST) return false;
-    while (text.bytes > 0);
-    return true;
 }
 
 static bool read_bool(span text, uint64_t *value) {
@@ -156,7 +146,6 @@ static const option others[] = {
     {.name = "prof", .type = AL_TUNABLE_BOOL, .matters = true},
     {.name = "san_guard_small", .type = AL_TUNABLE_COUNT, .most = UINT64_MAX, .matters = true},
     {.name = "san_guard_large", .type = AL_TUNABLE_COUNT, .most = UINT64_MAX, .matters = true},
-    {.name = "bin_shards", .matters = true, .reads = read_shards, .refused = WRONG_SHARDS},
 };
 
 enum { OTHERS = sizeof others / sizeof *others };
@@ -244,21 +233,22 @@ static bool add_ranges(al_settings *settings, je_tunable tunable, span text) {
 }
 
 /* Here all that is said counts, one after the other, also what stands before something wrong. */
-static verdict obey_slabs(reading *r, span text) {
+static verdict obey_ranges(reading *r, je_tunable tunable, span text) {
+    const bool slabs = tunable == JE_SLAB_SIZES;
     span rest = text, sound = {text.at, 0};
     je_range range;
     bool read;
-    if (equals(text, "default")) return al_tunables_set_text(r->settings, JE_SLAB_SIZES, "", 0) ? GOOD : NOT_BUILT;
+    if (slabs && equals(text, "default")) return al_tunables_set_text(r->settings, tunable, "", 0) ? GOOD : NOT_BUILT;
     do {
-        read = al_je_take_range(&rest, &range);
+        read = al_je_take_range(&rest, &range) && (slabs || al_je_are_shards(range.number));
         if (read) sound.bytes = (size_t)(rest.at - text.at);
     } while (read && rest.bytes > 0);
-    const bool fits = add_ranges(r->settings, JE_SLAB_SIZES, sound);
-    return !read ? WRONG_SLABS : fits ? GOOD : NOT_BUILT;
+    const bool fits = add_ranges(r->settings, tunable, sound);
+    return !read ? (slabs ? WRONG_SLABS : WRONG_SHARDS) : fits ? GOOD : NOT_BUILT;
 }
 
 static verdict obey_tunable(reading *r, je_tunable tunable, span text) {
-    if (tunable == JE_SLAB_SIZES) return obey_slabs(r, text);
+    if (tunable == JE_SLAB_SIZES || tunable == JE_BIN_SHARDS) return obey_ranges(r, tunable, text);
     const option o = tunable_option(tunable);
     uint64_t value = 0;
     bool any = tunable == JE_NARENAS && equals(text, "default");

@@ -61,7 +61,6 @@ static void tell_block(al_facts *f, const je_look *look, uintptr_t block, bool i
 
 static void tell_slab(al_facts *f, const je_look *look, const je_extent *slab, uintptr_t address) {
     const je_slab_layout *layout = al_je_layout(look->heap, slab);
-    const je_bin *bin = &slab->arena->bins[slab->class];
     unsigned region = (unsigned)((address - slab->address) / layout->bytes);
     bool is_region = region < layout->regions, is_free = is_region && al_bitmap_test(slab->free, region);
     if (!is_region)
@@ -75,7 +74,8 @@ static void tell_slab(al_facts *f, const je_look *look, const je_extent *slab, u
     if (is_region) al_tell_count(f, "number in slab", region);
     al_tell_count(f, "regions", layout->regions);
     al_tell_count(f, "free regions", slab->free_regions);
-    al_tell_flag(f, "current slab", bin->current == slab);
+    al_tell_count(f, "shard", slab->shard);
+    al_tell_flag(f, "current slab", al_je_shard_of(look->heap, slab)->current == slab);
     if (!is_free) return;
     al_tell_bytes(f, "serves from", class_least(slab->class));
     al_tell_bytes(f, "serves to", layout->bytes);

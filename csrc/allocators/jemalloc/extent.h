@@ -39,6 +39,7 @@ typedef struct je_extent {
     bool head;                /* the first of its mapping */
     bool zeroed;              /* all its bytes are zero */
     bool internal;            /* a block of the allocator's own */
+    uint8_t shard;            /* slab: of its bin */
     union {
         uint16_t free_regions; /* slab */
         uint16_t offset;       /* large: of its block */

@@ -114,7 +114,7 @@ typedef struct je_census {
 bool al_je_check_memory(const je_look *look, je_census *censuses, al_flaw *flaw);
 /* check_sets.c: sets, queues and bins against what was found. */
 bool al_je_check_sets(const je_heap *heap, je_arena *arena, const je_census *census, al_flaw *flaw);
-bool al_je_check_bins(const je_heap *heap, const je_arena *arena, const je_census *census, al_flaw *flaw);
+bool al_je_check_bins(const je_heap *heap, je_arena *arena, const je_census *census, al_flaw *flaw);
 /* check_caches.c: threads, and what they keep, which is counted too. */
 bool al_je_check_caches(const je_look *look, je_census *censuses, al_flaw *flaw);
 

@@ -9,6 +9,7 @@ static int create(al_heap *base) {
     al_check(al_regions_page_size(base->regions) == JE_PAGE, "alloclab: jemalloc is built for pages of 4096 bytes");
     al_je_configure(heap);
     al_je_layouts(heap);
+    al_je_shards_configure(heap);
     al_je_cache_configure(heap);
     const bool of_process = al_regions_base(base->regions) == NULL;
     if (of_process && base->settings.values[JE_STATS_PRINT]) al_je_report_at_exit(base);
@@ -39,7 +40,8 @@ static void *take_from_slab(je_thread *thread, unsigned class) {
     je_arena *arena = thread->arena;
     void *block = NULL;
     al_lock_take(&arena->lock);
-    if (al_je_slabs_take(arena, class, &block, 1) == 1) arena->bins[class].nrequests++;
+    const unsigned shard = al_je_shard_for(thread, class);
+    if (al_je_slabs_take(arena, class, shard, &block, 1) == 1) arena->bins[class].nrequests++;
     al_lock_drop(&arena->lock);
     al_je_tick(thread, arena, 1);
     return block;

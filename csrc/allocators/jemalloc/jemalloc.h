@@ -4,7 +4,8 @@
  *
  *   malloc  small (to 14336 bytes) and large up to tcache_max: the thread's cache, a stack of blocks for each class
  *           small, none cached: half a stackful of regions from slabs of the thread's arena, of the current slab and
- *           then of the oldest and lowest that has room; at last from a new slab
+ *           then of the oldest and lowest that has room; at last from a new slab. Where there are bin_shards, threads
+ *           of an arena have slabs apart
  *           large: an extent of the class's bytes and a page, the block at a random multiple of 64 in the first page
  *           extents: the oldest and lowest that fits, of the dirty ones, the muzzy ones, the retained ones; cut
  *           else the system: mappings of 2, 2.5, 3, 3.5, 4, 5, ... MiB per arena, what is not needed is retained
@@ -61,6 +62,7 @@ typedef enum je_tunable {
     JE_ZERO,
     JE_STATS_PRINT,
     JE_SLAB_SIZES,
+    JE_BIN_SHARDS,
     JE_CACHE_OBLIVIOUS,    /* from here on MALLOC_CONF knows them not */
     JE_HEAP_ORDER,
     JE_SEED,
@@ -75,6 +77,8 @@ enum { JE_ORDER_STRICT, JE_ORDER_530, JE_ORDERS };
 enum {
     JE_FIRST_BYTES = 2 << 20,      /* of an arena's first mapping, and the first block of its base */
     JE_ARENA_BYTES = 91008,        /* of base memory that each arena takes, */
+    JE_SHARDS_MOST = 64,           /* of a bin */
+    JE_SHARD_BYTES = 224,          /* more for each shard of a bin beyond the first; in all a multiple of 64, */
     JE_TABLE_BYTES = 896,          /* and the first for tables of all, without that of cache_classes' capacities */
     JE_BLOCK_HEAD = 144,           /* of each block */
     JE_EAGER_FIRST = 8 << 20,      /* eager_from of the first arena, which is made before settings count */
@@ -148,11 +152,17 @@ je_extent *al_je_extents_fit(je_extents *set, size_t bytes, size_t alignment, un
 
 /* --- arenas --- */
 
-typedef struct je_bin {
+/* The slabs of a class in an arena are those of one shard or several. A thread takes from the shard whose turn it was
+ * when it was bound to the arena. */
+typedef struct je_shard {
     je_extent *current;            /* the slab that regions come from; NULL: none */
     je_queue partial;              /* the other slabs that have both free and live regions */
+} je_shard;
+
+/* What is counted of a class: of all its shards. */
+typedef struct je_bin {
     uint64_t nmalloc, ndalloc, nrequests, nfills, nflushes, nslabs, reslabs;
-    size_t regions, slabs, partials; /* now: live or cached, all, in the queue */
+    size_t regions, slabs, partials; /* now: live or cached, all, in queues */
 } je_bin;
 
 typedef struct je_large {
@@ -183,6 +193,7 @@ struct je_arena {
     struct je_heap *heap;
     uint32_t number;
     uint32_t threads;              /* bound to it; guarded by arenas_lock, written atomically */
+    uint32_t bound;                /* how often one was; guarded by arenas_lock */
     je_base base;
     je_extent *spare;              /* records of no extent, linked by next */
     size_t spares;                 /* how many they are */
@@ -197,6 +208,7 @@ struct je_arena {
     al_rng rng;                    /* where large blocks begin; jitter */
     je_bin bins[JE_SMALL_CLASSES];
     je_large large[JE_CLASSES - JE_SMALL_CLASSES];
+    je_shard shards[];             /* heap->shards_from says where those of a class begin */
 };
 
 /* --- a thread --- */
@@ -225,6 +237,7 @@ typedef struct je_thread {
     size_t taken_brief, given_brief; /* up to here the short way will do: due, or 0 where blocks are to be filled */
     bool arrived;                  /* it has asked for a block: the cache is open, the thread in the list */
     je_arena *arena;               /* NULL: not bound yet */
+    uint32_t turn;                 /* how many were bound to it before: so its shards are found */
     void *slots;                   /* memory of the stacks: an internal block of arena 0; NULL: no cache */
     unsigned collect_next;         /* the class whose turn it is */
     int64_t ticks;                 /* until the clock is looked at */
@@ -244,6 +257,7 @@ typedef struct je_heap {
     al_heap heap;
     je_params params;
     je_slab_layout layouts[JE_SMALL_CLASSES];
+    uint16_t shards_from[JE_SMALL_CLASSES + 1]; /* the first shard of each class; behind the last: their number */
     uint16_t capacities[JE_CACHE_CLASSES]; /* of the stacks; 0: none */
     size_t slots_bytes;            /* of all of a thread's stacks */
     al_lock arenas_lock;
@@ -272,6 +286,26 @@ static inline bool al_je_of_break(const je_heap *heap, uintptr_t address) {
 /* Whether pages are given back in the background; `control` may change it at any time. */
 static inline bool al_je_in_background(const je_heap *heap) {
     return __atomic_load_n(&heap->params.background, __ATOMIC_RELAXED);
+}
+
+/* How many shards a bin has in each arena. */
+static inline unsigned al_je_shards(const je_heap *heap, unsigned class) {
+    return heap->shards_from[class + 1] - heap->shards_from[class];
+}
+/* The shard of its arena that a thread takes from. */
+static inline unsigned al_je_shard_for(const je_thread *thread, unsigned class) {
+    const unsigned shards = al_je_shards(al_je_heap(thread), class);
+    return shards == 1 ? 0 : thread->turn % shards;
+}
+static inline je_shard *al_je_shard(const je_heap *heap, je_arena *arena, unsigned class, unsigned shard) {
+    return &arena->shards[heap->shards_from[class] + shard];
+}
+static inline je_shard *al_je_shard_of(const je_heap *heap, const je_extent *slab) {
+    return al_je_shard(heap, slab->arena, slab->class, slab->shard);
+}
+static inline size_t al_je_arena_bytes(const je_heap *heap) {
+    const size_t more = heap->shards_from[JE_SMALL_CLASSES] - JE_SMALL_CLASSES;
+    return al_align_up(JE_ARENA_BYTES + more * JE_SHARD_BYTES, 64);
 }
 
 /* An arena by number; NULL: not made yet. */
@@ -356,8 +390,12 @@ je_extent *al_je_grow_behind(je_arena *arena, uintptr_t end, size_t bytes);
 /* --- slabs.c: small blocks of an arena; it is locked --- */
 
 void al_je_layouts(je_heap *heap);
-/* Up to `count` regions, the lowest first. Returns how many there were. */
-unsigned al_je_slabs_take(je_arena *arena, unsigned class, void **out, unsigned count);
+/* How many shards each bin has. */
+void al_je_shards_configure(je_heap *heap);
+/* Whether a bin may have so many shards. */
+static inline bool al_je_are_shards(uint64_t number) { return number >= 1 && number <= JE_SHARDS_MOST; }
+/* Up to `count` regions of a shard's, the lowest first. Returns how many there were. */
+unsigned al_je_slabs_take(je_arena *arena, unsigned class, unsigned shard, void **out, unsigned count);
 /* Returns the slab if it is empty now, and out of its bin: it is the caller's to give. Else NULL. */
 je_extent *al_je_slabs_give(je_arena *arena, je_extent *slab, void *block);
 /* Of a region's first byte. */

@@ -11,7 +11,7 @@ je_arena *al_je_arena_from(const je_heap *heap, unsigned *number) {
 }
 
 bool al_je_arena_known(const je_heap *heap, const je_arena *arena) {
-    return al_je_readable(heap, arena, sizeof *arena, _Alignof(je_arena)) && arena->number < JE_ARENAS_MOST &&
+    return al_je_readable(heap, arena, al_je_arena_bytes(heap), _Alignof(je_arena)) && arena->number < JE_ARENAS_MOST &&
            al_je_arena(heap, arena->number) == arena;
 }
 
@@ -106,7 +106,9 @@ static bool is_flag(const bool *flag) { return *(const unsigned char *)flag <= 1
 /* Whether what it says of its blocks can be. */
 static bool sound_active(const je_heap *heap, const je_extent *extent) {
     if (extent->class >= JE_CLASSES) return false;
-    if (al_je_is_slab(extent)) return extent->bytes == al_je_layout(heap, extent)->slab_bytes;
+    if (al_je_is_slab(extent))
+        return extent->bytes == al_je_layout(heap, extent)->slab_bytes &&
+               extent->shard < al_je_shards(heap, extent->class);
     const size_t usable = al_je_class_bytes(extent->class);
     return usable <= extent->bytes && extent->offset <= extent->bytes - usable;
 }

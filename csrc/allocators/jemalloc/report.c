@@ -115,9 +115,9 @@ static void print_use(FILE *out, uint64_t used, uint64_t room) {
 
 static void print_bins(FILE *out, const je_heap *heap, const account *a) {
     bool gap = false;
-    fprintf(out, "bins: %14s %3s %12s %12s %12s %12s %12s %12s %14s %4s %3s %6s %12s %12s %12s %12s\n", "size", "ind",
-            "allocated", "nmalloc", "ndalloc", "nrequests", "curregs", "curslabs", "nonfull_slabs", "regs", "pgs",
-            "util", "nfills", "nflushes", "nslabs", "nreslabs");
+    fprintf(out, "bins: %14s %3s %12s %12s %12s %12s %8s %12s %12s %14s %4s %3s %6s %12s %12s %12s %12s\n", "size",
+            "ind", "allocated", "nmalloc", "ndalloc", "nrequests", "nshards", "curregs", "curslabs", "nonfull_slabs",
+            "regs", "pgs", "util", "nfills", "nflushes", "nslabs", "nreslabs");
     for (unsigned i = 0; i < JE_SMALL_CLASSES; i++) {
         const je_bin *bin = &a->bins[i];
         const je_slab_layout *layout = &heap->layouts[i];
@@ -126,8 +126,8 @@ static void print_bins(FILE *out, const je_heap *heap, const account *a) {
         print_gap(out, &gap);
         fprintf(out, "%20u %3u %12zu %12" PRIu64 " %12" PRIu64 " %12" PRIu64, layout->bytes, i,
                 bin->regions * layout->bytes, bin->nmalloc, bin->ndalloc, bin->nrequests);
-        fprintf(out, " %12zu %12zu %14zu %4u %3u", bin->regions, bin->slabs, bin->partials, layout->regions,
-                layout->slab_bytes / JE_PAGE);
+        fprintf(out, " %8u %12zu %12zu %14zu %4u %3u", al_je_shards(heap, i), bin->regions, bin->slabs,
+                bin->partials, layout->regions, layout->slab_bytes / JE_PAGE);
         print_use(out, bin->regions, bin->slabs * layout->regions);
         fprintf(out, " %12" PRIu64 " %12" PRIu64 " %12" PRIu64 " %12" PRIu64 "\n", bin->nfills, bin->nflushes,
                 bin->nslabs, bin->reslabs);

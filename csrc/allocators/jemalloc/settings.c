@@ -6,11 +6,19 @@ enum { SLOTS_MOST = 2048, DIVISION_MOST = 16, MULTIPLE_MOST = 16 };
 
 static const uint64_t decay_most = UINT64_C(18446744072000);
 
-static bool are_ranges(const char *at, size_t bytes) {
+static bool are_page_ranges(const char *at, size_t bytes) {
     je_text text = {at, bytes};
     je_range range;
     while (text.bytes > 0)
         if (!al_je_take_range(&text, &range)) return false;
+    return true;
+}
+
+static bool are_shard_ranges(const char *at, size_t bytes) {
+    je_text text = {at, bytes};
+    je_range range;
+    while (text.bytes > 0)
+        if (!al_je_take_range(&text, &range) || !al_je_are_shards(range.number)) return false;
     return true;
 }
 
@@ -88,7 +96,10 @@ const al_tunable al_je_tunables[JE_TUNABLES] = {
                         .real_name = "opt.stats_print"},
     [JE_SLAB_SIZES] = {.name = "slab_sizes", .type = AL_TUNABLE_TEXT, .choices = "FROM-TO:PAGES|FROM-TO:PAGES",
                        .help = "pages of the slabs for blocks of these sizes; of two ranges the later counts",
-                       .takes = are_ranges},
+                       .takes = are_page_ranges},
+    [JE_BIN_SHARDS] = {.name = "bin_shards", .type = AL_TUNABLE_TEXT, .choices = "FROM-TO:SHARDS|FROM-TO:SHARDS",
+                       .help = "an arena's threads take blocks of these sizes from 1 to 64 sets of slabs, in turn",
+                       .takes = are_shard_ranges},
     [JE_CACHE_OBLIVIOUS] = {.name = "cache_oblivious", .type = AL_TUNABLE_BOOL, .value = true, .most = true,
                             .help = "large blocks have a page more, and begin anywhere in their first",
                             .real_name = "opt.cache_oblivious"},

@@ -64,12 +64,15 @@ static bool show_partial(const viewer *v, const je_arena *arena, const je_extent
     return !belongs(v, slab, class) || show_slab(v, arena, slab);
 }
 
-static bool show_slabs(const viewer *v, const je_arena *arena) {
-    for (unsigned class = 0; class < JE_SMALL_CLASSES; class++) {
-        const je_bin *bin = &arena->bins[class];
-        if (bin->current != NULL && !show_partial(v, arena, bin->current, class)) return false;
-        if (bin->partial.root != NULL && !show_queue(v, &bin->partial, arena, class, show_partial)) return false;
-    }
+static bool show_shard(const viewer *v, const je_arena *arena, const je_shard *shard, unsigned class) {
+    return (shard->current == NULL || show_partial(v, arena, shard->current, class)) &&
+           (shard->partial.root == NULL || show_queue(v, &shard->partial, arena, class, show_partial));
+}
+
+static bool show_slabs(const viewer *v, je_arena *arena) {
+    for (unsigned class = 0; class < JE_SMALL_CLASSES; class++)
+        for (unsigned i = 0; i < al_je_shards(v->look->heap, class); i++)
+            if (!show_shard(v, arena, al_je_shard(v->look->heap, arena, class, i), class)) return false;
     return true;
 }
 

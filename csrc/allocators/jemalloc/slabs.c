@@ -25,10 +25,31 @@ void al_je_layouts(je_heap *heap) {
     }
 }
 
-static je_extent *new_slab(je_arena *arena, je_bin *bin, unsigned class) {
+/* The class of so many bytes, or one that is not small. */
+static unsigned serves(uint64_t bytes) { return al_je_class_of(al_min(bytes, JE_LARGE_LEAST)); }
+
+static unsigned shards(je_text text, unsigned class) {
+    unsigned number = 1;
+    for (je_range r; text.bytes > 0 && al_je_take_range(&text, &r);)
+        if (serves(r.from) <= class && class <= serves(r.to)) number = (unsigned)r.number;
+    return number;
+}
+
+/* A range is one of classes: from that which serves its least size to that of its greatest. */
+void al_je_shards_configure(je_heap *heap) {
+    const char *text = al_setting_text(&heap->heap.settings, JE_BIN_SHARDS);
+    for (unsigned class = 0; class < JE_SMALL_CLASSES; class++) {
+        const unsigned number = shards((je_text){text, strlen(text)}, class);
+        heap->shards_from[class + 1] = (uint16_t)(heap->shards_from[class] + number);
+    }
+}
+
+static je_extent *new_slab(je_arena *arena, unsigned class, unsigned shard) {
+    je_bin *bin = &arena->bins[class];
     const je_slab_layout *layout = &arena->heap->layouts[class];
     je_extent *slab = al_je_pages_take(arena, layout->slab_bytes, JE_PAGE, class);
     if (slab == NULL) return NULL;
+    slab->shard = (uint8_t)shard;
     slab->free_regions = (uint16_t)layout->regions;
     memset(slab->free, 0, sizeof slab->free);
     for (unsigned i = 0; i < layout->regions / 64; i++) slab->free[i] = UINT64_MAX;
@@ -39,18 +60,19 @@ static je_extent *new_slab(je_arena *arena, je_bin *bin, unsigned class) {
 }
 
 static void enqueue(je_bin *bin, je_extent *slab) {
-    al_je_queue_insert(&bin->partial, slab);
+    al_je_queue_insert(&al_je_shard_of(slab->arena->heap, slab)->partial, slab);
     bin->partials++;
 }
 
 static void dequeue(je_bin *bin, je_extent *slab) {
-    al_je_queue_remove(&bin->partial, slab);
+    al_je_queue_remove(&al_je_shard_of(slab->arena->heap, slab)->partial, slab);
     bin->partials--;
 }
 
-static je_extent *next_slab(je_arena *arena, je_bin *bin, unsigned class) {
-    je_extent *slab = al_je_queue_first(&bin->partial);
-    if (slab == NULL) return new_slab(arena, bin, class);
+static je_extent *next_slab(je_arena *arena, unsigned class, unsigned shard) {
+    je_bin *bin = &arena->bins[class];
+    je_extent *slab = al_je_queue_first(&al_je_shard(arena->heap, arena, class, shard)->partial);
+    if (slab == NULL) return new_slab(arena, class, shard);
     dequeue(bin, slab);
     bin->reslabs++;
     return slab;
@@ -68,15 +90,16 @@ static void take_lowest(const je_slab_layout *layout, je_extent *slab, void **ou
     }
 }
 
-unsigned al_je_slabs_take(je_arena *arena, unsigned class, void **out, unsigned count) {
+unsigned al_je_slabs_take(je_arena *arena, unsigned class, unsigned shard, void **out, unsigned count) {
     je_bin *bin = &arena->bins[class];
+    je_extent **current = &al_je_shard(arena->heap, arena, class, shard)->current;
     unsigned taken = 0;
     while (taken < count) {
-        je_extent *slab = bin->current;
+        je_extent *slab = *current;
         if (slab == NULL || slab->free_regions == 0) {
-            slab = next_slab(arena, bin, class);
+            slab = next_slab(arena, class, shard);
             if (slab == NULL) break;
-            bin->current = slab;
+            *current = slab;
         }
         unsigned step = (unsigned)al_min(count - taken, slab->free_regions);
         take_lowest(&arena->heap->layouts[class], slab, out + taken, step);
@@ -87,15 +110,15 @@ unsigned al_je_slabs_take(je_arena *arena, unsigned class, void **out, unsigned 
     return taken;
 }
 
-/* A slab that was full has a free region: of it and the current one the older, or lower, is current. */
-static void rejoin(je_bin *bin, je_extent *slab) {
-    je_extent *current = bin->current;
+/* A slab that was full has a free region: of it and its shard's current one the older, or lower, is current. */
+static void rejoin(je_bin *bin, je_shard *shard, je_extent *slab) {
+    je_extent *current = shard->current;
     if (current == NULL || al_je_before(current, slab)) {
         enqueue(bin, slab);
         return;
     }
     if (current->free_regions > 0) enqueue(bin, current);
-    bin->current = slab;
+    shard->current = slab;
     bin->reslabs++;
 }
 
@@ -103,18 +126,19 @@ je_extent *al_je_slabs_give(je_arena *arena, je_extent *slab, void *block) {
     unsigned class = slab->class;
     const je_slab_layout *layout = &arena->heap->layouts[class];
     je_bin *bin = &arena->bins[class];
+    je_shard *shard = al_je_shard_of(arena->heap, slab);
     al_bitmap_set(slab->free, al_je_region_of(layout, slab, block));
     slab->free_regions++;
     bin->ndalloc++;
     bin->regions--;
     if (slab->free_regions == layout->regions) {
-        if (slab == bin->current)
-            bin->current = NULL;
+        if (slab == shard->current)
+            shard->current = NULL;
         else if (layout->regions > 1)
             dequeue(bin, slab);
         bin->slabs--;
         return slab;
     }
-    if (slab->free_regions == 1 && slab != bin->current) rejoin(bin, slab);
+    if (slab->free_regions == 1 && slab != shard->current) rejoin(bin, shard, slab);
     return NULL;
 }

@@ -36,7 +36,7 @@ static void *take_slots(je_heap *heap) {
     void *slots = NULL;
     al_lock_take(&arena->lock);
     if (class < JE_SMALL_CLASSES)
-        al_je_slabs_take(arena, class, &slots, 1);
+        al_je_slabs_take(arena, class, 0, &slots, 1);
     else
         slots = al_je_large_take_internal(arena, class);
     if (slots != NULL) arena->internal_bytes += al_je_class_bytes(class);
@@ -132,7 +132,7 @@ void *al_je_cache_fill(je_thread *thread, unsigned class) {
     void **top = stack->bottom - wanted;
     stack->low = stack->bottom;
     al_lock_take(&arena->lock);
-    unsigned got = al_je_slabs_take(arena, class, top, wanted);
+    unsigned got = al_je_slabs_take(arena, class, al_je_shard_for(thread, class), top, wanted);
     je_bin *bin = &arena->bins[class];
     bin->nfills++;
     bin->nrequests += stack->requests;
@@ -147,20 +147,24 @@ void *al_je_cache_fill(je_thread *thread, unsigned class) {
 
 /* --- giving back --- */
 
-/* What goes back of a class to one arena, its lock taken once. Those of other arenas are moved to the front of
- * `blocks`. Returns how many these are. */
-static unsigned flush_to(je_thread *thread, je_arena *arena, unsigned class, void **blocks, unsigned count) {
+/* What goes back of a class to where the first does, an arena or a shard of it, whose lock is taken once. The others
+ * are moved to the front of `blocks`. Returns how many these are. */
+static unsigned flush_some(je_thread *thread, unsigned class, void **blocks, unsigned count) {
     je_heap *heap = al_je_heap(thread);
+    const je_extent *first = al_je_extent_of(heap, blocks[0]);
+    je_arena *arena = first->arena;
+    const unsigned shard = first->shard;
+    const bool small = class < JE_SMALL_CLASSES;
     je_extent *emptied = NULL, **last = &emptied;
     unsigned others = 0;
     al_lock_take(&arena->lock);
     for (unsigned i = 0; i < count; i++) {
         je_extent *extent = al_je_extent_of(heap, blocks[i]);
-        if (extent->arena != arena) {
+        if (extent->arena != arena || (small && extent->shard != shard)) {
             blocks[others++] = blocks[i];
             continue;
         }
-        if (class < JE_SMALL_CLASSES)
+        if (small)
             extent = al_je_slabs_give(arena, extent, blocks[i]);
         else
             al_je_large_left(arena, extent);
@@ -184,7 +188,7 @@ void al_je_cache_flush(je_thread *thread, unsigned class, unsigned keep) {
     void **first = stack->top + keep;
     unsigned left = (unsigned)(stack->bottom - first);
     tell_flush(thread, class);
-    while (left > 0) left = flush_to(thread, al_je_extent_of(al_je_heap(thread), *first)->arena, class, first, left);
+    while (left > 0) left = flush_some(thread, class, first, left);
     void **top = stack->bottom - keep;
     memmove(top, stack->top, keep * sizeof *top);
     al_je_stack_move(stack, top);

@@ -32,6 +32,7 @@ static bool view_classes(viewer *v) {
         al_tell_bytes(f, "bytes", al_je_class_bytes(class));
         al_tell_bytes(f, "slab_bytes", small ? layout->slab_bytes : 0);
         al_tell_count(f, "regions", small ? layout->regions : 0);
+        al_tell_count(f, "shards", small ? al_je_shards(v->look.heap, class) : 0);
         al_tell_count(f, "capacity", class < JE_CACHE_CLASSES ? v->look.heap->capacities[class] : 0);
         more = end(v);
     }
@@ -56,14 +57,16 @@ static bool view_arena(viewer *v, je_arena *arena) {
     return end(v);
 }
 
+/* The counts are those of all its shards; the current slab is that of the first. */
 static bool view_bin(viewer *v, je_arena *arena, unsigned class) {
     const je_bin *bin = &arena->bins[class];
+    const je_extent *current = al_je_shard(v->look.heap, arena, class, 0)->current;
     al_facts *f = begin(v);
     al_tell_count(f, "arena", arena->number);
     al_tell_count(f, "class", class);
     al_tell_bytes(f, "bytes", al_je_class_bytes(class));
-    bool known = bin->current != NULL && al_je_extent_known(v->look.heap, bin->current);
-    al_tell_address(f, "current", known ? (const void *)bin->current->address : NULL);
+    bool known = current != NULL && al_je_extent_known(v->look.heap, current);
+    al_tell_address(f, "current", known ? (const void *)current->address : NULL);
     al_tell_count(f, "slabs", bin->slabs);
     al_tell_count(f, "partial", bin->partials);
     al_tell_count(f, "regions_in_use", bin->regions);
@@ -97,7 +100,8 @@ static bool view_slab(viewer *v, const je_extent *slab) {
     al_tell_count(f, "serial", slab->serial);
     al_tell_count(f, "regions", layout->regions);
     al_tell_count(f, "free", slab->free_regions);
-    al_tell_flag(f, "current", slab->arena->bins[slab->class].current == slab);
+    al_tell_count(f, "shard", slab->shard);
+    al_tell_flag(f, "current", al_je_shard_of(v->look.heap, slab)->current == slab);
     return end(v);
 }
 
