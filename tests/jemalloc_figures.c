@@ -5,6 +5,7 @@
  *     jemalloc_figures tour              every figure that is not 0, after each of some steps
  *     jemalloc_figures names             what becomes of names that are odd, or not to be set
  *     jemalloc_figures report            after some steps, what malloc_stats_print says; of ours, malloc_stats
+ *     jemalloc_figures zero              whether realloc(p, 0) yields a block, and one of its own
  *
  * The clock stands still but where a step moves it. All is said at the end: nothing but the steps allocates. */
 #include <errno.h>
@@ -85,7 +86,7 @@ static void options(int count, char **names) {
         uint64_t value = 0;
         int error = ask(names[i], &value);
         bool word = strcmp(names[i], "opt.dss") == 0 || strcmp(names[i], "opt.thp") == 0 ||
-                    strcmp(names[i], "opt.junk") == 0;
+                    strcmp(names[i], "opt.junk") == 0 || strcmp(names[i], "opt.zero_realloc") == 0;
         if (error != 0)
             say("%s: error %d\n", names[i], error);
         else if (word && alloclab_control == NULL)
@@ -299,6 +300,7 @@ static void names(void) {
         tell("arenas.bin.%u.size", bin);
         tell("arenas.bin.%u.nregs", bin);
         tell("arenas.bin.%u.slab_size", bin);
+        tell("arenas.bin.%u.nshards", bin);
     }
     for (unsigned class = 0; class < 196; class++) tell("arenas.lextent.%u.size", class);
     for (size_t i = 0; i < COUNT(settable); i++)
@@ -324,11 +326,21 @@ static void report(void) {
         malloc_stats();
 }
 
+static void zero(void) {
+    static const size_t sizes[] = {1, 8, 100, 14336, 20000, 5000000};
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        void *block = malloc(sizes[i]), *other = realloc(block, 0);
+        say("%zu: %d\n", sizes[i], other == NULL ? 0 : other == block ? 2 : 1);
+        free(other);
+    }
+}
+
 int main(int count, char **arguments) {
     if (count >= 2 && strcmp(arguments[1], "options") == 0) options(count - 2, arguments + 2);
     if (count == 2 && strcmp(arguments[1], "tour") == 0) tour();
     if (count == 2 && strcmp(arguments[1], "names") == 0) names();
     if (count == 2 && strcmp(arguments[1], "report") == 0) report();
+    if (count == 2 && strcmp(arguments[1], "zero") == 0) zero();
     done();
     return 0;
 }

@@ -124,6 +124,7 @@ struct al_allocator {
     void *(*realloc)(al_thread *thread, void *block, size_t bytes);       /* block != NULL, bytes > 0 */
     void (*free)(al_thread *thread, void *block);                         /* block != NULL */
     size_t (*usable_size)(al_heap *heap, const void *block);              /* block != NULL */
+    bool (*resizes_to_zero)(al_heap *heap); /* realloc is called for 0 bytes, too; else, or NULL: free is. No lock */
 
     bool (*trim)(al_heap *heap, size_t pad); /* gives free memory back; true if any was. May be NULL */
     void (*walk)(al_heap *heap, al_walk_fn *visit, void *context);

@@ -65,14 +65,19 @@ static inline void al_rule_free(const al_allocator *allocator, al_thread *thread
     al_heap_leave(heap, locked);
 }
 
+/* Whether realloc(block, 0) yields a block. */
+static inline bool al_rule_resizes_to_zero(const al_allocator *allocator, al_heap *heap) {
+    return allocator->resizes_to_zero != NULL && allocator->resizes_to_zero(heap);
+}
+
 static inline void *al_rule_realloc(const al_allocator *allocator, al_thread *thread, void *block, size_t bytes) {
     if (block == NULL) return al_rule_malloc(allocator, thread, bytes);
-    if (bytes == 0) {
+    al_heap *heap = thread->heap;
+    if (bytes == 0 && !al_rule_resizes_to_zero(allocator, heap)) {
         al_rule_free(allocator, thread, block);
         return NULL;
     }
     if (__builtin_expect(bytes > PTRDIFF_MAX, 0)) return NULL;
-    al_heap *heap = thread->heap;
     bool locked = al_rule_enter(allocator, heap);
     void *moved = allocator->realloc(thread, block, bytes);
     al_heap_leave(heap, locked);

@@ -2,7 +2,7 @@
  * standards ask of each name.
  *
  *     failure                 NULL (or the code), errno ENOMEM; EINVAL for a bad alignment
- *     realloc(p, 0)           frees p, returns NULL, errno EINVAL (POSIX 2024)
+ *     realloc(p, 0)           frees p, returns NULL, errno EINVAL (POSIX 2024), unless the allocator has it otherwise
  *     free                    leaves errno alone
  *     posix_memalign          sets no errno, and no result unless it returns 0
  *
@@ -90,11 +90,15 @@ EXPORT void free(void *block) {
         al_rule_free(&AL_SHIM, thread, block);
 }
 
+static bool shim_frees(const void *block, size_t bytes) {
+    return block != NULL && bytes == 0 && !al_rule_resizes_to_zero(&AL_SHIM, al_shim_heap());
+}
+
 EXPORT void *realloc(void *block, size_t bytes) {
     al_thread *thread = al_shim_current;
     void *moved = __builtin_expect(thread == NULL, 0) ? shim_late_realloc(block, bytes)
                                                       : al_rule_realloc(&AL_SHIM, thread, block, bytes);
-    if (__builtin_expect(moved == NULL, 0)) errno = block != NULL && bytes == 0 ? EINVAL : ENOMEM;
+    if (__builtin_expect(moved == NULL, 0)) errno = shim_frees(block, bytes) ? EINVAL : ENOMEM;
     return moved;
 }
 

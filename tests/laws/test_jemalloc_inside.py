@@ -102,6 +102,15 @@ def test_threads_of_an_arena_take_from_shards_in_turn() -> None:
         heap.validate()
 
 
+@pytest.mark.parametrize("way", ["alloc", "free", "abort"])
+def test_realloc_to_nothing_frees_or_yields_a_block(way: str) -> None:
+    """A process of its own ends where it is told to; a window does not take this one with it."""
+    with Heap("jemalloc", zero_realloc=way) as heap:
+        block = heap.realloc(heap.malloc(5000), 0)
+        assert (block != 0) == (way == "alloc") and heap.ledger().usable == (8 if block else 0)
+        heap.validate()
+
+
 def test_a_cache_gives_what_it_was_given_last() -> None:
     with Heap("jemalloc") as heap:
         blocks = [heap.malloc(100) for _ in range(5)]

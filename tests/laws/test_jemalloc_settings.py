@@ -207,7 +207,7 @@ def test_the_system_may_have_a_configuration_too(link: str, program: Path) -> No
 @pytest.mark.parametrize(
     "setting",
     [
-        *("hpa:true", "percpu_arena:percpu", "zero_realloc:alloc", "prof:true"),
+        *("hpa:true", "percpu_arena:percpu", "prof:true"),
         pytest.param("slab_sizes:" + "1-20000:1|" * 110, id="slab_sizes in a thousand letters"),
         pytest.param("bin_shards:" + "1-20000:1|" * 110, id="bin_shards in a thousand letters"),
     ],
@@ -335,6 +335,15 @@ def test_bins_have_as_many_shards(shards: str, program: Path) -> None:
 def test_any_bins_have_as_many_shards(program: Path) -> None:
     for configuration in random_ranges("bin_shards", 66, budget(60)):
         compare(program, "options", *SHARDS, MALLOC_CONF=configuration)
+
+
+# --- zero_realloc ---
+
+
+@pytest.mark.parametrize("way", ["alloc", "free", "abort", "none", ""])
+def test_realloc_to_nothing(way: str, program: Path) -> None:
+    """All of what is said, and how the process ends."""
+    compare(program, "zero", MALLOC_CONF=f"zero_realloc:{way}")
 
 
 # --- figures ---

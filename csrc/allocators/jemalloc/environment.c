@@ -141,7 +141,6 @@ static const option others[] = {
      .matters = true},
     {.name = "percpu_arena", .type = AL_TUNABLE_CHOICE, .value = 2, .choices = "percpu|phycpu|disabled", .loose = true,
      .matters = true},
-    {.name = "zero_realloc", .type = AL_TUNABLE_CHOICE, .value = 1, .choices = "alloc|free|abort", .matters = true},
     {.name = "hpa", .type = AL_TUNABLE_BOOL, .matters = true},
     {.name = "prof", .type = AL_TUNABLE_BOOL, .matters = true},
     {.name = "san_guard_small", .type = AL_TUNABLE_COUNT, .most = UINT64_MAX, .matters = true},

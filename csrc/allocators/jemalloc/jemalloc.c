@@ -36,7 +36,7 @@ void al_je_count(je_thread *thread, size_t taken, size_t given) {
 
 /* --- malloc --- */
 
-static void *take_from_slab(je_thread *thread, unsigned class) {
+void *al_je_take_uncached(je_thread *thread, unsigned class) {
     je_arena *arena = thread->arena;
     void *block = NULL;
     al_lock_take(&arena->lock);
@@ -53,7 +53,7 @@ void *al_je_take(je_thread *thread, size_t bytes, unsigned class) {
     void *block = cached ? al_je_cache_pop(thread, class) : NULL;
     if (block == NULL && class >= JE_SMALL_CLASSES)
         return al_je_large_take(thread, cached ? 0 : bytes, class, 1, false);
-    if (block == NULL) block = cached ? al_je_cache_fill(thread, class) : take_from_slab(thread, class);
+    if (block == NULL) block = cached ? al_je_cache_fill(thread, class) : al_je_take_uncached(thread, class);
     return block == NULL ? NULL : al_je_fill_new(al_je_heap(thread), block, al_je_class_bytes(class));
 }
 
@@ -148,6 +148,14 @@ static size_t usable_size(al_heap *heap, const void *block) {
     return class < JE_CLASSES ? al_je_class_bytes(class) : 0;
 }
 
+static bool resizes_to_zero(al_heap *heap) {
+    const uint64_t way = heap->settings.values[JE_ZERO_REALLOC];
+    const bool of_process = al_regions_base(heap->regions) == NULL;
+    if (way == JE_ZERO_REALLOC_ABORT && of_process)
+        al_die("Called realloc(non-null-ptr, 0) with zero_realloc:abort set");
+    return way == JE_ZERO_REALLOC_ALLOC;
+}
+
 static bool trim(al_heap *base, size_t pad) {
     (void)pad;
     je_heap *heap = al_je_of(base);
@@ -182,6 +190,7 @@ const al_allocator al_jemalloc = {
     .realloc = al_je_realloc,
     .free = al_je_free,
     .usable_size = usable_size,
+    .resizes_to_zero = resizes_to_zero,
     .trim = trim,
     .walk = al_je_walk,
     .validate = al_je_validate,

@@ -63,6 +63,7 @@ typedef enum je_tunable {
     JE_STATS_PRINT,
     JE_SLAB_SIZES,
     JE_BIN_SHARDS,
+    JE_ZERO_REALLOC,
     JE_CACHE_OBLIVIOUS,    /* from here on MALLOC_CONF knows them not */
     JE_HEAP_ORDER,
     JE_SEED,
@@ -71,6 +72,7 @@ typedef enum je_tunable {
 
 enum { JE_THP_DEFAULT, JE_THP_ALWAYS, JE_THP_NEVER, JE_THPS };
 enum { JE_DSS_DISABLED, JE_DSS_PRIMARY, JE_DSS_SECONDARY, JE_DSSES };
+enum { JE_ZERO_REALLOC_ALLOC, JE_ZERO_REALLOC_FREE, JE_ZERO_REALLOC_ABORT, JE_ZERO_REALLOCS };
 enum { JE_JUNK_FALSE, JE_JUNK_ALLOC, JE_JUNK_FREE, JE_JUNK_TRUE, JE_JUNKS };
 enum { JE_ORDER_STRICT, JE_ORDER_530, JE_ORDERS };
 
@@ -475,7 +477,8 @@ void *al_je_realloc(al_thread *thread, void *block, size_t bytes);
 /* malloc and free but for the account of bytes. `bytes` chooses the arena of large blocks. */
 void *al_je_take(je_thread *thread, size_t bytes, unsigned class);
 void al_je_give(je_thread *thread, void *block);
-/* Past the thread's cache. */
+/* Past the thread's cache; a small block. */
+void *al_je_take_uncached(je_thread *thread, unsigned class);
 void al_je_give_uncached(je_thread *thread, je_extent *extent, void *block);
 /* Fills a new block where the settings ask for it. */
 void *al_je_fill_new(const je_heap *heap, void *block, size_t bytes);
