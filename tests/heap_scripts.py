@@ -40,6 +40,8 @@ from pathlib import Path
 
 from programs import HERE, compile_c
 
+from alloclab.allocators import Allocator
+
 HEAP_BYTES = 64 << 20
 CALLS = ("brk", "mmap", "munmap", "mremap", "madvise", "mprotect")
 MAKERS = ("malloc", "calloc", "realloc", "memalign", "aligned_alloc", "posix_memalign", "valloc", "pvalloc")
@@ -132,6 +134,12 @@ def parse_checks(text: str, kind: Kind, source: str = "") -> list[Check]:
         elif line:
             checks[-1].lines.append(_parse_line(line, number))
     return checks
+
+
+def find(checks: Sequence[Check], name: str) -> Check:
+    """The one whose title begins so."""
+    (check,) = [check for check in checks if check.title.startswith(name)]
+    return check
 
 
 def _parse_line(line: str, number: int) -> Line:
@@ -367,6 +375,11 @@ def transcript(check: Check, ran: Ran) -> tuple[list[str], list[str]]:
             should += [line.text for line in check.lines[len(should) :]]
             break
     return should, does
+
+
+def compare(check: Check, program: Path, folder: Path, allocator: Allocator) -> tuple[list[str], list[str]]:
+    """The transcript of a run on the allocator."""
+    return transcript(check, run(check, program, folder, allocator.environment()))
 
 
 def account(check: Check, ran: Ran) -> list[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
-from alloclab.allocators import resolve
+from alloclab.allocators import Allocator, libraries_needed, resolve
 
 HERE = Path(__file__).parent
 
@@ -16,6 +17,14 @@ def run(spec: str, *command: str | Path, **variables: str) -> subprocess.Complet
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     env = clean | resolve(spec).environment() | variables
     return subprocess.run([str(c) for c in command], env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def with_equal_start(spec: str, real: str) -> Allocator:
+    """The allocator of that name, beside what library `real` needs: that allocates as it starts."""
+    found, library = resolve(spec), resolve(real).preload
+    if library is None or found.preload == library:
+        return found
+    return replace(found, beside=tuple(libraries_needed(library)))
 
 
 def compile_c(source: Path, program: Path, *more: str) -> Path:

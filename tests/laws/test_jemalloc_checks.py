@@ -7,25 +7,21 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from heap_scripts import JEMALLOC, Check, compile_program, parse_checks, read_checks, run, slept, transcript
+from heap_scripts import JEMALLOC, Check, compare, compile_program, find, parse_checks, read_checks, run, slept
+from programs import with_equal_start
 
-from alloclab.allocators import Allocator, libraries_needed, resolve
+from alloclab.allocators import resolve
 
+REAL = "libjemalloc"
 FOLDER = Path(__file__).parent.parent / "jemalloc"
 CHECKS = [check for path in sorted(FOLDER.glob("*.txt")) for check in read_checks(path, JEMALLOC)]
-pytestmark = [pytest.mark.needs(what) for what in ("strace", "gcc", "libjemalloc", "glibc 2.36")]
-every_malloc = pytest.mark.parametrize("malloc", ["libjemalloc", "jemalloc"])
+pytestmark = [pytest.mark.needs(what) for what in ("strace", "gcc", REAL, "glibc 2.36")]
+every_malloc = pytest.mark.parametrize("malloc", [REAL, "jemalloc"])
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compile_program(tmp_path_factory.mktemp("heap_script"))
-
-
-def with_equal_start(malloc: str) -> Allocator:
-    """What the real library needs allocates as it starts: so it must beside ours."""
-    found, real = resolve(malloc), resolve("libjemalloc").preload
-    return found if found.preload == real or real is None else replace(found, beside=tuple(libraries_needed(real)))
 
 
 def marked(check: Check) -> object:
@@ -36,7 +32,7 @@ def marked(check: Check) -> object:
 @every_malloc
 @pytest.mark.parametrize("check", [marked(check) for check in CHECKS])
 def test_it_does_what_the_script_says(check: Check, malloc: str, program: Path, tmp_path: Path) -> None:
-    should, does = transcript(check, run(check, program, tmp_path, with_equal_start(malloc).environment()))
+    should, does = compare(check, program, tmp_path, with_equal_start(malloc, REAL))
     assert does == should
 
 
@@ -55,7 +51,7 @@ def test_j1_usable_sizes_at_all_class_boundaries(malloc: str, program: Path, tmp
     for size, following in pairwise(CLASSES):
         text += f"a{size} = malloc {size} -> ./{size}\nb{size} = malloc {size + 1} -> ./{following}\n"
     (check,) = parse_checks(text, JEMALLOC)
-    should, does = transcript(check, run(check, program, tmp_path, with_equal_start(malloc).environment()))
+    should, does = compare(check, program, tmp_path, with_equal_start(malloc, REAL))
     assert does == should
 
 
@@ -66,7 +62,7 @@ def test_j18_what_is_freed_goes_as_the_curve_says(malloc: str, program: Path, tm
     second = "pass 1000\nchurn 2100 40000\n"
     text = "== J18\nx0..63 = malloc 1048576\nfree x0..63\n" + f"{second}control stats.arenas.0.pdirty\n" * 10
     (check,) = parse_checks(text, JEMALLOC)
-    seen = run(check, program, tmp_path, with_equal_start(malloc).environment()).results
+    seen = run(check, program, tmp_path, with_equal_start(malloc, REAL).environment()).results
     left = [result[1] / 10280 for result in seen if len(result) == 2]
     curve = [smootherstep(1 - second / 10) for second in range(10)]
     assert len(left) == 10 and all(-0.2 < a - b < 0.08 for a, b in zip(left, curve, strict=True)), left
@@ -104,13 +100,8 @@ def test_the_collector_counts_usable_bytes(statements: str, malloc: str, program
     text += f"f0..{39 - EVENTS[statements]} = malloc 65536\ncontrol stats.arenas.0.bins.0.nflushes -> 0\n"
     text += "l = malloc 65536\nchange .nflushes -> +1\n"
     (check,) = parse_checks(text, JEMALLOC)
-    should, does = transcript(check, run(check, program, tmp_path, with_equal_start(malloc).environment()))
+    should, does = compare(check, program, tmp_path, with_equal_start(malloc, REAL))
     assert does == should
-
-
-def find(name: str) -> Check:
-    (check,) = [check for check in CHECKS if check.title.startswith(name)]
-    return check
 
 
 @pytest.mark.parametrize(
@@ -130,14 +121,14 @@ def find(name: str) -> Check:
     ],
 )
 def test_a_check_is_able_to_fail(setting: str, name: str, program: Path, tmp_path: Path) -> None:
-    check = find(name)
+    check = find(CHECKS, name)
     own = check.environment.get("MALLOC_CONF", "")
     changed = replace(check, environment=check.environment | {"MALLOC_CONF": f"{own},{setting}".lstrip(",")})
-    should, does = transcript(check, run(changed, program, tmp_path, resolve("libjemalloc").environment()))
+    should, does = compare(changed, program, tmp_path, resolve(REAL))
     assert does != should
 
 
 @pytest.mark.parametrize("name", ["J5:", "J8:", "J14:", "J16: within"])
 def test_another_malloc_does_otherwise(name: str, program: Path, tmp_path: Path) -> None:
-    should, does = transcript(find(name), run(find(name), program, tmp_path, resolve("fit").environment()))
+    should, does = compare(find(CHECKS, name), program, tmp_path, resolve("fit"))
     assert does != should

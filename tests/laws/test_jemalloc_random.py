@@ -5,15 +5,13 @@ crashes where a thread's first call gets none, and ours merges what is free befo
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from heap_scripts import JEMALLOC, account, compile_program, parse_checks, run
+from programs import with_equal_start
 from random_scripts import Script
 from support import budget
-
-from alloclab.allocators import libraries_needed, resolve
 
 pytestmark = [pytest.mark.needs(what) for what in ("strace", "gcc", "libjemalloc", "glibc 2.36")]
 
@@ -39,11 +37,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def accounts(seed: int, setting: str, bits: int, program: Path, folder: Path, *mallocs: str) -> list[list[str]]:
     lines = "\n".join(Script(random.Random(seed), ASKS, SIZES, bits, refuses=False).statements(600))
     (check,) = parse_checks(f"== seed {seed} {{MALLOC_CONF={setting}}}\n{lines}", JEMALLOC)
-    real = resolve("libjemalloc")
-    beside = () if real.preload is None else tuple(libraries_needed(real.preload))
     found = []
     for malloc in mallocs:
-        chosen = real if malloc == "libjemalloc" else replace(resolve(malloc), beside=beside)
+        chosen = with_equal_start(malloc, "libjemalloc")
         found.append(account(check, run(check, program, folder, chosen.environment())))
     assert len(found[0]) == len(check.lines) and not any("ends with" in line for line in found[0])
     return found

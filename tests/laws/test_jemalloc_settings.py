@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from programs import HERE, compile_c
+from programs import HERE, compile_c, with_equal_start
 from support import budget
 
-from alloclab.allocators import Allocator, Tunable, lab_allocators, libraries_needed, resolve
+from alloclab.allocators import Tunable, lab_allocators
 
 REAL = "libjemalloc"
 BOTH = (REAL, "jemalloc")
@@ -120,12 +120,6 @@ OPTIONS = [t.real_name for t in tunables() if t.real_name is not None]
 WORDS = {t.real_name: t.range.split("|") for t in tunables() if t.type == "choice"}
 
 
-def with_equal_start(spec: str) -> Allocator:
-    """What the real library needs allocates as it starts: so it must beside ours."""
-    found, real = resolve(spec), resolve(REAL).preload
-    return found if spec == REAL or real is None else replace(found, beside=tuple(libraries_needed(real)))
-
-
 def in_words(line: str) -> str:
     """Of a choice, ours tells the number."""
     name, _, value = line.partition(": ")
@@ -133,7 +127,7 @@ def in_words(line: str) -> str:
 
 
 def run(spec: str, *command: str | Path, **variables: str) -> Said:
-    environment = dict(with_equal_start(spec).environment()) | variables
+    environment = dict(with_equal_start(spec, REAL).environment()) | variables
     done = subprocess.run(
         [str(word) for word in command], env=environment, capture_output=True, text=True, timeout=60, check=False
     )

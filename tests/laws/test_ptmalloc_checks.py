@@ -13,7 +13,9 @@ from heap_scripts import (
     Check,
     Ran,
     account,
+    compare,
     compile_program,
+    find,
     parse_checks,
     read_checks,
     run,
@@ -40,7 +42,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @every_malloc
 @pytest.mark.parametrize("check", CHECKS, ids=lambda c: f"{c.source.removesuffix('.txt')}: {c.title}")
 def test_it_does_what_the_script_says(check: Check, malloc: str, program: Path, tmp_path: Path) -> None:
-    should, does = transcript(check, run(check, program, tmp_path, resolve(malloc).environment()))
+    should, does = compare(check, program, tmp_path, resolve(malloc))
     assert does == should
 
 
@@ -58,13 +60,8 @@ def test_p19_threads_get_arenas_until_there_are_eight_for_each_processor(
     text += "".join(f"start {n}\n" for n in threads)
     text += "".join(f"{n}: a{n} = malloc 40 -> {arenas[n]}\n" for n in threads)
     (check,) = parse_checks(text, PTMALLOC)
-    should, does = transcript(check, run(check, program, tmp_path, resolve(malloc).environment()))
+    should, does = compare(check, program, tmp_path, resolve(malloc))
     assert does == should
-
-
-def find(name: str) -> Check:
-    (check,) = [check for check in CHECKS if check.title.startswith(name)]
-    return check
 
 
 @pytest.mark.parametrize(
@@ -92,14 +89,14 @@ def find(name: str) -> Check:
     ],
 )
 def test_a_check_is_able_to_fail(setting: str, name: str, program: Path, tmp_path: Path) -> None:
-    changed = run(find(name), program, tmp_path, {"GLIBC_TUNABLES": f"glibc.malloc.{setting}"})
-    should, does = transcript(find(name), changed)
+    check = find(CHECKS, name)
+    should, does = transcript(check, run(check, program, tmp_path, {"GLIBC_TUNABLES": f"glibc.malloc.{setting}"}))
     assert does != should
 
 
 @pytest.mark.parametrize("name", ["P1:", "P12:", "P14: into the top"])
 def test_another_malloc_does_otherwise(name: str, program: Path, tmp_path: Path) -> None:
-    should, does = transcript(find(name), run(find(name), program, tmp_path, resolve("fit").environment()))
+    should, does = compare(find(CHECKS, name), program, tmp_path, resolve("fit"))
     assert does != should
 
 
