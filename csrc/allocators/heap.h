@@ -67,6 +67,8 @@ int al_heap_mallopt(al_heap *heap, int parameter, int value);
 struct mallinfo2 al_heap_mallinfo(al_heap *heap);
 void al_heap_report(al_heap *heap, FILE *out);
 int al_heap_report_xml(al_heap *heap, FILE *out);
+/* For an allocator, of the process's own heap: as the process ends this is called, with standard error. */
+void al_heap_report_at_exit(al_heap *heap, void (*report)(al_heap *heap, FILE *out));
 /* Either of the two as text, without a final 0: how long it is; writes at most `room`. 0: no memory for it. */
 size_t al_heap_report_text(al_heap *heap, bool xml, char *out, size_t room);
 

@@ -55,6 +55,20 @@ static int report_any_xml(al_heap *heap, FILE *out) {
     return written < 0 ? -1 : 0;
 }
 
+static struct {
+    al_heap *heap;
+    void (*report)(al_heap *, FILE *);
+} at_exit;
+
+void al_heap_report_at_exit(al_heap *heap, void (*report)(al_heap *, FILE *)) {
+    at_exit.heap = heap;
+    at_exit.report = report;
+}
+
+__attribute__((destructor)) static void report_at_exit(void) {
+    if (at_exit.heap != NULL) at_exit.report(at_exit.heap, stderr);
+}
+
 void al_heap_report(al_heap *heap, FILE *out) {
     (heap->allocator->report == NULL ? report_any : heap->allocator->report)(heap, out);
 }

@@ -1,3 +1,4 @@
+#include "allocators/heap.h"
 #include "allocators/jemalloc/jemalloc.h"
 
 #include "base/check.h"
@@ -12,7 +13,7 @@ static int create(al_heap *base) {
     al_je_shards_configure(heap);
     al_je_cache_configure(heap);
     const bool of_process = al_regions_base(base->regions) == NULL;
-    if (of_process && base->settings.values[JE_STATS_PRINT]) al_je_report_at_exit(base);
+    if (of_process && base->settings.values[JE_STATS_PRINT]) al_heap_report_at_exit(base, al_je_report);
     return 0;
 }
 

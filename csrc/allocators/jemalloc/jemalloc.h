@@ -494,7 +494,6 @@ al_ledger al_je_ledger(al_heap *heap);
 size_t al_je_stats(al_heap *heap, al_stat *out, size_t room);
 int al_je_control(al_heap *heap, al_thread *caller, const char *name, uint64_t *value, bool set);
 void al_je_report(al_heap *heap, FILE *out);
-void al_je_report_at_exit(al_heap *heap); /* of the process */
 
 /* --- background.c: purging from outside, with params.background --- */
 

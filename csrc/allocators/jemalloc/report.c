@@ -251,13 +251,3 @@ void al_je_report(al_heap *base, FILE *out) {
     }
     fputs("--- End jemalloc statistics ---\n", out);
 }
-
-/* --- as the process ends --- */
-
-static al_heap *reported_at_exit;
-
-void al_je_report_at_exit(al_heap *heap) { reported_at_exit = heap; }
-
-__attribute__((destructor)) static void at_exit(void) {
-    if (reported_at_exit != NULL) al_je_report(reported_at_exit, stderr);
-}

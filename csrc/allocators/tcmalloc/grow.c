@@ -54,6 +54,7 @@ void *al_tc_metadata(tc_base *base, size_t bytes) {
     }
     void *taken = (void *)pages->chunk_at;
     pages->chunk_at += bytes;
+    pages->handed_bytes += bytes;
     return taken;
 }
 

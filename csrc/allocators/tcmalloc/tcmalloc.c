@@ -1,3 +1,4 @@
+#include "allocators/heap.h"
 #include "allocators/tcmalloc/tcmalloc.h"
 
 #include "base/check.h"
@@ -8,6 +9,9 @@
 static int create(al_heap *base) {
     tc_heap *heap = al_tc_of(base);
     al_tc_configure(heap);
+    const uint64_t stats = base->settings.values[TC_STATS_AT_EXIT];
+    if (stats > 0 && al_regions_base(base->regions) == NULL)
+        al_heap_report_at_exit(base, stats > 1 ? al_tc_report_with_tables : al_tc_report);
     al_tc_classes_generate(&heap->base.classes, heap->params.batch_most);
     al_tc_central_init(heap);
     al_tc_pages_init(heap);
@@ -132,6 +136,7 @@ const al_allocator al_tcmalloc = {
     .heap_bytes = sizeof(tc_heap),
     .thread_bytes = sizeof(tc_thread),
     .locks_itself = true,
+    .environment = al_tc_environment,
     .create = create,
     .thread_create = al_tc_thread_create,
     .thread_exit = al_tc_thread_exit,
@@ -142,5 +147,10 @@ const al_allocator al_tcmalloc = {
     .free = al_tc_free,
     .usable_size = al_tc_usable_size,
     .trim = trim,
+    .stats = al_tc_stats,
+    .control = al_tc_control,
+    .mallopt = al_tc_mallopt,
+    .mallinfo = al_tc_mallinfo,
+    .report = al_tc_report,
     .fork = al_tc_fork,
 };

@@ -42,7 +42,7 @@ typedef enum tc_tunable {
     TC_SKIP_SBRK,
     TC_SKIP_MMAP,
     TC_DISABLE_MEMORY_RELEASE,
-    TC_LARGE_ALLOC_REPORT_THRESHOLD,
+    TC_STATS_AT_EXIT,
     TC_TUNABLES
 } tc_tunable;
 
@@ -66,13 +66,13 @@ enum {
 /* The settings in force. */
 typedef struct tc_params {
     size_t cache_budget;           /* of all thread caches together */
+    size_t fair_share;             /* of it for a thread, when it was set; within limits */
     double release_rate;           /* 1: a page for each 1000 freed; 0: never */
     bool decommit;                 /* what is freed is returned at once */
     size_t limit_pages;            /* of the heap; 0: none */
     unsigned batch_most;
     bool skip_sbrk, skip_mmap;
     bool keep;                     /* nothing is ever released */
-    size_t report_bytes;           /* blocks of so many are reported; 0: none */
 } tc_params;
 
 /* --- objects in chains: linked by their first words, the last one's is NULL --- */
@@ -142,6 +142,8 @@ typedef struct tc_page_heap {
     uint64_t committed_total, decommitted_total, reserved_total; /* bytes */
     uintptr_t chunk_at, chunk_end; /* the unused part of the last chunk of metadata */
     size_t metadata_bytes;         /* of all chunks */
+    size_t handed_bytes;           /* of these, what records and leaves have */
+    size_t released_extra;         /* bytes released beyond what was asked for: they count for the next time */
     bool break_failed;             /* so mappings are asked for */
 } tc_page_heap;
 
@@ -193,6 +195,7 @@ struct tc_heap {
     tc_thread *threads;            /* the last come first */
     tc_thread *victim;             /* whose share is tried next; NULL: the first */
     int64_t unclaimed;             /* what of the budget no thread has; may be negative */
+    size_t first_share;            /* what the cache has that al_tc_begin drops */
     bool begun;                    /* the first request was served, and threads.c's begin done */
     void *own[TC_OWN_BLOCKS];      /* blocks of the allocator's own; NULL: there was no memory */
     unsigned slot_victim;          /* the class that is to give a slot next */
@@ -220,6 +223,11 @@ bool al_tc_arrive(tc_thread *thread);
  * cache that did, and make two blocks. */
 void al_tc_begin(tc_thread *thread);
 void al_tc_thread_exit(al_thread *thread);
+/* Its cache goes as if it exited; it gets another one with its next request. */
+void al_tc_thread_idle(tc_thread *thread);
+/* Every lock, so that nothing changes but thread caches. */
+void al_tc_hold(tc_heap *heap);
+void al_tc_let_go(tc_heap *heap);
 /* Its share grows by a step; heap->lock is held. */
 void al_tc_share_grow(tc_heap *heap, tc_thread *thread);
 void al_tc_fork(al_heap *heap, al_thread *survivor, al_fork_moment moment);
@@ -236,16 +244,23 @@ void *al_tc_memalign(al_thread *thread, size_t alignment, size_t bytes);
 void *al_tc_realloc(al_thread *thread, void *block, size_t bytes);
 size_t al_tc_usable_size(al_heap *heap, const void *block);
 
-/* --- settings.c, environment.c, figures.c, control.c, report.c --- */
+/* --- settings.c, environment.c, control.c, report.c; figures.h has the rest --- */
 
 extern const al_tunable al_tc_tunables[TC_TUNABLES];
+
+static inline size_t al_tc_limit_pages(uint64_t mb) { return mb << (20 - TC_PAGE_BITS); }
+
 void al_tc_configure(tc_heap *heap); /* params from the settings */
+/* Changes the budget while threads have shares of it; heap->lock is held. */
+void al_tc_budget_set(tc_heap *heap, size_t bytes);
 void al_tc_environment(al_settings *settings);
-al_ledger al_tc_ledger(al_heap *heap);
-size_t al_tc_stats(al_heap *heap, al_stat *out, size_t room);
-int al_tc_control(al_heap *heap, const char *name, uint64_t *value, bool set);
+int al_tc_control(al_heap *heap, al_thread *caller, const char *name, uint64_t *value, bool set);
+int al_tc_mallopt(al_heap *heap, int parameter, int value);
 void al_tc_mallinfo(al_heap *heap, struct mallinfo2 *out);
 void al_tc_report(al_heap *heap, FILE *out);
+void al_tc_report_with_tables(al_heap *heap, FILE *out);
+al_ledger al_tc_ledger(al_heap *heap);
+size_t al_tc_stats(al_heap *heap, al_stat *out, size_t room);
 
 /* --- walk.c, validate.c, shelves.c, explain.c, views.c: looking inside --- */
 

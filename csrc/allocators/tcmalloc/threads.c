@@ -80,6 +80,7 @@ void al_tc_begin(tc_thread *thread) {
     restart_lists(thread);
     al_lock_take(&heap->base.heap.lock);
     al_tc_record_take(&heap->base, &heap->caches);
+    heap->first_share = thread->share;
     claim_share(heap, thread);
     al_lock_drop(&heap->base.heap.lock);
     for (unsigned i = 0; i < TC_OWN_BLOCKS; i++) heap->own[i] = al_tc_malloc(&thread->thread, 8u << i);
@@ -98,17 +99,31 @@ void al_tc_thread_exit(al_thread *base) {
     al_lock_drop(&heap->base.heap.lock);
 }
 
-/* --- fork: the child's heap is whole; what other threads had cached stays cached --- */
+void al_tc_thread_idle(tc_thread *thread) {
+    al_tc_thread_exit(&thread->thread);
+    thread->arrived = false;
+    thread->share = 0;
+    restart_lists(thread);
+}
 
+/* --- all locks --- */
+
+void al_tc_hold(tc_heap *heap) {
+    for (unsigned class = 1; class < heap->base.classes.count; class++) al_lock_take(&heap->central[class].lock);
+    al_lock_take(&heap->base.heap.lock);
+}
+
+void al_tc_let_go(tc_heap *heap) {
+    al_lock_drop(&heap->base.heap.lock);
+    for (unsigned class = 1; class < heap->base.classes.count; class++) al_lock_drop(&heap->central[class].lock);
+}
+
+/* The child's heap is whole; what other threads had cached stays cached. */
 void al_tc_fork(al_heap *base, al_thread *survivor, al_fork_moment moment) {
     (void)survivor;
     tc_heap *heap = al_tc_of(base);
-    const unsigned count = heap->base.classes.count;
-    if (moment == AL_FORK_PREPARE) {
-        for (unsigned class = 1; class < count; class++) al_lock_take(&heap->central[class].lock);
-        al_lock_take(&base->lock);
-        return;
-    }
-    al_lock_drop(&base->lock);
-    for (unsigned class = 1; class < count; class++) al_lock_drop(&heap->central[class].lock);
+    if (moment == AL_FORK_PREPARE)
+        al_tc_hold(heap);
+    else
+        al_tc_let_go(heap);
 }
