@@ -108,7 +108,11 @@ al_heap *al_shim_heap(void) {
     return the_heap;
 }
 
-static void before_fork(void) { al_heap_fork(al_shim_heap(), al_shim_current, AL_FORK_PREPARE); }
+/* A thread that has called nothing yet gets its context here: what its allocator does for one that forks, it does. */
+static void before_fork(void) {
+    al_shim_leave(al_shim_arrive());
+    al_heap_fork(the_heap, al_shim_current, AL_FORK_PREPARE);
+}
 static void after_fork_in_parent(void) { al_heap_fork(the_heap, al_shim_current, AL_FORK_PARENT); }
 
 static void after_fork_in_child(void) {

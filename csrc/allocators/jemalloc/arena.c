@@ -226,12 +226,15 @@ static void forget_others(je_heap *heap, je_thread *survivor) {
     count_in(survivor->arena);
 }
 
+/* Whoever forks has an arena and a cache from then on, though it has asked for no block yet. */
 void al_je_fork(al_heap *base, al_thread *survivor, al_fork_moment moment) {
     je_heap *heap = al_je_of(base);
+    je_thread *thread = (je_thread *)survivor;
     if (moment == AL_FORK_PREPARE) {
+        if (thread != NULL && !thread->arrived) al_je_arrive(thread);
         al_je_hold(heap);
         return;
     }
-    if (moment == AL_FORK_CHILD) forget_others(heap, (je_thread *)survivor);
+    if (moment == AL_FORK_CHILD) forget_others(heap, thread);
     al_je_let_go(heap);
 }
