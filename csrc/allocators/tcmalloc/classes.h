@@ -57,6 +57,11 @@ static inline unsigned al_tc_class_of(const tc_classes *classes, size_t bytes) {
     return classes->places[al_tc_place(bytes)];
 }
 
+/* What a span has behind its last object. */
+static inline size_t al_tc_end_bytes(const tc_class *shape) {
+    return ((size_t)shape->pages << TC_PAGE_BITS) - (size_t)shape->objects * shape->bytes;
+}
+
 /* The classic ones. batch_most: 1 .. 8192. */
 void al_tc_classes_generate(tc_classes *classes, unsigned batch_most);
 /* Fills the table of places, from the classes, which ascend. */

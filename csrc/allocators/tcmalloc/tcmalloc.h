@@ -24,7 +24,7 @@
  *
  *     cached   = thread caches + objects in slots * their bytes
  *     free     = normal and returned spans + objects on spans * their bytes
- *     metadata = chunks, ends of spans, what alignment has lost
+ *     metadata = what is in no span (chunks, what alignment has lost), ends of spans, the allocator's own blocks
  *     usable   = mapped - cached - free - metadata */
 #ifndef AL_ALLOCATORS_TCMALLOC_TCMALLOC_H
 #define AL_ALLOCATORS_TCMALLOC_TCMALLOC_H
@@ -182,6 +182,7 @@ typedef struct tc_thread {
     size_t cached;                 /* bytes in the lists */
     size_t share;                  /* of the budget: what it may cache */
     bool arrived;                  /* it has a share, and is in the list of threads */
+    bool lost;                     /* it ran when another forked, and this is the child: its lists may be torn */
     void *record;                  /* the metadata that theirs takes for a cache: the break moves alike */
     struct tc_thread *next, *prev; /* all threads, the last come first */
     tc_list lists[TC_CLASSES_MOST];
@@ -202,6 +203,10 @@ struct tc_heap {
     tc_central central[TC_CLASSES_MOST];
 };
 
+/* The class of own[i]. */
+static inline unsigned al_tc_own_class(const tc_heap *heap, unsigned i) {
+    return al_tc_class_of(&heap->base.classes, (size_t)8 << i);
+}
 static inline tc_heap *al_tc_of(al_heap *heap) { return (tc_heap *)heap; }
 static inline tc_heap *al_tc_heap(const tc_thread *thread) { return (tc_heap *)thread->thread.heap; }
 
@@ -225,11 +230,11 @@ void al_tc_begin(tc_thread *thread);
 void al_tc_thread_exit(al_thread *thread);
 /* Its cache goes as if it exited; it gets another one with its next request. */
 void al_tc_thread_idle(tc_thread *thread);
-/* Every lock, so that nothing changes but thread caches. */
-void al_tc_hold(tc_heap *heap);
-void al_tc_let_go(tc_heap *heap);
 /* Its share grows by a step; heap->lock is held. */
 void al_tc_share_grow(tc_heap *heap, tc_thread *thread);
+/* Every lock but those of the region manager: no thread moves but in its own cache. */
+void al_tc_hold(tc_heap *heap);
+void al_tc_let_go(tc_heap *heap);
 void al_tc_fork(al_heap *heap, al_thread *survivor, al_fork_moment moment);
 
 /* --- tcmalloc.c, realloc.c, aligned.c --- */
@@ -243,6 +248,10 @@ void al_tc_free(al_thread *thread, void *block);
 void *al_tc_memalign(al_thread *thread, size_t alignment, size_t bytes);
 void *al_tc_realloc(al_thread *thread, void *block, size_t bytes);
 size_t al_tc_usable_size(al_heap *heap, const void *block);
+
+/* --- ledger.c --- */
+
+al_ledger al_tc_ledger(al_heap *heap);
 
 /* --- settings.c, environment.c, control.c, report.c; figures.h has the rest --- */
 
@@ -259,7 +268,6 @@ int al_tc_mallopt(al_heap *heap, int parameter, int value);
 void al_tc_mallinfo(al_heap *heap, struct mallinfo2 *out);
 void al_tc_report(al_heap *heap, FILE *out);
 void al_tc_report_with_tables(al_heap *heap, FILE *out);
-al_ledger al_tc_ledger(al_heap *heap);
 size_t al_tc_stats(al_heap *heap, al_stat *out, size_t room);
 
 /* --- walk.c, validate.c, shelves.c, explain.c, views.c: looking inside --- */

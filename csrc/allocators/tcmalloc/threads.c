@@ -106,24 +106,31 @@ void al_tc_thread_idle(tc_thread *thread) {
     restart_lists(thread);
 }
 
-/* --- all locks --- */
+/* --- all of it at rest --- */
 
 void al_tc_hold(tc_heap *heap) {
-    for (unsigned class = 1; class < heap->base.classes.count; class++) al_lock_take(&heap->central[class].lock);
+    for (unsigned class = 0; class < heap->base.classes.count; class++) al_lock_take(&heap->central[class].lock);
     al_lock_take(&heap->base.heap.lock);
 }
 
 void al_tc_let_go(tc_heap *heap) {
     al_lock_drop(&heap->base.heap.lock);
-    for (unsigned class = 1; class < heap->base.classes.count; class++) al_lock_drop(&heap->central[class].lock);
+    for (unsigned class = 0; class < heap->base.classes.count; class++) al_lock_drop(&heap->central[class].lock);
 }
 
-/* The child's heap is whole; what other threads had cached stays cached. */
+/* Only the forking thread goes on in the child. Others may just have been about to change their caches, and the pages
+ * of the heap are not copied at one moment: what they had cached is lost, and nobody looks at it again. */
+static void lose_others(tc_heap *heap, const al_thread *survivor) {
+    for (tc_thread *thread = heap->threads; thread != NULL; thread = thread->next)
+        thread->lost = &thread->thread != survivor;
+}
+
 void al_tc_fork(al_heap *base, al_thread *survivor, al_fork_moment moment) {
-    (void)survivor;
     tc_heap *heap = al_tc_of(base);
-    if (moment == AL_FORK_PREPARE)
+    if (moment == AL_FORK_PREPARE) {
         al_tc_hold(heap);
-    else
-        al_tc_let_go(heap);
+        return;
+    }
+    if (moment == AL_FORK_CHILD) lose_others(heap, survivor);
+    al_tc_let_go(heap);
 }
