@@ -54,7 +54,7 @@ static bool check_spans(const tc_heap *heap, const tc_central *central, unsigned
     size_t count = 0;
     for (unsigned list = 0; list < TC_OCCUPANCIES; list++)
         if (!check_listed(heap, spans, class, list, &count, flaw)) return false;
-    if (count != census->class_spans[class]) return al_blame(flaw, spans, "tcmalloc: a span is in no list of its class");
+    if (count != census->class_spans[class]) return al_blame(flaw, spans, "tcmalloc: a class's span is in no list");
     if (spans->count != count || central->populated - central->emptied != count)
         return al_blame(flaw, spans, "tcmalloc: a class's spans are miscounted");
     return spans->free == census->class_free[class] ||

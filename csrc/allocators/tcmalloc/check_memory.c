@@ -9,7 +9,9 @@ typedef struct checker {
     size_t kept; /* so many of look->kept lie below */
 } checker;
 
-static bool blame(const checker *c, uintptr_t at, const char *what) { return al_blame(c->flaw, (const void *)at, what); }
+static bool blame(const checker *c, uintptr_t at, const char *what) {
+    return al_blame(c->flaw, (const void *)at, what);
+}
 
 static bool check_words(const checker *c, const tc_span *span) {
     const uintptr_t first = span->address >> TC_PAGE_BITS, last = first + span->pages - 1;

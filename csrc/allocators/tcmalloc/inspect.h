@@ -1,6 +1,6 @@
-/* Ways through a heap at rest, for whoever looks inside: its stretches of memory in address order, what caches and slots
- * keep, chains, lists and sets. No pointer is followed, and no size believed, before it is known to lead to mapped
- * memory and to what must be there; only the list of threads, the classes and the map's root are trusted. */
+/* Ways through a heap at rest, for whoever looks inside: its stretches of memory in address order, what caches and
+ * slots keep, chains, lists and sets. No pointer is followed, and no size believed, before it is known to lead to
+ * mapped memory and to what must be there; only the list of threads, the classes and the map's root are trusted. */
 #ifndef AL_ALLOCATORS_TCMALLOC_INSPECT_H
 #define AL_ALLOCATORS_TCMALLOC_INSPECT_H
 

@@ -197,7 +197,8 @@ void al_tc_pages_add(tc_heap *heap, tc_span *span) {
 
 /* --- take --- */
 
-/* The shortest free span that is long enough; of two alike in lists the normal one, the last kept; in sets the lower. */
+/* The shortest free span that is long enough; of two alike in lists the normal one, the last kept; in sets the
+ * lowest. */
 static tc_span *fitting(tc_page_heap *pages, size_t least) {
     for (size_t length = least; length <= TC_LISTED_PAGES; length++)
         for (unsigned kind = 0; kind < TC_KINDS; kind++)
