@@ -79,7 +79,7 @@ static void too_long(tc_thread *thread, tc_list *list, unsigned class) {
 }
 
 void al_tc_cache_overflow(tc_thread *thread, tc_list *list, unsigned class) {
-    if (!thread->arrived && !al_tc_arrive(thread)) {
+    if (!thread->arrived) {
         give_back(thread, list, class, list->length);
         return;
     }

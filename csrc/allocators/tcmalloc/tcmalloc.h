@@ -214,7 +214,8 @@ static inline tc_heap *al_tc_heap(const tc_thread *thread) { return (tc_heap *)t
 
 /* An object of the class where the thread has none. NULL: no memory. */
 void *al_tc_cache_fetch(tc_thread *thread, unsigned class);
-/* After a free: the list is longer than it may be, or the thread caches more than its share. */
+/* After a free: the list is longer than it may be, the thread caches more than its share, or it has no cache: a free
+ * makes none. */
 void al_tc_cache_overflow(tc_thread *thread, tc_list *list, unsigned class);
 /* Everything cached goes back to the central lists. */
 void al_tc_cache_empty(tc_thread *thread);
