@@ -108,14 +108,22 @@ void al_tc_thread_idle(tc_thread *thread) {
 
 /* --- all of it at rest --- */
 
-void al_tc_hold(tc_heap *heap) {
+static void hold_central(tc_heap *heap) {
     for (unsigned class = 0; class < heap->base.classes.count; class++) al_lock_take(&heap->central[class].lock);
+}
+
+static void let_central_go(tc_heap *heap) {
+    for (unsigned class = 0; class < heap->base.classes.count; class++) al_lock_drop(&heap->central[class].lock);
+}
+
+void al_tc_hold(tc_heap *heap) {
+    hold_central(heap);
     al_lock_take(&heap->base.heap.lock);
 }
 
 void al_tc_let_go(tc_heap *heap) {
     al_lock_drop(&heap->base.heap.lock);
-    for (unsigned class = 0; class < heap->base.classes.count; class++) al_lock_drop(&heap->central[class].lock);
+    let_central_go(heap);
 }
 
 /* Only the forking thread goes on in the child. Others may just have been about to change their caches, and the pages
@@ -125,12 +133,13 @@ static void lose_others(tc_heap *heap, const al_thread *survivor) {
         thread->lost = &thread->thread != survivor;
 }
 
+/* heap->lock is taken and dropped around the fork by heap.c. */
 void al_tc_fork(al_heap *base, al_thread *survivor, al_fork_moment moment) {
     tc_heap *heap = al_tc_of(base);
     if (moment == AL_FORK_PREPARE) {
-        al_tc_hold(heap);
+        hold_central(heap);
         return;
     }
     if (moment == AL_FORK_CHILD) lose_others(heap, survivor);
-    al_tc_let_go(heap);
+    let_central_go(heap);
 }
