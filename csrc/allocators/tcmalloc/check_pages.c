@@ -44,15 +44,13 @@ static bool check_sums(const tc_heap *heap, const tc_census *census, al_flaw *fl
 
 static bool check_growths(const tc_heap *heap, al_flaw *flaw) {
     const tc_page_heap *pages = &heap->pages;
-    size_t count = 0, bytes = 0;
-    for (const tc_growth *growth = pages->growths; growth != NULL; growth = growth->older) {
-        if (count++ == pages->growth_records.taken || !al_tc_readable(heap, growth, sizeof *growth))
-            return al_blame(flaw, growth, "tcmalloc: growths lead to none, or around");
-        bytes += growth->bytes;
-    }
-    if (count != pages->growth_records.taken || bytes != pages->system_bytes)
-        return al_blame(flaw, pages->growths, "tcmalloc: growths are miscounted");
-    return pages->reserves == count + (pages->pending != 0) ||
+    size_t bytes = 0;
+    tc_trail t = {0};
+    while (al_tc_growth_next(heap, &t)) bytes += ((const tc_growth *)t.at)->bytes;
+    if (t.strayed) return al_blame(flaw, t.at, "tcmalloc: growths lead to none, or around");
+    if (t.passed != pages->growth_records.taken || bytes != pages->system_bytes)
+        return al_blame(flaw, pages, "tcmalloc: growths are miscounted");
+    return pages->reserves == t.passed + (pages->pending != 0) ||
            al_blame(flaw, pages, "tcmalloc: not every growth was counted");
 }
 

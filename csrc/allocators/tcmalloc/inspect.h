@@ -64,6 +64,8 @@ bool al_tc_is_own(const tc_heap *heap, uintptr_t object);
 
 /* --- members.c: chains, lists, sets --- */
 
+const char *al_tc_location_name(unsigned location);
+
 /* The way along a chain, to be started with {0}. */
 typedef struct tc_trail {
     void *at, *anchor;  /* anchor: one that was passed, ever further on */
@@ -73,6 +75,11 @@ typedef struct tc_trail {
 
 /* The next of a chain of things of so many bytes; false: that was all. */
 bool al_tc_trail_next(const tc_heap *heap, void *head, size_t bytes, tc_trail *trail);
+/* The next growth, the newest first. */
+bool al_tc_growth_next(const tc_heap *heap, tc_trail *trail);
+/* The free object of a span that comes after `object`, NULL: the first; NULL: there is none, or it is no object. The
+ * way may go around. */
+const void *al_tc_free_after(const tc_heap *heap, const tc_span *span, const void *object);
 
 /* Which objects of a span, which has a class, are free; false: its chain is damaged. */
 bool al_tc_free_objects(const tc_heap *heap, const tc_span *span, uint64_t *free);

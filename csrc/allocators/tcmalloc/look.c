@@ -105,8 +105,8 @@ static void begin(const tc_heap *heap, tc_stretch *out) {
 
 /* What is strange ends where a span begins, what is in no span also where something strange does. */
 static bool ends(const tc_heap *heap, const tc_stretch *s, uintptr_t at) {
-    return al_tc_span_at(heap, at) != NULL ||
-           (s->kind == TC_NO_SPAN && al_tc_word_at(heap, at >> TC_PAGE_BITS) != 0);
+    const bool entered = al_tc_word_at(heap, at >> TC_PAGE_BITS) != 0;
+    return entered && (s->kind == TC_NO_SPAN || al_tc_span_at(heap, at) != NULL);
 }
 
 bool al_tc_stretch_after(const tc_look *look, uintptr_t at, tc_stretch *out) {

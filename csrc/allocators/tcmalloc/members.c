@@ -1,17 +1,31 @@
 /* The ways along chains and lists and through sets. */
 #include "allocators/tcmalloc/inspect.h"
 
+const char *al_tc_location_name(unsigned location) {
+    static const char *const names[] = {"in use", "normal", "returned"};
+    return names[location];
+}
+
 /* --- chains --- */
 
-bool al_tc_trail_next(const tc_heap *heap, void *head, size_t bytes, tc_trail *trail) {
-    trail->at = trail->passed == 0 ? head : al_tc_after(trail->at);
-    if (trail->at == NULL) return false;
-    if (trail->at == trail->anchor || !al_tc_readable(heap, trail->at, bytes)) {
+static bool enter(const tc_heap *heap, void *next, size_t bytes, tc_trail *trail) {
+    trail->at = next;
+    if (next == NULL) return false;
+    if (next == trail->anchor || !al_tc_readable(heap, next, bytes)) {
         trail->strayed = true;
         return false;
     }
-    if (al_is_power_of_two(++trail->passed)) trail->anchor = trail->at;
+    if (al_is_power_of_two(++trail->passed)) trail->anchor = next;
     return true;
+}
+
+bool al_tc_trail_next(const tc_heap *heap, void *head, size_t bytes, tc_trail *trail) {
+    return enter(heap, trail->passed == 0 ? head : al_tc_after(trail->at), bytes, trail);
+}
+
+bool al_tc_growth_next(const tc_heap *heap, tc_trail *trail) {
+    tc_growth *next = trail->passed == 0 ? heap->pages.growths : ((const tc_growth *)trail->at)->older;
+    return enter(heap, next, sizeof *next, trail);
 }
 
 bool al_tc_free_objects(const tc_heap *heap, const tc_span *span, uint64_t *free) {
@@ -23,6 +37,12 @@ bool al_tc_free_objects(const tc_heap *heap, const tc_span *span, uint64_t *free
         al_bitmap_set(free, number);
     }
     return true;
+}
+
+const void *al_tc_free_after(const tc_heap *heap, const tc_span *span, const void *object) {
+    const void *next = object == NULL ? span->objects : al_tc_after(object);
+    const bool sound = al_tc_number_of(heap, span, (uintptr_t)next) < al_tc_shape(heap, span)->objects;
+    return sound ? next : NULL;
 }
 
 /* --- lists --- */
