@@ -24,7 +24,7 @@ void *al_tc_cache_fetch(tc_thread *thread, unsigned class) {
     const unsigned count = al_tc_central_take(al_tc_heap(thread), class, (unsigned)al_min(list->most, batch), &chain);
     if (count == 0) return NULL;
     list->head = al_tc_after(chain.head);
-    list->length = count - 1;
+    al_tc_set_length(list, count - 1);
     set_cached(thread, thread->cached + (size_t)list->bytes * (count - 1));
     lengthen(list, batch);
     return chain.head;
@@ -35,7 +35,7 @@ static void give_chain(tc_thread *thread, tc_list *list, unsigned class, uint32_
     for (uint32_t i = 1; i < count; i++) chain.tail = al_tc_after(chain.tail);
     list->head = al_tc_after(chain.tail);
     al_tc_link(chain.tail, NULL);
-    list->length -= count;
+    al_tc_set_length(list, list->length - count);
     if (list->length < list->low) list->low = list->length;
     set_cached(thread, thread->cached - (size_t)list->bytes * count);
     al_tc_central_give(al_tc_heap(thread), class, count, chain);

@@ -69,10 +69,11 @@ static void limit(tc_heap *heap, uint64_t *value, bool set) {
 
 /* Theirs is a fraction; here it is told in thousandths. */
 static void rate(tc_heap *heap, uint64_t *value, bool set) {
+    const double told = heap->params.release_rate * 1000, most = 9e15;
     if (set)
         heap->params.release_rate = (double)(int64_t)*value / 1000;
     else
-        *value = (uint64_t)(int64_t)(heap->params.release_rate * 1000);
+        *value = told < most ? (uint64_t)(int64_t)told : INT64_MAX;
 }
 
 static const struct setting {

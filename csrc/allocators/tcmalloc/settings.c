@@ -55,15 +55,20 @@ static size_t fair_share(size_t budget, size_t caches) {
     return al_max(FAIR_LEAST, al_min(budget / al_max(caches, 1), FAIR_MOST));
 }
 
+/* What the environment says may be no number, or none that can be told. */
+static double rate_of(const char *text) {
+    const double rate = *text == '\0' ? 1 : strtod(text, NULL), least = -9e12;
+    return rate > least ? rate : 0;
+}
+
 /* What the environment gave may lie out of the ranges above where theirs takes it so. */
 void al_tc_configure(tc_heap *heap) {
     const al_settings *settings = &heap->base.heap.settings;
     const uint64_t *values = settings->values;
-    const char *rate = al_setting_text(settings, TC_RELEASE_RATE);
     heap->params = (tc_params){
         .cache_budget = values[TC_MAX_TOTAL_THREAD_CACHE_BYTES],
         .fair_share = fair_share(values[TC_MAX_TOTAL_THREAD_CACHE_BYTES], 0),
-        .release_rate = *rate == '\0' ? 1 : strtod(rate, NULL),
+        .release_rate = rate_of(al_setting_text(settings, TC_RELEASE_RATE)),
         .decommit = values[TC_AGGRESSIVE_DECOMMIT],
         .limit_pages = al_tc_limit_pages(values[TC_HEAP_LIMIT_MB]),
         .batch_most = (unsigned)values[TC_TRANSFER_NUM_OBJ],

@@ -53,7 +53,8 @@ void *al_tc_malloc(al_thread *base, size_t bytes) {
         void *object = list->head;
         if (__builtin_expect(object != NULL, 1)) {
             list->head = al_tc_after(object);
-            const uint32_t length = --list->length;
+            const uint32_t length = list->length - 1;
+            al_tc_set_length(list, length);
             if (length < list->low) list->low = length;
             __atomic_store_n(&thread->cached, thread->cached - list->bytes, __ATOMIC_RELAXED);
             return object;
@@ -103,7 +104,9 @@ void al_tc_free(al_thread *base, void *block) {
     list->head = block;
     const size_t cached = thread->cached + list->bytes;
     __atomic_store_n(&thread->cached, cached, __ATOMIC_RELAXED);
-    if (__builtin_expect(++list->length > list->most || cached > thread->share, 0))
+    const uint32_t length = list->length + 1;
+    al_tc_set_length(list, length);
+    if (__builtin_expect(length > list->most || cached > thread->share, 0))
         al_tc_cache_overflow(thread, list, class);
 }
 
