@@ -32,11 +32,11 @@ static void *take_mapping(tc_heap *heap, size_t bytes, size_t alignment) {
 void *al_tc_system_take(tc_heap *heap, size_t bytes, size_t alignment) {
     tc_page_heap *pages = &heap->pages;
     void *got = NULL;
-    if (!pages->break_failed && !heap->params.skip_sbrk) {
+    if (!pages->break_failed && !(heap->begun && heap->params.skip_sbrk)) {
         got = take_break(heap, bytes, alignment);
         pages->break_failed = got == NULL;
     }
-    if (got == NULL && !heap->params.skip_mmap) got = take_mapping(heap, bytes, alignment);
+    if (got == NULL && !(heap->begun && heap->params.skip_mmap)) got = take_mapping(heap, bytes, alignment);
     /* Where both fail, the break is tried again the next time. */
     if (got == NULL) pages->break_failed = false;
     return got;
@@ -80,8 +80,8 @@ bool al_tc_grow(tc_heap *heap, size_t least) {
     if (least > PTRDIFF_MAX >> TC_PAGE_BITS) return false;
     size_t count = al_max(least, TC_GROWTH_PAGES);
     void *got = NULL;
-    if (al_tc_within_limit(heap, count)) got = al_tc_system_take(heap, count << TC_PAGE_BITS, TC_PAGE);
-    if (got == NULL && least < count && al_tc_within_limit(heap, least)) {
+    if (al_tc_within_limit(heap, count, true)) got = al_tc_system_take(heap, count << TC_PAGE_BITS, TC_PAGE);
+    if (got == NULL && least < count && al_tc_within_limit(heap, least, true)) {
         count = least;
         got = al_tc_system_take(heap, count << TC_PAGE_BITS, TC_PAGE);
     }

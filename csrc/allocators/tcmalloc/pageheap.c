@@ -34,15 +34,20 @@ static void enter_set(tc_heap *heap, tc_span *span) {
     pages->set_counts[al_tc_kind(span)]++;
 }
 
-/* pre: where the span is long and returned, there is a record for a node. */
-static void keep(tc_heap *heap, tc_span *span) {
-    tc_page_heap *pages = &heap->pages;
+/* Behind this place in the list, if the span has one. pre: where it is long and returned, there is a record for a
+ * node. */
+static void keep_behind(tc_heap *heap, tc_span *span, al_link *place) {
     if (is_long(span))
         enter_set(heap, span);
     else
-        al_list_insert_after(&pages->shelves[span->pages][al_tc_kind(span)], &span->link);
-    *sum_of(pages, span->location) += bytes_of(span->pages);
+        al_list_insert_after(place, &span->link);
+    *sum_of(&heap->pages, span->location) += bytes_of(span->pages);
     al_tc_map_enter(&heap->base, span);
+}
+
+static void keep(tc_heap *heap, tc_span *span) {
+    al_link *list = is_long(span) ? NULL : &heap->pages.shelves[span->pages][al_tc_kind(span)];
+    keep_behind(heap, span, list);
 }
 
 static void unkeep(tc_heap *heap, tc_span *span) {
@@ -63,7 +68,8 @@ static void unkeep(tc_heap *heap, tc_span *span) {
 /* A span that is nowhere kept becomes returned; false: the system will not have it, or it could not be kept then. */
 static bool decommit(tc_heap *heap, tc_span *span) {
     tc_page_heap *pages = &heap->pages;
-    if (heap->params.keep || (is_long(span) && !al_tc_records_ready(&heap->base, &pages->nodes))) return false;
+    if (heap->begun && heap->params.keep) return false;
+    if (is_long(span) && !al_tc_records_ready(&heap->base, &pages->nodes)) return false;
     if (al_regions_madvise(heap->base.heap.regions, (void *)span->address, bytes_of(span->pages),
                            AL_ADVISE_DONTNEED) != 0)
         return false;
@@ -72,6 +78,15 @@ static bool decommit(tc_heap *heap, tc_span *span) {
     pages->decommitted_total += bytes_of(span->pages);
     pages->decommits++;
     return true;
+}
+
+/* A free span becomes returned, and is nowhere kept then; false: it stays normal and where it is. */
+static bool decommit_kept(tc_heap *heap, tc_span *span) {
+    al_link *place = is_long(span) ? NULL : span->link.prev;
+    unkeep(heap, span);
+    if (decommit(heap, span)) return true;
+    keep_behind(heap, span, place);
+    return false;
 }
 
 /* Nothing is asked of the system: what is touched is there again. */
@@ -89,10 +104,9 @@ static tc_span *mergeable(tc_heap *heap, uintptr_t page, unsigned location) {
     tc_span *span = al_tc_word_span(al_pages_get_or_none(&heap->base.map, page));
     if (span == NULL || span->location == location) return span;
     if (!heap->params.decommit || location != TC_RETURNED || span->location != TC_NORMAL) return NULL;
-    unkeep(heap, span);
-    const bool returned = decommit(heap, span);
+    if (!decommit_kept(heap, span)) return NULL;
     keep(heap, span);
-    return returned ? span : NULL;
+    return span;
 }
 
 static void absorb(tc_heap *heap, tc_span *span, tc_span *neighbour) {
@@ -123,13 +137,9 @@ static void merge_and_keep(tc_heap *heap, tc_span *span) {
 
 static size_t release_one(tc_heap *heap, tc_span *span) {
     const size_t pages = span->pages;
-    unkeep(heap, span);
-    const bool returned = decommit(heap, span);
-    if (returned)
-        merge_and_keep(heap, span);
-    else
-        keep(heap, span);
-    return returned ? pages : 0;
+    if (!decommit_kept(heap, span)) return 0;
+    merge_and_keep(heap, span);
+    return pages;
 }
 
 /* The span to be released of those of a length, the one that has been free for longest; of long ones the shortest. */
@@ -162,7 +172,7 @@ static void count_freed(tc_heap *heap, size_t freed) {
     tc_page_heap *pages = &heap->pages;
     pages->release_counter -= (int64_t)freed;
     if (pages->release_counter >= 0) return;
-    if (heap->params.release_rate <= 1e-6) {
+    if (!heap->begun || heap->params.release_rate <= 1e-6) {
         pages->release_counter = TC_RELEASE_FIRST;
         return;
     }
@@ -190,33 +200,50 @@ void al_tc_pages_add(tc_heap *heap, tc_span *span) {
     pages->committed_bytes += bytes_of(span->pages);
     pages->committed_total += bytes_of(span->pages);
     pages->commits++;
-    /* Theirs meets its first free pages before the rate of release is set, as if it were 0. */
-    if (pages->growths->older == NULL) pages->release_counter = TC_RELEASE_FIRST + (int64_t)span->pages;
     al_tc_pages_give(&heap->base, span);
 }
 
 /* --- take --- */
 
-/* The shortest free span that is long enough; of two alike in lists the normal one, the last kept; in sets the
- * lowest. */
-static tc_span *fitting(tc_page_heap *pages, size_t least) {
-    for (size_t length = least; length <= TC_LISTED_PAGES; length++)
-        for (unsigned kind = 0; kind < TC_KINDS; kind++)
-            if (!al_list_empty(&pages->shelves[length][kind]))
-                return al_container(pages->shelves[length][kind].next, tc_span, link);
-    const tc_node *normal = al_tc_set_fit(pages->sets[0], least), *returned = al_tc_set_fit(pages->sets[1], least);
-    const tc_node *best = normal == NULL ? returned : normal;
-    if (normal != NULL && returned != NULL && al_tc_node_before(returned, normal)) best = returned;
-    return best == NULL ? NULL : best->owner;
+/* What is taken of the system and not given back, metadata too, must be within the limit after `pages` more are; to get
+ * there, others are released. Theirs serves its first request before the limit is set. */
+bool al_tc_within_limit(tc_heap *heap, size_t pages, bool release) {
+    const size_t limit = heap->params.limit_pages;
+    if (limit == 0 || !heap->begun) return true;
+    const tc_page_heap *at = &heap->pages;
+    size_t used = (at->system_bytes + at->metadata_bytes - at->returned_bytes) >> TC_PAGE_BITS;
+    if (release && used + pages > limit) used -= al_tc_release(heap, used + pages - limit);
+    return used + pages <= limit;
 }
 
-/* What is committed after `pages` more are must be within the limit; to get there, other pages are released. */
-bool al_tc_within_limit(tc_heap *heap, size_t pages) {
-    const size_t limit = heap->params.limit_pages;
-    if (limit == 0) return true;
-    size_t used = (heap->pages.system_bytes - heap->pages.returned_bytes) >> TC_PAGE_BITS;
-    if (used + pages > limit) used -= al_tc_release(heap, used + pages - limit);
-    return used + pages <= limit;
+/* The shortest span of at least so many pages in the lists; of two alike the normal one, of several the last kept. A
+ * returned one counts against the limit, and what is released to stay within may be merged with it. */
+static tc_span *listed(tc_heap *heap, size_t least) {
+    for (size_t length = least; length <= TC_LISTED_PAGES; length++) {
+        const al_link *shelves = heap->pages.shelves[length];
+        const al_link *normal = &shelves[0], *returned = &shelves[1];
+        if (!al_list_empty(normal)) return al_container(normal->next, tc_span, link);
+        if (!al_list_empty(returned) && al_tc_within_limit(heap, least, true) && !al_list_empty(returned))
+            return al_container(returned->next, tc_span, link);
+    }
+    return NULL;
+}
+
+/* The same in the sets; of two alike the lowest. Beyond the limit, a normal one though it may be longer. */
+static tc_span *longer(tc_heap *heap, size_t least) {
+    tc_page_heap *pages = &heap->pages;
+    const tc_node *normal = al_tc_set_fit(pages->sets[0], least), *returned = al_tc_set_fit(pages->sets[1], least);
+    if (returned == NULL || (normal != NULL && al_tc_node_before(normal, returned)))
+        return normal == NULL ? NULL : normal->owner;
+    if (al_tc_within_limit(heap, least, false)) return returned->owner;
+    if (al_tc_within_limit(heap, least, true)) return longer(heap, least);
+    normal = al_tc_set_fit(pages->sets[0], least);
+    return normal == NULL ? NULL : normal->owner;
+}
+
+static tc_span *fitting(tc_heap *heap, size_t least) {
+    tc_span *span = listed(heap, least);
+    return span != NULL ? span : longer(heap, least);
 }
 
 /* Cuts `count` pages from the low end of a free span. NULL: no memory for the record of the rest. */
@@ -249,16 +276,15 @@ static void release_before_growth(tc_heap *heap, size_t pages) {
 
 tc_span *al_tc_pages_take(tc_base *base, size_t count) {
     tc_heap *heap = (tc_heap *)base;
-    tc_span *span = fitting(&heap->pages, count);
+    tc_span *span = fitting(heap, count);
     if (span == NULL) {
         release_before_growth(heap, count);
-        span = fitting(&heap->pages, count);
+        span = fitting(heap, count);
     }
     while (span == NULL) {
         if (!al_tc_grow(heap, count)) return NULL;
-        span = fitting(&heap->pages, count);
+        span = fitting(heap, count);
     }
-    if (span->location == TC_RETURNED && !al_tc_within_limit(heap, count)) return NULL;
     return carve(heap, span, count);
 }
 

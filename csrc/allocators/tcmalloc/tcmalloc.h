@@ -156,7 +156,7 @@ void al_tc_pages_add(tc_heap *heap, tc_span *span);
 /* Gives back whole free spans until so many pages are; how many were. */
 size_t al_tc_release(tc_heap *heap, size_t pages);
 /* Whether so many pages more may be committed; what is free is released to get there. */
-bool al_tc_within_limit(tc_heap *heap, size_t pages);
+bool al_tc_within_limit(tc_heap *heap, size_t pages, bool release);
 void al_tc_pages_init(tc_heap *heap);
 
 /* --- grow.c: the system; heap->lock is held --- */
@@ -202,7 +202,7 @@ struct tc_heap {
     tc_thread *victim;             /* whose share is tried next; NULL: the first */
     int64_t unclaimed;             /* what of the budget no thread has; may be negative */
     size_t first_share;            /* what the cache has that al_tc_begin drops */
-    bool begun;                    /* the first request was served, and threads.c's begin done */
+    bool begun;                    /* after al_tc_begin: until then only budget, batches and decommit are as set */
     void *own[TC_OWN_BLOCKS];      /* blocks of the allocator's own; NULL: there was no memory */
     unsigned slot_victim;          /* the class that is to give a slot next */
     tc_central central[TC_CLASSES_MOST];
@@ -230,8 +230,8 @@ void al_tc_cache_empty(tc_thread *thread);
 int al_tc_thread_create(al_thread *thread);
 /* The thread's first request. False: no memory. */
 bool al_tc_arrive(tc_thread *thread);
-/* After the process's first request. Theirs serves it, for libstdc++, before its own constructors run; those drop the
- * cache that did, and make two blocks. */
+/* After the process's first request. Theirs serves it, for libstdc++, before its own constructors run; those make a
+ * block and free it, drop the cache that did, and make two blocks. */
 void al_tc_begin(tc_thread *thread);
 void al_tc_thread_exit(al_thread *thread);
 /* Its cache goes as if it exited; it gets another one with its next request. */

@@ -75,8 +75,10 @@ static void restart_lists(tc_thread *thread) {
 
 void al_tc_begin(tc_thread *thread) {
     tc_heap *heap = al_tc_heap(thread);
-    heap->begun = true;
+    void *block = al_tc_cache_fetch(thread, al_tc_class_of(&heap->base.classes, 1));
+    if (block != NULL) al_tc_free(&thread->thread, block);
     al_tc_cache_empty(thread);
+    heap->begun = true;
     restart_lists(thread);
     al_lock_take(&heap->base.heap.lock);
     al_tc_record_take(&heap->base, &heap->caches);
