@@ -65,18 +65,19 @@ static void unkeep(tc_heap *heap, tc_span *span) {
 
 /* --- to and from the system --- */
 
-/* A span that is nowhere kept becomes returned; false: the system will not have it, or it could not be kept then. */
+/* A span that is nowhere kept becomes returned; false: the system will not have it, or it could not be kept then.
+ * What was tried is counted. */
 static bool decommit(tc_heap *heap, tc_span *span) {
     tc_page_heap *pages = &heap->pages;
-    if (heap->begun && heap->params.keep) return false;
     if (is_long(span) && !al_tc_records_ready(&heap->base, &pages->nodes)) return false;
+    pages->decommits++;
+    if (heap->begun && heap->params.keep) return false;
     if (al_regions_madvise(heap->base.heap.regions, (void *)span->address, bytes_of(span->pages),
                            AL_ADVISE_DONTNEED) != 0)
         return false;
     span->location = TC_RETURNED;
     pages->committed_bytes -= bytes_of(span->pages);
     pages->decommitted_total += bytes_of(span->pages);
-    pages->decommits++;
     return true;
 }
 
