@@ -1,6 +1,8 @@
 /* What threads share of a class: whole batches in slots, and spans. */
 #include "allocators/tcmalloc/tcmalloc.h"
 
+#include <unistd.h>
+
 void al_tc_central_init(tc_heap *heap) {
     for (unsigned class = 0; class < heap->base.classes.count; class++) {
         tc_central *central = &heap->central[class];
@@ -24,9 +26,25 @@ static void *chained(const tc_span *span, const tc_class *shape) {
     return (void *)span->address;
 }
 
+/* A program's heap says so, as theirs does. */
+static void say_failed(tc_heap *heap, size_t bytes) {
+    if (al_regions_base(heap->base.heap.regions) != NULL) return;
+    char text[96] = "src/central_freelist.cc:330] tcmalloc: allocation failed ", digits[24];
+    char *at = digits + sizeof digits - 3;
+    strcpy(at, " \n");
+    do *--at = (char)('0' + bytes % 10);
+    while ((bytes /= 10) != 0);
+    strcat(text, at);
+    const ssize_t ignored = write(STDERR_FILENO, text, strlen(text));
+    (void)ignored;
+}
+
 static tc_span *populate(tc_heap *heap, tc_central *central) {
     tc_span *span = al_tc_spans_add(&heap->base, &central->spans, central->class);
-    if (span == NULL) return NULL;
+    if (span == NULL) {
+        say_failed(heap, (size_t)heap->base.classes.of[central->class].pages << TC_PAGE_BITS);
+        return NULL;
+    }
     span->objects = chained(span, &heap->base.classes.of[central->class]);
     central->populated++;
     return span;

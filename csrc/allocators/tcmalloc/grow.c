@@ -1,6 +1,8 @@
 /* Memory from the system: the break while it moves, then mappings. It is never given back but by MADV_DONTNEED. */
 #include "allocators/tcmalloc/tcmalloc.h"
 
+#include "base/check.h"
+
 /* A break that is not where a page of ours begins is moved by the difference; where somebody else moved it meanwhile,
  * there is room for the difference in what is asked anew. */
 static void *take_break(tc_heap *heap, size_t bytes, size_t alignment) {
@@ -8,6 +10,7 @@ static void *take_break(tc_heap *heap, size_t bytes, size_t alignment) {
     void *got;
     if (bytes > PTRDIFF_MAX - alignment || al_regions_brk(regions, (intptr_t)bytes, &got) != 0) return NULL;
     const uintptr_t at = (uintptr_t)got, aligned = al_align_up(at, alignment);
+    al_check(al_regions_adopt(regions, got) == 0, "alloclab: no memory for the account");
     if (aligned == at) return got;
     void *more;
     if (al_regions_brk(regions, (intptr_t)(aligned - at), &more) != 0) return NULL;

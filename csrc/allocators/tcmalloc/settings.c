@@ -85,8 +85,7 @@ void al_tc_budget_set(tc_heap *heap, size_t bytes) {
     const size_t fair = fair_share(params->cache_budget, heap->caches.taken);
     const double ratio = fair < params->fair_share ? (double)fair / (double)params->fair_share : 1;
     params->fair_share = fair;
-    heap->first_share = (size_t)((double)heap->first_share * ratio);
-    heap->unclaimed = (int64_t)(params->cache_budget - heap->first_share);
+    heap->unclaimed = (int64_t)params->cache_budget;
     for (tc_thread *thread = heap->threads; thread != NULL; thread = thread->next) {
         __atomic_store_n(&thread->share, (size_t)((double)thread->share * ratio), __ATOMIC_RELAXED);
         heap->unclaimed -= (int64_t)thread->share;

@@ -73,17 +73,27 @@ static void restart_lists(tc_thread *thread) {
     }
 }
 
+/* Puts the heap's own thread in the place of one that caches nothing, which starts anew. */
+static void take_place(tc_heap *heap, tc_thread *thread) {
+    tc_thread *first = &heap->first;
+    leave(heap, thread);
+    *first = (tc_thread){.thread = {.heap = &heap->base.heap, .id = UINT32_MAX}, .share = thread->share,
+                         .arrived = true, .record = thread->record};
+    al_tc_thread_create(&first->thread);
+    join(heap, first);
+    heap->victim = first;
+    thread->arrived = false;
+    restart_lists(thread);
+}
+
 void al_tc_begin(tc_thread *thread) {
     tc_heap *heap = al_tc_heap(thread);
     void *block = al_tc_cache_fetch(thread, al_tc_class_of(&heap->base.classes, 1));
     if (block != NULL) al_tc_free(&thread->thread, block);
     al_tc_cache_empty(thread);
     heap->begun = true;
-    restart_lists(thread);
     al_lock_take(&heap->base.heap.lock);
-    al_tc_record_take(&heap->base, &heap->caches);
-    heap->first_share = thread->share;
-    claim_share(heap, thread);
+    take_place(heap, thread);
     al_lock_drop(&heap->base.heap.lock);
     for (unsigned i = 0; i < TC_OWN_BLOCKS; i++) heap->own[i] = al_tc_malloc(&thread->thread, 8u << i);
 }
