@@ -3,6 +3,7 @@
 #define AL_BASE_CHECK_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,6 +13,23 @@ __attribute__((noreturn, cold)) static inline void al_die(const char *what) {
     ignored = write(STDERR_FILENO, "\n", 1);
     (void)ignored;
     abort();
+}
+
+/* The same, and the address behind the text, as 0x... */
+__attribute__((noreturn, cold, unused)) static inline void al_die_at(const char *what, const void *at) {
+    char digits[2 + 2 * sizeof at + 1];
+    char *first = digits + sizeof digits - 1;
+    uintptr_t rest = (uintptr_t)at;
+    *first = 0;
+    do {
+        *--first = "0123456789abcdef"[rest % 16];
+        rest /= 16;
+    } while (rest != 0);
+    *--first = 'x';
+    *--first = '0';
+    ssize_t ignored = write(STDERR_FILENO, what, strlen(what));
+    (void)ignored;
+    al_die(first);
 }
 
 /* For what must hold whatever the caller does; unlike assert it stays in release builds. */

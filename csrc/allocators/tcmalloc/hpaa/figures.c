@@ -1,0 +1,65 @@
+#include "allocators/tcmalloc/hpaa/figures.h"
+
+static void add_class(hp_figures *f, const hp_heap *heap, unsigned class) {
+    const hp_class *shared = &heap->classes[class];
+    const tc_class *shape = al_hp_shape(heap, class);
+    const size_t span_bytes = (size_t)shape->pages << TC_PAGE_BITS;
+    f->transfer += (uint64_t)shared->used * shape->bytes;
+    f->central += shared->spans.free * shape->bytes;
+    f->tails += shared->spans.count * (span_bytes - (size_t)shape->objects * shape->bytes);
+    f->spans += shared->spans.count;
+    f->large_pages -= shared->spans.count * shape->pages;
+}
+
+static void add_cpu(hp_figures *f, const hp_heap *heap, const hp_cpu *cpu) {
+    f->cpu += al_hp_cpu_bytes(heap, cpu);
+    f->cpu_capacity += cpu->capacity;
+    f->underflows += cpu->underflows;
+    f->overflows += cpu->overflows;
+}
+
+hp_figures al_hp_figures(hp_heap *heap) {
+    al_hp_hold(heap);
+    hp_figures f = {
+        .mapped = al_regions_counters(heap->base.heap.regions)->mapped,
+        .metadata = heap->pages.metadata_bytes,
+        .large_pages = heap->pages.in_use_pages,
+        .pages = al_hp_pages_figures(heap),
+    };
+    const uint64_t in_use_bytes = (uint64_t)heap->pages.in_use_pages << TC_PAGE_BITS;
+    for (unsigned i = 1; i < HP_CLASSES; i++) add_class(&f, heap, i);
+    for (unsigned i = 0; i < heap->params.cpus; i++) add_cpu(&f, heap, &heap->cpus[i]);
+    al_hp_let_go(heap);
+    f.in_use = in_use_bytes - f.tails - f.cpu - f.transfer - f.central;
+    f.page_free = f.mapped - f.metadata - in_use_bytes;
+    return f;
+}
+
+al_ledger al_hp_ledger(al_heap *heap) {
+    const hp_figures f = al_hp_figures(al_hp_of(heap));
+    return (al_ledger){
+        .usable = f.in_use,
+        .metadata = f.metadata + f.tails,
+        .cached = f.cpu + f.transfer,
+        .free = f.central + f.page_free,
+    };
+}
+
+size_t al_hp_stats(al_heap *heap, al_stat *out, size_t room) {
+    const hp_figures f = al_hp_figures(al_hp_of(heap));
+    const al_stat figures[] = {
+        {"cpu_cache_bytes", f.cpu},
+        {"cpu_cache_capacity", f.cpu_capacity},
+        {"underflows", f.underflows},
+        {"overflows", f.overflows},
+        {"transfer_cache_bytes", f.transfer},
+        {"central_bytes", f.central},
+        {"spans", f.spans},
+        {"large_bytes", f.large_pages << TC_PAGE_BITS},
+        {"free_page_bytes", f.page_free},
+        {"metadata_bytes", f.metadata},
+    };
+    const size_t known = sizeof figures / sizeof *figures;
+    memcpy(out, figures, al_min(room, known) * sizeof *figures);
+    return known;
+}

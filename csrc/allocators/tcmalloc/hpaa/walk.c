@@ -1,0 +1,56 @@
+/* Every mapped byte once, in address order. */
+#include "allocators/tcmalloc/hpaa/inspect.h"
+
+typedef struct walker {
+    const hp_look *look;
+    al_walk_fn *visit;
+    void *context;
+} walker;
+
+static bool show(const walker *w, uintptr_t from, uintptr_t to, al_state state) {
+    const al_chunk piece = {from, to - from, 0, 0, state, 0};
+    return from == to || w->visit(w->context, &piece);
+}
+
+static bool show_live(const walker *w, uintptr_t at, size_t bytes) {
+    const al_chunk piece = {at, bytes, at, bytes, AL_STATE_LIVE, 0};
+    return w->visit(w->context, &piece);
+}
+
+/* What is damaged is left out: it leaves a gap. */
+static bool walk_objects(const walker *w, const hp_span *span) {
+    const hp_heap *heap = w->look->heap;
+    const tc_class *shape = al_hp_shape(heap, span->span.class);
+    uint64_t free[HP_MAP_WORDS];
+    if (!al_hp_free_objects(heap, span, free)) return true;
+    for (unsigned i = 0; i < shape->objects; i++) {
+        const uintptr_t at = al_hp_object(heap, span, i);
+        bool more;
+        if (al_bitmap_test(free, i))
+            more = show(w, at, at + shape->bytes, AL_STATE_FREE);
+        else if (al_hp_kept_at(w->look, at) != NULL)
+            more = show(w, at, at + shape->bytes, AL_STATE_CACHED);
+        else
+            more = show_live(w, at, shape->bytes);
+        if (!more) return false;
+    }
+    return show(w, al_hp_object(heap, span, shape->objects), al_tc_end(&span->span), AL_STATE_METADATA);
+}
+
+static bool walk_stretch(const walker *w, const hp_stretch *s) {
+    switch (s->kind) {
+    case HP_METADATA: return show(w, s->start, s->end, AL_STATE_METADATA);
+    case HP_FREE: return show(w, s->start, s->end, AL_STATE_FREE);
+    case HP_SPAN: break;
+    }
+    return s->span->span.class == 0 ? show_live(w, s->start, s->end - s->start) : walk_objects(w, s->span);
+}
+
+void al_hp_walk(al_heap *heap, al_walk_fn *visit, void *context) {
+    hp_look look;
+    const walker w = {&look, visit, context};
+    al_hp_look_open(&look, al_hp_of(heap));
+    hp_stretch s;
+    for (uintptr_t at = 0; al_hp_stretch_after(&look, at, &s) && walk_stretch(&w, &s); at = s.end) {}
+    al_hp_look_close(&look);
+}
