@@ -58,7 +58,8 @@ typedef struct census {
 static bool check_map(const hp_heap *heap, const tc_span *span, al_flaw *flaw) {
     const al_page_word word = al_page_word_of(span, span->class);
     const uintptr_t first = al_tc_page_of((const void *)span->address), last = first + span->pages - 1;
-    for (uintptr_t page = first; page <= last; page = page == first && span->class == 0 && last > first ? last : page + 1)
+    const uintptr_t step = span->class != 0 ? 1 : al_max(last - first, 1);
+    for (uintptr_t page = first; page <= last; page += step)
         if (al_pages_get_or_none(&heap->base.map, page) != word)
             return al_blame(flaw, (const void *)(page << TC_PAGE_BITS), "tcmalloc-hpaa: the map does not know a page");
     return true;
