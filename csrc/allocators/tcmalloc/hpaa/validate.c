@@ -27,7 +27,7 @@ static bool check_cpu(const hp_heap *heap, const hp_cpu *cpu, al_flaw *flaw) {
 static bool check_transfer(const hp_heap *heap, unsigned class, al_flaw *flaw) {
     const hp_class *shared = &heap->classes[class];
     if (!al_hp_transfer_sound(heap, class))
-        return al_blame(flaw, shared, "tcmalloc-hpaa: a transfer cache holds more than it may, or has no memory for it");
+        return al_blame(flaw, shared, "tcmalloc-hpaa: a transfer cache holds more than it may, or has no memory");
     const unsigned batch = al_hp_shape(heap, class)->batch;
     if (shared->capacity % batch != 0 || shared->most != (shared->most / batch) * batch)
         return al_blame(flaw, shared, "tcmalloc-hpaa: a transfer cache has room for less than a batch");
