@@ -7,6 +7,8 @@
  *     8 - min(out, 8)              in spans of at most 16 objects */
 #include "allocators/tcmalloc/hpaa/hpaa.h"
 
+#include "base/check.h"
+
 enum { FEW_OBJECTS = 16 };
 
 unsigned al_hp_list_of(const tc_span *span, const tc_class *class) {
@@ -48,10 +50,12 @@ static unsigned take_from_spans(hp_heap *heap, unsigned class, void **out, unsig
     return taken;
 }
 
+/* What was freed twice may lie on a span that has gone. */
 static void give_to_span(hp_heap *heap, unsigned class, void *object) {
     hp_class *shared = &heap->classes[class];
     const tc_class *shape = al_hp_shape(heap, class);
     tc_span *span = al_tc_span_of(&heap->base, object);
+    if (span->class != class) al_die_at("Attempted to free corrupted pointer ", object);
     al_hp_objects_give(al_hp_span_of(span), shape, al_hp_index_of(shared, span, object));
     span->live--;
     shared->spans.free++;

@@ -45,6 +45,16 @@ al_ledger al_hp_ledger(al_heap *heap) {
     };
 }
 
+void al_hp_mallinfo(al_heap *heap, struct mallinfo2 *out) {
+    const hp_figures f = al_hp_figures(al_hp_of(heap));
+    *out = (struct mallinfo2){
+        .arena = f.mapped - f.metadata,
+        .uordblks = f.in_use,
+        .fordblks = f.page_free,
+        .fsmblks = f.cpu + f.transfer + f.central + f.tails,
+    };
+}
+
 size_t al_hp_stats(al_heap *heap, al_stat *out, size_t room) {
     const hp_figures f = al_hp_figures(al_hp_of(heap));
     const al_stat figures[] = {

@@ -95,6 +95,7 @@ const al_allocator al_tcmalloc_hpaa = {
     .stats = al_hp_stats,
     .control = al_hp_control,
     .background = al_hp_background,
+    .mallinfo = al_hp_mallinfo,
     .report = al_hp_report,
     .bins = al_hp_bins,
     .explain = al_hp_explain,

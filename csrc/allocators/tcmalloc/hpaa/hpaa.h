@@ -277,6 +277,7 @@ uint64_t al_hp_background(al_heap *heap);
 al_ledger al_hp_ledger(al_heap *heap);
 size_t al_hp_stats(al_heap *heap, al_stat *out, size_t room);
 int al_hp_control(al_heap *heap, al_thread *caller, const char *name, uint64_t *value, bool set);
+void al_hp_mallinfo(al_heap *heap, struct mallinfo2 *out);
 void al_hp_report(al_heap *heap, FILE *out);
 
 /* --- walk.c, validate.c, shelves.c, explain.c, views.c: looking inside --- */

@@ -28,6 +28,8 @@ const al_find *al_hp_kept_at(const hp_look *look, uintptr_t object);
 bool al_hp_stack_sound(const hp_heap *heap, const hp_cpu *cpu, unsigned class);
 bool al_hp_transfer_sound(const hp_heap *heap, unsigned class);
 
+/* The word of any page; 0 where there is none. */
+al_page_word al_hp_word_at(const hp_heap *heap, uintptr_t page);
 /* The span in use that begins there and ends by `end`, if all that leads to it and its own sizes are sound; or NULL. */
 hp_span *al_hp_span_at(const hp_heap *heap, uintptr_t address, uintptr_t end);
 /* Whether it is the record of a span in use. */

@@ -49,8 +49,7 @@ const al_find *al_hp_kept_at(const hp_look *look, uintptr_t object) {
 
 /* --- spans --- */
 
-/* The word of any page; 0 where there is none. */
-static al_page_word word_at(const hp_heap *heap, uintptr_t page) {
+al_page_word al_hp_word_at(const hp_heap *heap, uintptr_t page) {
     if (page >> (AL_PAGES_LEAF_BITS + AL_PAGES_ROOT_BITS) != 0) return 0;
     const al_pages_leaf *leaf = al_pages_leaf_of(&heap->base.map, page);
     if (leaf == NULL || !al_readable(heap->base.heap.regions, leaf, sizeof *leaf, sizeof(al_page_word))) return 0;
@@ -66,10 +65,10 @@ static bool sound(const hp_heap *heap, const tc_span *span) {
 
 hp_span *al_hp_span_at(const hp_heap *heap, uintptr_t address, uintptr_t end) {
     const uintptr_t page = address >> TC_PAGE_BITS;
-    tc_span *span = al_tc_word_span(word_at(heap, page));
+    tc_span *span = al_tc_word_span(al_hp_word_at(heap, page));
     if (span == NULL || !al_readable(heap->base.heap.regions, span, sizeof(hp_span), _Alignof(hp_span))) return NULL;
     const bool fits = span->address == address && span->pages > 0 && span->pages <= (end - address) >> TC_PAGE_BITS;
-    if (!fits || al_tc_word_span(word_at(heap, page + span->pages - 1)) != span) return NULL;
+    if (!fits || al_tc_word_span(al_hp_word_at(heap, page + span->pages - 1)) != span) return NULL;
     return sound(heap, span) ? al_hp_span_of(span) : NULL;
 }
 

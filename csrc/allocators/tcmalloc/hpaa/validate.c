@@ -60,7 +60,7 @@ static bool check_map(const hp_heap *heap, const tc_span *span, al_flaw *flaw) {
     const uintptr_t first = al_tc_page_of((const void *)span->address), last = first + span->pages - 1;
     const uintptr_t step = span->class != 0 ? 1 : al_max(last - first, 1);
     for (uintptr_t page = first; page <= last; page += step)
-        if (al_pages_get_or_none(&heap->base.map, page) != word)
+        if (al_hp_word_at(heap, page) != word)
             return al_blame(flaw, (const void *)(page << TC_PAGE_BITS), "tcmalloc-hpaa: the map does not know a page");
     return true;
 }
@@ -96,7 +96,7 @@ static bool check_spans(const hp_look *look, census *found, al_flaw *flaw) {
 
 /* The span that an object lies in was checked, if its page's word leads to one. */
 static bool is_object(const hp_heap *heap, uintptr_t object, uint64_t class) {
-    const tc_span *span = al_tc_span_or_none(&heap->base, object);
+    const tc_span *span = al_tc_word_span(al_hp_word_at(heap, object >> TC_PAGE_BITS));
     if (!al_hp_span_known(heap, span) || span->class != class) return false;
     if (object < span->address || object >= al_tc_end(span)) return false;
     const tc_class *shape = al_hp_shape(heap, span->class);
