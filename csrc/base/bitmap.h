@@ -24,4 +24,47 @@ static inline size_t al_bitmap_next(const uint64_t *map, size_t bits, size_t fro
     return found < bits ? found : bits;
 }
 
+/* The first clear bit at or after `from`, or `bits` where there is none. */
+static inline size_t al_bitmap_next_clear(const uint64_t *map, size_t bits, size_t from) {
+    if (from >= bits) return bits;
+    size_t word = from / 64;
+    uint64_t rest = ~map[word] & (~UINT64_C(0) << (from % 64));
+    while (rest == 0) {
+        if (++word >= al_bitmap_words(bits)) return bits;
+        rest = ~map[word];
+    }
+    size_t found = word * 64 + (size_t)__builtin_ctzll(rest);
+    return found < bits ? found : bits;
+}
+
+/* The next run of clear bits, [*start, *end), at or after `from`. False: there is none. */
+static inline bool al_bitmap_next_gap(const uint64_t *map, size_t bits, size_t from, size_t *start, size_t *end) {
+    *start = al_bitmap_next_clear(map, bits, from);
+    *end = al_bitmap_next(map, bits, *start);
+    return *start < bits;
+}
+
+/* Of a word, the bits that lie in [from, to). */
+static inline uint64_t al_bitmap_mask(size_t word, size_t from, size_t to) {
+    uint64_t mask = ~UINT64_C(0);
+    if (from > word * 64) mask &= ~UINT64_C(0) << (from - word * 64);
+    if (to < word * 64 + 64) mask &= ~(~UINT64_C(0) << (to - word * 64));
+    return mask;
+}
+
+/* [from, to), not empty. */
+static inline void al_bitmap_set_all(uint64_t *map, size_t from, size_t to) {
+    for (size_t word = from / 64; word <= (to - 1) / 64; word++) map[word] |= al_bitmap_mask(word, from, to);
+}
+static inline void al_bitmap_clear_all(uint64_t *map, size_t from, size_t to) {
+    for (size_t word = from / 64; word <= (to - 1) / 64; word++) map[word] &= ~al_bitmap_mask(word, from, to);
+}
+/* How many of [from, to), not empty, are set. */
+static inline size_t al_bitmap_count(const uint64_t *map, size_t from, size_t to) {
+    size_t count = 0;
+    for (size_t word = from / 64; word <= (to - 1) / 64; word++)
+        count += (size_t)__builtin_popcountll(map[word] & al_bitmap_mask(word, from, to));
+    return count;
+}
+
 #endif
