@@ -159,11 +159,10 @@ size_t al_tc_release(tc_heap *heap, size_t wanted) {
     while (released < wanted && pages->normal_bytes > 0)
         for (unsigned i = 0; i <= TC_LISTED_PAGES && released < wanted; i++) {
             tc_span *span = oldest_of(pages, pages->release_next);
-            pages->release_next = pages->release_next > TC_LISTED_PAGES ? 1 : pages->release_next + 1;
-            if (span == NULL) continue;
-            const size_t more = release_one(heap, span);
-            if (more == 0) return released;
+            const size_t more = span == NULL ? 0 : release_one(heap, span);
+            if (span != NULL && more == 0) return released; /* the system does not want it: the next time it may */
             released += more;
+            pages->release_next = pages->release_next > TC_LISTED_PAGES ? 1 : pages->release_next + 1;
         }
     return released;
 }
@@ -230,16 +229,14 @@ static tc_span *listed(tc_heap *heap, size_t least) {
     return NULL;
 }
 
-/* The same in the sets; of two alike the lowest. Beyond the limit, a normal one though it may be longer. */
+/* The same in the sets; of two alike the lowest. */
 static tc_span *longer(tc_heap *heap, size_t least) {
     tc_page_heap *pages = &heap->pages;
     const tc_node *normal = al_tc_set_fit(pages->sets[0], least), *returned = al_tc_set_fit(pages->sets[1], least);
     if (returned == NULL || (normal != NULL && al_tc_node_before(normal, returned)))
         return normal == NULL ? NULL : normal->owner;
     if (al_tc_within_limit(heap, least, false)) return returned->owner;
-    if (al_tc_within_limit(heap, least, true)) return longer(heap, least);
-    normal = al_tc_set_fit(pages->sets[0], least);
-    return normal == NULL ? NULL : normal->owner;
+    return al_tc_within_limit(heap, least, true) ? longer(heap, least) : NULL;
 }
 
 static tc_span *fitting(tc_heap *heap, size_t least) {
@@ -266,22 +263,20 @@ static tc_span *carve(tc_heap *heap, tc_span *span, size_t count) {
 
 /* Much is free, but in pieces: before the heap grows over another 128 MiB all normal spans are returned, so that they
  * merge with those that were. */
-static void release_before_growth(tc_heap *heap, size_t pages) {
+static bool released_before_growth(tc_heap *heap, size_t pages) {
     const tc_page_heap *at = &heap->pages;
     const size_t interval = 128 << 20;
-    if (at->normal_bytes == 0 || at->returned_bytes == 0) return;
-    if (at->normal_bytes + at->returned_bytes < at->system_bytes / 4) return;
-    if (at->system_bytes / interval != (at->system_bytes + bytes_of(pages)) / interval)
-        al_tc_release(heap, SIZE_MAX);
+    if (at->normal_bytes == 0 || at->returned_bytes == 0) return false;
+    if (at->normal_bytes + at->returned_bytes < at->system_bytes / 4) return false;
+    if (at->system_bytes / interval == (at->system_bytes + bytes_of(pages)) / interval) return false;
+    al_tc_release(heap, SIZE_MAX);
+    return true;
 }
 
 tc_span *al_tc_pages_take(tc_base *base, size_t count) {
     tc_heap *heap = (tc_heap *)base;
     tc_span *span = fitting(heap, count);
-    if (span == NULL) {
-        release_before_growth(heap, count);
-        span = fitting(heap, count);
-    }
+    if (span == NULL && released_before_growth(heap, count)) span = fitting(heap, count);
     while (span == NULL) {
         if (!al_tc_grow(heap, count)) return NULL;
         span = fitting(heap, count);
