@@ -91,11 +91,13 @@ void al_tc_begin(tc_thread *thread) {
     void *block = al_tc_cache_fetch(thread, al_tc_class_of(&heap->base.classes, 1));
     if (block != NULL) al_tc_free(&thread->thread, block);
     al_tc_cache_empty(thread);
-    heap->begun = true;
     al_lock_take(&heap->base.heap.lock);
     take_place(heap, thread);
     al_lock_drop(&heap->base.heap.lock);
-    for (unsigned i = 0; i < TC_OWN_BLOCKS; i++) heap->own[i] = al_tc_malloc(&thread->thread, 8u << i);
+    const unsigned own = al_tc_arrive(thread) ? TC_OWN_BLOCKS : 0;
+    for (unsigned i = 0; i < own; i++)
+        heap->own[i] = al_tc_cache_fetch(thread, al_tc_class_of(&heap->base.classes, 8u << i));
+    heap->begun = true;
 }
 
 void al_tc_thread_exit(al_thread *base) {
