@@ -26,12 +26,15 @@ static bool check_lists(const tc_heap *heap, const tc_thread *thread, al_flaw *f
 
 static bool check_threads(const tc_heap *heap, al_flaw *flaw) {
     const tc_thread *before = NULL;
+    int64_t shares = heap->unclaimed;
     for (const tc_thread *thread = heap->threads; thread != NULL; before = thread, thread = thread->next) {
         if (thread->prev != before || !thread->arrived)
             return al_blame(flaw, thread, "tcmalloc: threads are listed wrongly");
         if (!thread->lost && !check_lists(heap, thread, flaw)) return false;
+        shares += (int64_t)thread->share;
     }
-    return true;
+    return shares == (int64_t)heap->params.cache_budget ||
+           al_blame(flaw, &heap->unclaimed, "tcmalloc: the shares are not the budget");
 }
 
 /* On the victim nothing depends but fairness; yet it must be one of them. */
