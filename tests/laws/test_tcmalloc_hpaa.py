@@ -458,6 +458,20 @@ def test_transfer_caches_grow_with_their_misses() -> None:
         heap.validate()
 
 
+def test_free_memory_goes_back_at_a_rate() -> None:
+    with Heap(NAME, hugepage_cache_limit=100, skip_subrelease_short_ms=0, skip_subrelease_long_ms=0) as heap:
+        for block in [heap.malloc(2 << 20) for _ in range(20)]:
+            heap.free(block)
+        start = heap.control("tcmalloc.page_heap_unmapped")
+        heap.control("SetBackgroundReleaseRate", 4 << 20)
+        heap.advance(3 * SECOND)
+        assert heap.control("tcmalloc.page_heap_unmapped") == start, "nobody does it yet"
+        heap.control("ProcessBackgroundActions", 1)
+        heap.advance(3 * SECOND)
+        assert heap.control("tcmalloc.page_heap_unmapped") == start + (12 << 20)
+        heap.validate()
+
+
 # --- looking inside ---
 
 WHAT = {

@@ -132,9 +132,10 @@ static void drain_idle(hp_heap *heap, hp_cpu *cpu) {
 /* --- all of it --- */
 
 static void release(hp_heap *heap) {
-    if (heap->params.release_rate == 0) return;
+    const size_t bytes = __atomic_load_n(&heap->params.release_rate, __ATOMIC_RELAXED); /* in a second */
+    if (bytes == 0) return;
     al_lock_take(&heap->base.heap.lock);
-    heap->background.released += al_hp_pages_release(heap, heap->params.release_rate);
+    al_hp_pages_release(heap, bytes);
     al_lock_drop(&heap->base.heap.lock);
 }
 

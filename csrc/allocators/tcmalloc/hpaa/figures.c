@@ -66,7 +66,10 @@ size_t al_hp_stats(al_heap *heap, al_stat *out, size_t room) {
         {"central_bytes", f.central},
         {"spans", f.spans},
         {"large_bytes", f.large_pages << TC_PAGE_BITS},
-        {"free_page_bytes", f.page_free},
+        {"page_heap_free", f.pages.backed_free},
+        {"page_heap_unmapped", f.pages.unbacked},
+        {"hugepages", f.pages.hugepages},
+        {"hugepage_coverage", f.pages.covered},
         {"metadata_bytes", f.metadata},
     };
     const size_t known = sizeof figures / sizeof *figures;

@@ -175,7 +175,6 @@ typedef struct hp_thread {
 typedef struct hp_background {
     uint64_t next;                /* when the next second is over; 0: not begun */
     uint64_t seconds;
-    uint64_t released;            /* bytes */
 } hp_background;
 
 struct hp_heap {
