@@ -11,6 +11,23 @@ RECENT = 12
 
 Object = tuple[int, int]
 
+CLASSES = (
+    *(8, 16, 32, 48, 64, 80, 96, 112, 128, 160, 176, 208, 256, 304, 368, 448, 512, 576, 704, 896, 1024, 1152, 1408),
+    *(1792, 2048, 2304, 2688, 3456, 4096, 4736, 6144, 8192, 9472, 12288, 16384, 20480, 28672, 32768, 40960, 49152),
+    *(65536, 73728, 81920, 98304, 131072, 155648, 204800, 262144),
+)
+"""T1, measured."""
+
+
+def number(size: int) -> int:
+    """The class that serves a request."""
+    return next(i for i, most in enumerate(CLASSES, 1) if i > 1 and most >= size)
+
+
+def one(rows: list[dict[str, int | bool | str]], **where: int) -> dict[str, int]:
+    [row] = [r for r in rows if all(r[column] == value for column, value in where.items())]
+    return {name: int(value) for name, value in row.items() if not isinstance(value, str)}
+
 
 @dataclass(frozen=True)
 class Shape:
