@@ -7,7 +7,7 @@ import random
 import pytest
 
 from alloclab.allocators import lab_allocators
-from alloclab.heap import Heap
+from alloclab.heap import Heap, Thread
 
 SETTINGS = [
     *((lab.name, {}) for lab in lab_allocators()),
@@ -55,3 +55,30 @@ def play(heap: Heap, trace: Trace, blocks: dict[int, int]) -> list[int]:
         if address:
             blocks[slot] = address
     return given
+
+
+def come_and_go(heap: Heap, rng: random.Random, refused: bool) -> dict[int, int]:
+    """Threads come, take blocks, free what others took, and go; a stranger moves the break, time passes, and where
+    `refused` calls of the system fail. After every call the heap is sound. Returns what is still live, by slot."""
+    threads: list[Heap | Thread] = [heap, *(heap.thread() for _ in range(rng.choice([1, 9])))]
+    blocks: dict[int, int] = {}
+    for _ in range(250):
+        thread, slot = rng.choice(threads), rng.randrange(60)
+        size, align = int(2 ** rng.uniform(0, rng.choice([9, 15, 23, 25]))), rng.choice([16, 64, 4096, 1 << 20])
+        if refused and rng.random() < 0.1:
+            heap.fail_call(rng.randint(1, 4))
+        if rng.random() < 0.03:
+            heap.regions.foreign_brk(rng.choice([16, 4096, 70_000]))
+        if rng.random() < 0.05:
+            heap.regions.advance(int(10 ** rng.uniform(6, 10.5)))
+        if rng.random() < 0.03 and isinstance(thread, Thread):
+            thread.exit()
+            threads[threads.index(thread)] = heap.thread()
+        elif slot not in blocks:
+            blocks[slot] = thread.memalign(align, size) if rng.random() < 0.5 else thread.calloc(1, size)
+        elif rng.random() < 0.6:
+            thread.free(blocks.pop(slot))
+        else:
+            blocks[slot] = thread.realloc(blocks[slot], size) or blocks[slot]
+        heap.validate()
+    return blocks

@@ -144,6 +144,24 @@ static void spans_have_no_more_objects_than_looks_have_room_for(void) {
     }
 }
 
+/* What other threads had cached is lost to the child, and so live. */
+static void the_child_of_a_fork_trusts_no_other_threads_cache(void) {
+    scene s;
+    make(&s);
+    void *const block = al_heap_malloc(s.second, 48);
+    al_heap_free(s.second, block);
+    const al_ledger before = al_heap_ledger(s.heap);
+    al_heap_fork(s.heap, s.thread, AL_FORK_PREPARE);
+    al_heap_fork(s.heap, s.thread, AL_FORK_CHILD);
+    ((tc_thread *)s.second)->lists[KEPT_CLASS].head = (void *)0x1000; /* torn */
+    const al_ledger after = al_heap_ledger(s.heap);
+    al_flaw flaw;
+    assert(before.cached - after.cached == ((tc_thread *)s.second)->cached && after.free == before.free);
+    assert(after.cached >= KEPT * 48 && al_heap_validate(s.heap, &flaw));
+    look_everywhere(s.heap);
+    al_heap_destroy(s.heap);
+}
+
 /* --- damage, and what is said of it --- */
 
 static al_page_word *word_of(const scene *s, uintptr_t address) {
@@ -536,6 +554,7 @@ int main(void) {
                         .find_targets = find_targets, .digest = digest_heap};
     a_sound_heap_is_sound();
     spans_have_no_more_objects_than_looks_have_room_for();
+    the_child_of_a_fork_trusts_no_other_threads_cache();
     every_fault_is_found(&here);
     any_damage_does_no_harm_to_who_looks(&here);
     return 0;

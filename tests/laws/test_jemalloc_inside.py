@@ -8,8 +8,9 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
+from heaps import come_and_go
 
-from alloclab.heap import Heap, Thread
+from alloclab.heap import Heap
 
 PAGE = 4096
 MIB = 1 << 20
@@ -249,29 +250,8 @@ def test_threads_come_and_go_and_free_what_others_took(tunables: dict[str, int |
     """After every call the heap is sound, and all that is free is kept somewhere: also where calls of the system fail,
     and a stranger moves the break."""
     for seed in range(3):
-        rng = random.Random(seed)
         with Heap("jemalloc", limit=refused * seed * 12 * MIB, regions={"cpus": 2}, **tunables) as heap:
-            threads: list[Heap | Thread] = [heap, *(heap.thread() for _ in range(rng.choice([1, 9])))]
-            blocks: dict[int, int] = {}
-            for _ in range(250):
-                thread, slot = rng.choice(threads), rng.randrange(60)
-                size, align = int(2 ** rng.uniform(0, rng.choice([9, 15, 23, 25]))), rng.choice([16, 64, PAGE, MIB])
-                if refused and rng.random() < 0.1:
-                    heap.fail_call(rng.randint(1, 4))
-                if rng.random() < 0.03:
-                    heap.regions.foreign_brk(rng.choice([16, PAGE, 70_000]))
-                if rng.random() < 0.05:
-                    heap.regions.advance(int(10 ** rng.uniform(6, 10.5)))
-                if rng.random() < 0.03 and isinstance(thread, Thread):
-                    thread.exit()
-                    threads[threads.index(thread)] = heap.thread()
-                elif slot not in blocks:
-                    blocks[slot] = thread.memalign(align, size) if rng.random() < 0.5 else thread.calloc(1, size)
-                elif rng.random() < 0.6:
-                    thread.free(blocks.pop(slot))
-                else:
-                    blocks[slot] = thread.realloc(blocks[slot], size) or blocks[slot]
-                heap.validate()
+            blocks = come_and_go(heap, random.Random(seed), refused)
             all_looks_agree(heap)
             for block in blocks.values():
                 heap.free(block)
