@@ -30,6 +30,13 @@ enum { SLOTS = 40000, THREADS = 2048, ARGUMENTS = 16, PAGE = 4096 };
 
 /* A malloc's own figures, by their names. Weak: dlsym, where it fails, allocates. */
 __attribute__((weak)) int mallctl(const char *name, void *old, size_t *old_size, void *new, size_t new_size);
+__attribute__((weak)) int MallocExtension_GetNumericProperty(const char *name, size_t *value);
+__attribute__((weak)) int MallocExtension_SetNumericProperty(const char *name, size_t value);
+__attribute__((weak)) void MallocExtension_ReleaseFreeMemory(void);
+__attribute__((weak)) void MallocExtension_ReleaseToSystem(size_t bytes);
+__attribute__((weak)) void MallocExtension_MarkThreadIdle(void);
+__attribute__((weak)) void MallocExtension_MarkThreadBusy(void);
+__attribute__((weak)) void MallocExtension_MarkThreadTemporarilyIdle(void);
 __attribute__((weak)) int alloclab_control(const char *name, uint64_t *value, bool set);
 
 static char script[4 << 20], line[1024];
@@ -132,27 +139,40 @@ static const char *name_of(uintptr_t word) {
     return name;
 }
 
+/* tcmalloc: its properties are numbers, and what it can be told to do are calls. */
+static int adjust_property(const char *name, size_t value) {
+    if (strcmp(name, "ReleaseFreeMemory") == 0) return MallocExtension_ReleaseFreeMemory(), 0;
+    if (strcmp(name, "ReleaseToSystem") == 0) return MallocExtension_ReleaseToSystem(value), 0;
+    if (strcmp(name, "MarkThreadIdle") == 0) return MallocExtension_MarkThreadIdle(), 0;
+    if (strcmp(name, "MarkThreadTemporarilyIdle") == 0) return MallocExtension_MarkThreadTemporarilyIdle(), 0;
+    if (strcmp(name, "MarkThreadBusy") == 0) return MallocExtension_MarkThreadBusy(), 0;
+    return MallocExtension_SetNumericProperty(name, value) ? 0 : ENOENT;
+}
+
+static int get(const char *name, uint64_t *value) {
+    size_t size;
+    if (mallctl != NULL) return read_figure(name, value, &size);
+    if (MallocExtension_GetNumericProperty != NULL) return MallocExtension_GetNumericProperty(name, value) ? 0 : ENOENT;
+    return alloclab_control != NULL ? alloclab_control(name, value, false) : ENOSYS;
+}
+
+static int adjust(const char *name, uint64_t value) {
+    if (mallctl != NULL) return set_figure(name, value);
+    if (MallocExtension_SetNumericProperty != NULL) return adjust_property(name, value);
+    return alloclab_control != NULL ? alloclab_control(name, &value, true) : ENOSYS;
+}
+
 /* Each figure: errno and its value. */
 static void do_control(words w) {
     refresh();
     for (size_t i = 0; i < ARGUMENTS && w[i] != 0; i++) {
         uint64_t value = 0;
-        size_t size;
-        int error = ENOSYS;
-        if (mallctl != NULL) error = read_figure(name_of(w[i]), &value, &size);
-        else if (alloclab_control != NULL) error = alloclab_control(name_of(w[i]), &value, false);
-        number((uint64_t)error);
+        number((uint64_t)get(name_of(w[i]), &value));
         number(value);
     }
 }
 
-static void do_adjust(words w) {
-    uint64_t value = w[1];
-    int error = ENOSYS;
-    if (mallctl != NULL) error = set_figure(name_of(w[0]), value);
-    else if (alloclab_control != NULL) error = alloclab_control(name_of(w[0]), &value, true);
-    number((uint64_t)error);
-}
+static void do_adjust(words w) { number((uint64_t)adjust(name_of(w[0]), w[1])); }
 
 /* So many blocks of so many bytes, one after the other. */
 static void do_churn(words w) {

@@ -82,6 +82,7 @@ class Kind:
 
 
 PTMALLOC, JEMALLOC = Kind(heads=True), Kind(heads=False, scattered_from=16384)
+TCMALLOC = Kind(heads=False)
 
 
 @dataclass
