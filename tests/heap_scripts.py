@@ -75,14 +75,14 @@ class Line:
 @dataclass(frozen=True)
 class Kind:
     """What blocks are like: whether a head with ptmalloc's flags stands before them, and from which usable size on they
-    begin anywhere in their first page (0: never)."""
+    begin anywhere in their first page (0: never). The heap that grows with the break begins at a multiple of `grain`."""
 
-    heads: bool
+    heads: bool = False
     scattered_from: int = 0
+    grain: int = 1
 
 
-PTMALLOC, JEMALLOC = Kind(heads=True), Kind(heads=False, scattered_from=16384)
-TCMALLOC = Kind(heads=False)
+PTMALLOC, JEMALLOC, TCMALLOC = Kind(heads=True), Kind(scattered_from=16384), Kind(grain=8192)
 
 
 @dataclass
@@ -292,7 +292,8 @@ class _Space:
 
     def __init__(self, kind: Kind, first_break: int) -> None:
         self.kind = kind
-        self.first_break = self.program_break = first_break
+        self.program_break = first_break
+        self.first_break = -(-first_break // kind.grain) * kind.grain
         self.mappings: list[tuple[int, int, int]] = []  # start, end, and the number of the mapping, in order of birth
         self.born = 0
         self.names: dict[tuple[str, int], str] = {}
