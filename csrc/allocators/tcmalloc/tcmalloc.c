@@ -66,25 +66,27 @@ void *al_tc_malloc(al_thread *base, size_t bytes) {
 /* All of the block, whatever is known of its memory. */
 static void *al_tc_calloc(al_thread *thread, size_t bytes) {
     void *block = al_tc_malloc(thread, bytes);
-    return block == NULL ? NULL : memset(block, 0, al_tc_usable_size(thread->heap, block));
+    return block == NULL ? NULL : memset(block, 0, al_tc_size_of(al_tc_of(thread->heap), block));
 }
 
 /* --- free --- */
 
-void al_tc_invalid(const void *block) {
-    char text[] = "src/tcmalloc.cc:333] Attempt to free invalid pointer 0x0000000000000000 ";
-    char *at = strchr(text, 'x') + 1;
-    size_t digits = 1;
-    for (uintptr_t rest = (uintptr_t)block; (rest >>= 4) != 0;) digits++;
-    for (size_t i = 0; i < digits; i++)
-        at[i] = "0123456789abcdef"[(uintptr_t)block >> 4 * (digits - 1 - i) & 15];
-    at[digits] = ' ';
-    at[digits + 1] = '\0';
+void al_tc_invalid(const char *what, const void *block) {
+    char text[96] = {0}, digits[17];
+    size_t first = sizeof digits;
+    for (uintptr_t rest = (uintptr_t)block; rest != 0 || first == sizeof digits; rest >>= 4)
+        digits[--first] = "0123456789abcdef"[rest & 15];
+    const size_t length = strlen(what);
+    memcpy(text, what, length);
+    memcpy(text + length, digits + first, sizeof digits - first);
+    text[length + sizeof digits - first] = ' ';
     al_die(text);
 }
 
+/* Known by any address in its first page, and in its last. */
 __attribute__((noinline)) static void free_large(tc_heap *heap, void *block, tc_span *span) {
-    if (span == NULL || span->location != TC_IN_USE || span->address != (uintptr_t)block) al_tc_invalid(block);
+    if (span == NULL || span->location != TC_IN_USE)
+        al_tc_invalid("src/tcmalloc.cc:333] Attempt to free invalid pointer 0x", block);
     al_lock_take(&heap->base.heap.lock);
     al_tc_pages_give(&heap->base, span);
     al_lock_drop(&heap->base.heap.lock);
@@ -112,13 +114,18 @@ void al_tc_free(al_thread *base, void *block) {
 
 /* --- the rest --- */
 
-size_t al_tc_usable_size(al_heap *base, const void *block) {
-    const tc_heap *heap = al_tc_of(base);
+size_t al_tc_size_of(const tc_heap *heap, const void *block) {
     const al_page_word word = al_pages_get_or_none(&heap->base.map, al_tc_page_of(block));
     const unsigned class = al_page_word_class(word);
     if (class != 0) return heap->base.classes.of[class].bytes;
     const tc_span *span = al_tc_word_span(word);
     return span == NULL ? 0 : span->pages << TC_PAGE_BITS;
+}
+
+static size_t usable_size(al_heap *base, const void *block) {
+    const size_t bytes = al_tc_size_of(al_tc_of(base), block);
+    if (bytes == 0) al_tc_invalid("src/tcmalloc.cc:343] Attempt to get the size of an invalid pointer 0x", block);
+    return bytes;
 }
 
 /* Every normal span is returned. */
@@ -148,7 +155,7 @@ const al_allocator al_tcmalloc = {
     .memalign = al_tc_memalign,
     .realloc = al_tc_realloc,
     .free = al_tc_free,
-    .usable_size = al_tc_usable_size,
+    .usable_size = usable_size,
     .trim = trim,
     .walk = al_tc_walk,
     .validate = al_tc_validate,

@@ -249,11 +249,11 @@ void *al_tc_malloc(al_thread *thread, size_t bytes);
 /* A large block. NULL: no memory. */
 void *al_tc_large_take(tc_thread *thread, size_t pages);
 /* Dies, as theirs does. */
-__attribute__((noreturn)) void al_tc_invalid(const void *block);
+__attribute__((noreturn)) void al_tc_invalid(const char *what, const void *block);
 void al_tc_free(al_thread *thread, void *block);
 void *al_tc_memalign(al_thread *thread, size_t alignment, size_t bytes);
 void *al_tc_realloc(al_thread *thread, void *block, size_t bytes);
-size_t al_tc_usable_size(al_heap *heap, const void *block);
+size_t al_tc_size_of(const tc_heap *heap, const void *block);
 
 /* --- ledger.c --- */
 
