@@ -75,7 +75,7 @@ class Line:
 @dataclass(frozen=True)
 class Kind:
     """What blocks are like: whether a head with ptmalloc's flags stands before them, and from which usable size on they
-    begin anywhere in their first page (0: never). The heap that grows with the break begins at a multiple of `grain`."""
+    begin anywhere in their first page (0: never). A heap that grows with the break begins at a multiple of `grain`."""
 
     heads: bool = False
     scattered_from: int = 0
