@@ -42,7 +42,8 @@ __attribute__((noinline)) static void *malloc_at_length(tc_thread *thread, size_
     if (!thread->arrived && !al_tc_arrive(thread)) return NULL;
     void *block = bytes <= TC_SMALL_MOST ? al_tc_cache_fetch(thread, al_tc_class_of(&heap->base.classes, bytes))
                                          : al_tc_large_take(thread, (bytes + TC_PAGE - 1) >> TC_PAGE_BITS);
-    if (!heap->begun && block != NULL && !thread->thread.brief) al_tc_begin(thread);
+    const bool begun = __atomic_load_n(&heap->begun, __ATOMIC_RELAXED);
+    if (!begun && block != NULL && !thread->thread.brief) al_tc_begin(thread);
     return block;
 }
 

@@ -202,7 +202,8 @@ struct tc_heap {
     tc_thread *victim;             /* whose share is tried next; NULL: the first */
     int64_t unclaimed;             /* what of the budget no thread has; may be negative */
     tc_thread first;               /* the cache that al_tc_begin drops: nobody uses it, its share is lost */
-    bool begun;                    /* after al_tc_begin: until then only budget, batches and decommit are as set */
+    bool beginning;                /* somebody is in al_tc_begin, or was */
+    bool begun;                    /* after it: until then only budget, batches and decommit are as set */
     void *own[TC_OWN_BLOCKS];      /* blocks of the allocator's own; NULL: there was no memory */
     unsigned slot_victim;          /* the class that is to give a slot next */
     tc_central central[TC_CLASSES_MOST];

@@ -88,6 +88,7 @@ static void take_place(tc_heap *heap, tc_thread *thread) {
 
 void al_tc_begin(tc_thread *thread) {
     tc_heap *heap = al_tc_heap(thread);
+    if (__atomic_exchange_n(&heap->beginning, true, __ATOMIC_RELAXED)) return;
     void *block = al_tc_cache_fetch(thread, al_tc_class_of(&heap->base.classes, 1));
     if (block != NULL) al_tc_free(&thread->thread, block);
     al_tc_cache_empty(thread);
@@ -97,7 +98,9 @@ void al_tc_begin(tc_thread *thread) {
     const unsigned own = al_tc_arrive(thread) ? TC_OWN_BLOCKS : 0;
     for (unsigned i = 0; i < own; i++)
         heap->own[i] = al_tc_cache_fetch(thread, al_tc_class_of(&heap->base.classes, 8u << i));
-    heap->begun = true;
+    al_lock_take(&heap->base.heap.lock);
+    __atomic_store_n(&heap->begun, true, __ATOMIC_RELAXED);
+    al_lock_drop(&heap->base.heap.lock);
 }
 
 void al_tc_thread_exit(al_thread *base) {
