@@ -3,8 +3,8 @@
 
 #include "base/check.h"
 
-/* A break that is not where a page of ours begins is moved by the difference; where somebody else moved it meanwhile,
- * there is room for the difference in what is asked anew. */
+/* A break that is not where a page of ours begins is moved by the difference; where that is refused, or somebody else
+ * moved it meanwhile, there is room for the difference in what is asked anew. */
 static void *take_break(tc_heap *heap, size_t bytes, size_t alignment) {
     al_regions *regions = heap->base.heap.regions;
     void *got;
@@ -13,8 +13,8 @@ static void *take_break(tc_heap *heap, size_t bytes, size_t alignment) {
     al_check(al_regions_adopt(regions, got) == 0, "alloclab: no memory for the account");
     if (aligned == at) return got;
     void *more;
-    if (al_regions_brk(regions, (intptr_t)(aligned - at), &more) != 0) return NULL;
-    if ((uintptr_t)more == at + bytes) return (void *)aligned;
+    if (al_regions_brk(regions, (intptr_t)(aligned - at), &more) == 0 && (uintptr_t)more == at + bytes)
+        return (void *)aligned;
     if (al_regions_brk(regions, (intptr_t)(bytes + alignment - 1), &more) != 0) return NULL;
     return (void *)al_align_up((uintptr_t)more, alignment);
 }
