@@ -5,6 +5,7 @@
 #include "allocators/heap.h"
 #include "allocators/jemalloc/jemalloc.h"
 #include "allocators/ptmalloc/ptmalloc.h"
+#include "allocators/tcmalloc/tcmalloc.h"
 #include "base/rng.h"
 
 #include <assert.h>
@@ -15,9 +16,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { WORKERS = 4, LIVES = 12, STEPS = 1000, MAILBOXES = 32, FORKS = 30 };
+enum { WORKERS = 4, LIVES = 8, STEPS = 1000, MAILBOXES = 32, FORKS = 20 };
 
-extern const al_allocator al_ptmalloc, al_jemalloc;
+extern const al_allocator al_ptmalloc, al_jemalloc, al_tcmalloc;
 
 /* An allocator, what its real library's names are that are read and set or done, and what holds when every thread and
  * block is gone. */
@@ -191,6 +192,18 @@ static void check_jemalloc(void) {
 
 static const subject jemalloc = {&al_jemalloc, je_reads, je_sets, check_jemalloc, false};
 
+static const char *const tc_reads[] = {
+    "generic.current_allocated_bytes", "generic.heap_size", "tcmalloc.current_total_thread_cache_bytes",
+    "tcmalloc.central_cache_free_bytes", "tcmalloc.transfer_cache_free_bytes", "tcmalloc.pageheap_free_bytes",
+    "tcmalloc.pageheap_unmapped_bytes", "tcmalloc.max_total_thread_cache_bytes", NULL};
+static const char *const tc_sets[] = {
+    "ReleaseFreeMemory", "ReleaseToSystem", "MarkThreadIdle", "MarkThreadTemporarilyIdle", "MarkThreadBusy",
+    "tcmalloc.aggressive_memory_decommit", "tcmalloc.max_total_thread_cache_bytes", NULL};
+
+static void check_tcmalloc(void) { assert(al_tc_of(heap)->threads == NULL); }
+
+static const subject tcmalloc = {&al_tcmalloc, tc_reads, tc_sets, check_tcmalloc, true};
+
 /* --- a run --- */
 
 static void run(const subject *of, const char *options) {
@@ -230,5 +243,8 @@ int main(void) {
     run(&jemalloc, "narenas=1,bin_shards=1-128:4|129-14336:3,tcache_nslots_small_max=10");
     run(&jemalloc, "narenas=3,dirty_decay_ms=0,retain=false,dss=primary,tcache_nslots_small_max=2,"
                    "tcache_nslots_large=1");
+    run(&tcmalloc, "");
+    run(&tcmalloc, "max_total_thread_cache_bytes=600000,transfer_num_obj=8,release_rate=1000,skip_sbrk=true");
+    run(&tcmalloc, "aggressive_decommit=true");
     return 0;
 }

@@ -84,7 +84,7 @@ void al_tc_cache_overflow(tc_thread *thread, tc_list *list, unsigned class) {
         return;
     }
     if (list->length > list->most) too_long(thread, list, class);
-    if (thread->cached > thread->share) scavenge(thread);
+    if (thread->cached > al_tc_share(thread)) scavenge(thread);
 }
 
 void al_tc_cache_empty(tc_thread *thread) {

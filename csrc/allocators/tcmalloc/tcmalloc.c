@@ -109,7 +109,7 @@ void al_tc_free(al_thread *base, void *block) {
     __atomic_store_n(&thread->cached, cached, __ATOMIC_RELAXED);
     const uint32_t length = list->length + 1;
     al_tc_set_length(list, length);
-    if (__builtin_expect(length > list->most || cached > thread->share, 0))
+    if (__builtin_expect(length > list->most || cached > al_tc_share(thread), 0))
         al_tc_cache_overflow(thread, list, class);
 }
 

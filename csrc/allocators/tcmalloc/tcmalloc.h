@@ -193,6 +193,9 @@ typedef struct tc_thread {
     tc_list lists[TC_CLASSES_MOST];
 } tc_thread;
 
+/* Others may take of it. */
+static inline size_t al_tc_share(const tc_thread *thread) { return __atomic_load_n(&thread->share, __ATOMIC_RELAXED); }
+
 struct tc_heap {
     tc_base base;
     tc_params params;
