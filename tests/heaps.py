@@ -22,6 +22,8 @@ SETTINGS = [
     ("ptmalloc", {"coalesce": "immediate", "realloc_backward": True}),
     ("ptmalloc", {"large_fit": "first", "mxfast": 160, "top_pad": 0, "trim_threshold": 0}),
     ("ptmalloc", {"mmap_threshold": 0}),
+    ("tcmalloc", {"aggressive_decommit": True, "transfer_num_obj": 8}),
+    ("tcmalloc-hpaa", {"cpus": 1, "max_per_cpu_cache_size": 0, "regions": False, "hugepage_cache_limit": 0}),
 ]
 NAMES = [f"{name}:{','.join(f'{k}={v}' for k, v in tunables.items())}" for name, tunables in SETTINGS]
 every_setting = pytest.mark.parametrize(("name", "tunables"), SETTINGS, ids=NAMES)

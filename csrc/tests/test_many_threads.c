@@ -18,14 +18,14 @@
 
 enum { WORKERS = 4, LIVES = 8, STEPS = 1000, MAILBOXES = 32, FORKS = 20 };
 
-extern const al_allocator al_ptmalloc, al_jemalloc, al_tcmalloc;
+extern const al_allocator al_ptmalloc, al_jemalloc, al_tcmalloc, al_tcmalloc_hpaa;
 
 /* An allocator, what its real library's names are that are read and set or done, and what holds when every thread and
  * block is gone. */
 typedef struct subject {
     const al_allocator *allocator;
     const char *const *reads, *const *sets; /* NULL ends them */
-    void (*check)(void);
+    void (*check)(void);                    /* or NULL */
     bool free_in_two;                       /* what is cached is no part of mallinfo's fordblks */
 } subject;
 
@@ -204,6 +204,14 @@ static void check_tcmalloc(void) { assert(al_tc_of(heap)->threads == NULL); }
 
 static const subject tcmalloc = {&al_tcmalloc, tc_reads, tc_sets, check_tcmalloc, true};
 
+static const char *const hp_reads[] = {
+    "generic.current_allocated_bytes", "generic.heap_size", "generic.physical_memory_used", "tcmalloc.cpu_free",
+    "tcmalloc.transfer_cache_free", "tcmalloc.page_heap_free", "tcmalloc.hugepage_coverage", NULL};
+static const char *const hp_sets[] = {
+    "ReleaseMemoryToSystem", "ReleaseCpuMemory", "ProcessBackgroundActions", "SetBackgroundReleaseRate", NULL};
+
+static const subject hpaa = {&al_tcmalloc_hpaa, hp_reads, hp_sets, NULL, true};
+
 /* --- a run --- */
 
 static void run(const subject *of, const char *options) {
@@ -229,7 +237,7 @@ static void run(const subject *of, const char *options) {
     al_thread_exit(main);
     check();
     assert(al_heap_ledger(heap).usable == 0);
-    tested->check();
+    if (tested->check != NULL) tested->check();
     al_heap_destroy(heap);
 }
 
@@ -246,5 +254,7 @@ int main(void) {
     run(&tcmalloc, "");
     run(&tcmalloc, "max_total_thread_cache_bytes=600000,transfer_num_obj=8,release_rate=1000,skip_sbrk=true");
     run(&tcmalloc, "aggressive_decommit=true");
+    run(&hpaa, "cpus=3");
+    run(&hpaa, "cpu_of=system,max_per_cpu_cache_size=20000,hugepage_cache_limit=1");
     return 0;
 }
