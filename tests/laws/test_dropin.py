@@ -39,9 +39,10 @@ def test_the_rules_hold(spec: str, rules: Path) -> None:
 
 @pytest.mark.parametrize("spec", [s for s in SPECS if s != "bump" and "never" not in s])
 def test_what_was_freed_is_used_again(spec: str, rules: Path) -> None:
-    """By other threads, by threads to come, and after exhaustion."""
+    """By other threads, by threads to come, and after exhaustion, of which tcmalloc says something."""
     done = run(spec, rules, "reuse")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    said = [line for line in done.stderr.splitlines() if spec != "tcmalloc" or "allocation failed" not in line]
+    assert (done.returncode, done.stdout, said) == (0, "", [])
 
 
 def test_the_rules_are_able_to_fail(rules: Path) -> None:
