@@ -267,3 +267,15 @@ def test_the_report_can_be_had_in_python() -> None:
         assert info["uordblks"] == heap.control("generic.current_allocated_bytes")
         assert info["arena"] == info["uordblks"] + info["fsmblks"] + info["fordblks"]
         assert heap.mallopt(77, 77)
+
+
+def test_the_stats_add_up() -> None:
+    with Heap("tcmalloc") as heap:
+        blocks = [heap.malloc(size * 37) for size in range(1000)]
+        for block in blocks[::3]:
+            heap.free(block)
+        heap.control("ReleaseToSystem", 1)
+        told = heap.stats()
+        free = ("page_heap_free", "page_heap_unmapped", "central_bytes", "transfer_cache_bytes", "thread_cache_bytes")
+        assert told["heap_size"] == told["allocated"] + sum(told[name] for name in free)
+        assert min(told[name] for name in (*free, "fetches", "returns", "spans_populated")) > 0

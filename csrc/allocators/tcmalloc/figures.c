@@ -67,14 +67,14 @@ size_t al_tc_stats(al_heap *heap, al_stat *out, size_t room) {
     tc_figures f;
     al_tc_figures(al_tc_of(heap), &f);
     const al_stat figures[] = {
-        {"in_use", f.in_use},
-        {"heap", f.heap},
+        {"allocated", f.in_use},
+        {"heap_size", f.heap},
         {"page_heap_free", f.normal},
-        {"page_heap_returned", f.returned},
+        {"page_heap_unmapped", f.returned},
         {"central_bytes", f.central},
-        {"transfer_bytes", f.transfer},
+        {"transfer_cache_bytes", f.transfer},
         {"thread_cache_bytes", f.threads},
-        {"metadata", f.metadata},
+        {"metadata_bytes", f.metadata},
         {"spans", f.spans},
         {"thread_caches", f.caches},
         {"scavenges", f.scavenges},
