@@ -138,6 +138,13 @@ def test_it_tells_what_is_not_built(setting: str, program: Path) -> None:
 
 
 @pytest.mark.needs("fixed addresses")
+def test_it_need_not_tell_of_what_is_switched_off(program: Path) -> None:
+    variables = {"TCMALLOC_DEVMEM_START": "0", "TCMALLOC_MEMFS_MALLOC_PATH": "", "TCMALLOC_MEMFS_LIMIT_MB": "3"}
+    assert compare(program, "options", **variables).status == 0
+    assert run("tcmalloc", program, "options", **variables).ours == ()
+
+
+@pytest.mark.needs("fixed addresses")
 @pytest.mark.parametrize(
     ("options", "name", "value"),
     [

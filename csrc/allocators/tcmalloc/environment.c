@@ -73,7 +73,7 @@ static void tell_of_others(void) {
     static const char *const others[] = {"TCMALLOC_DEVMEM_START", "TCMALLOC_MEMFS_MALLOC_PATH"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         const char *text = getenv(others[i]);
-        if (text == NULL || *text == '\0') continue;
+        if (text == NULL || *text == '\0' || strcmp(text, "0") == 0) continue;
         const struct iovec parts[] = {{(void *)"tcmalloc: Not built in alloclab: ", 33},
                                       {(void *)others[i], strlen(others[i])},
                                       {(void *)"=", 1},
