@@ -390,6 +390,14 @@ def account(check: Check, ran: Ran) -> list[str]:
     return transcript(replace(check, lines=everything), ran)[1]
 
 
+def accounts(text: str, kind: Kind, program: Path, folder: Path, *allocators: Allocator) -> list[list[str]]:
+    """Of the one check that is written there, on each allocator; the first one's came to its end."""
+    (check,) = parse_checks(text, kind)
+    found = [account(check, run(check, program, folder, allocator.environment())) for allocator in allocators]
+    assert len(found[0]) == len(check.lines) and not re.search("aborts |ends with ", found[0][-1])
+    return found
+
+
 def _told(calls: Sequence[_Call], space: _Space) -> list[str]:
     """In short; what is unmapped at once in several pieces is told in one."""
     told = [space.told(*call) for call in calls]

@@ -11,15 +11,21 @@ THREADS = 5
 class Script:
     """Statements in the making: who runs, what lives. Thread 0 is the main one.
 
-    ``asks``: statements that may come anywhere; sizes are one of ``few``, so that bins meet, or up to ``2**bits``;
-    ``refuses``: now and then the system gives no memory.
+    ``asks``: statements that may come anywhere, ``acts``: by any thread; sizes are one of ``few``, so that bins meet,
+    or up to ``2**bits``; ``refuses``: now and then the system gives no memory.
     """
 
     def __init__(
-        self, rng: random.Random, asks: Sequence[str], few: Sequence[int], bits: int, refuses: bool = True
+        self,
+        rng: random.Random,
+        asks: Sequence[str],
+        few: Sequence[int],
+        bits: int,
+        refuses: bool = True,
+        acts: Sequence[str] = (),
     ) -> None:
         self.rng = rng
-        self.asks, self.few, self.bits, self.refuses = asks, few, bits, refuses
+        self.asks, self.acts, self.few, self.bits, self.refuses = asks, acts, few, bits, refuses
         self.threads = [0]
         self.live: list[str] = []
         self.born = 0
@@ -48,7 +54,8 @@ class Script:
                 self.refused = 15
                 yield "limit 1"
             elif kind < 0.03:
-                yield self.rng.choice(self.asks)
+                said = self.rng.choice([*self.asks, *self.acts])
+                yield self.by_some_thread(said) if said in self.acts else said
             elif self.live and kind < (0.3 if grows else 0.75):
                 yield self.by_some_thread(f"free {self.live.pop(self.rng.randrange(len(self.live)))}")
             elif self.live and kind < (0.4 if grows else 0.85):
