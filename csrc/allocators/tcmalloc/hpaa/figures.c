@@ -18,25 +18,33 @@ static void add_cpu(hp_figures *f, const hp_heap *heap, const hp_cpu *cpu) {
     f->overflows += cpu->overflows;
 }
 
-hp_figures al_hp_figures(hp_heap *heap) {
-    al_hp_hold(heap);
+/* All but what only pages know; all locks are held. */
+static hp_figures count(const hp_heap *heap) {
+    const uint64_t in_use_bytes = (uint64_t)heap->pages.in_use_pages << TC_PAGE_BITS;
     hp_figures f = {
         .mapped = al_regions_counters(heap->base.heap.regions)->mapped,
         .metadata = heap->pages.metadata_bytes,
         .large_pages = heap->pages.in_use_pages,
-        .pages = al_hp_pages_figures(heap),
     };
-    const uint64_t in_use_bytes = (uint64_t)heap->pages.in_use_pages << TC_PAGE_BITS;
     for (unsigned i = 1; i < HP_CLASSES; i++) add_class(&f, heap, i);
     for (unsigned i = 0; i < heap->params.cpus; i++) add_cpu(&f, heap, &heap->cpus[i]);
-    al_hp_let_go(heap);
     f.in_use = in_use_bytes - f.tails - f.cpu - f.transfer - f.central;
     f.page_free = f.mapped - f.metadata - in_use_bytes;
     return f;
 }
 
+hp_figures al_hp_figures(hp_heap *heap) {
+    al_hp_hold(heap);
+    hp_figures f = count(heap);
+    f.pages = al_hp_pages_figures(heap);
+    al_hp_let_go(heap);
+    return f;
+}
+
 al_ledger al_hp_ledger(al_heap *heap) {
-    const hp_figures f = al_hp_figures(al_hp_of(heap));
+    al_hp_hold(al_hp_of(heap));
+    const hp_figures f = count(al_hp_of(heap));
+    al_hp_let_go(al_hp_of(heap));
     return (al_ledger){
         .usable = f.in_use,
         .metadata = f.metadata + f.tails,
