@@ -19,6 +19,7 @@ static const struct {
     {262144, 32, 2},
 };
 
+/* Theirs lets some classes have 52, which ones is not known: no class has here. */
 enum {
     DEEP_CLASSES = 10,            /* the first ones: small objects, of which many may be cached */
     DEEP = 2000,

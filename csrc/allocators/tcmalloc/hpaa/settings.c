@@ -1,6 +1,5 @@
 #include "allocators/tcmalloc/hpaa/hpaa.h"
 
-/* Names are those of theirs, without "tcmalloc" before them. */
 const al_tunable al_hp_tunables[HP_TUNABLES] = {
     [HP_CPUS] = {.name = "cpus", .type = AL_TUNABLE_COUNT, .most = HP_CPUS_MOST,
                  .help = "CPUs that have a cache; 0: as many as the process may run on"},
@@ -9,7 +8,7 @@ const al_tunable al_hp_tunables[HP_TUNABLES] = {
                    .help = "a thread's CPU: one for life, in turn, or the one that the system runs it on at the time"},
     [HP_MAX_PER_CPU_CACHE_SIZE] = {.name = "max_per_cpu_cache_size", .type = AL_TUNABLE_BYTES, .value = 3 << 19,
                                    .most = UINT32_MAX, .help = "bytes that a CPU's cache may have room for",
-                                   .real_name = "tcmalloc.max_per_cpu_cache_size"},
+                                   .real_name = "SetMaxPerCpuCacheSize"},
     [HP_BACKGROUND] = {.name = "background", .type = AL_TUNABLE_BOOL, .most = true,
                        .help = "caches are looked after every few seconds: idle ones emptied, room moved to who misses",
                        .real_name = "ProcessBackgroundActions"},
@@ -24,15 +23,13 @@ const al_tunable al_hp_tunables[HP_TUNABLES] = {
     [HP_REGION_SLACK] = {.name = "region_slack", .type = AL_TUNABLE_BYTES, .value = 64 << 20, .most = UINT64_MAX,
                          .help = "a region is made when so many bytes are wasted at the ends of large blocks"},
     [HP_SUBRELEASE] = {.name = "subrelease", .type = AL_TUNABLE_BOOL, .value = true, .most = true,
-                       .help = "parts of hugepages may be given back when memory is released",
-                       .real_name = "TCMALLOC_HPAA_CONTROL"},
+                       .help = "parts of hugepages may be given back when memory is released"},
     [HP_SKIP_SUBRELEASE_SHORT_INTERVAL] =
         {.name = "skip_subrelease_short_ms", .type = AL_TUNABLE_COUNT, .value = 60000, .most = 600000,
-         .help = "parts stay whose like was in use within so many milliseconds, by swings of demand",
-         .real_name = "TCMALLOC_SKIP_SUBRELEASE_SHORT_INTERVAL"},
+         .help = "parts stay whose like was in use within so many milliseconds, by swings of demand"},
     [HP_SKIP_SUBRELEASE_LONG_INTERVAL] =
         {.name = "skip_subrelease_long_ms", .type = AL_TUNABLE_COUNT, .value = 300000, .most = 600000,
-         .help = "the same by its trend", .real_name = "TCMALLOC_SKIP_SUBRELEASE_LONG_INTERVAL"},
+         .help = "the same by its trend"},
     [HP_SEED] = {.name = "seed", .type = AL_TUNABLE_COUNT, .most = UINT64_MAX,
                  .help = "of what is random: where memory is reserved"},
 };
