@@ -80,9 +80,9 @@ typedef struct hp_params {
 
 /* --- objects.c: the free objects of a span --- */
 
-/* A span of small objects remembers them by index. Some are in the record itself; what has no room there is written into
- * the free objects: each that is a holder has in its first half-word the next holder, and in those behind the indices of
- * others. Objects from `fresh` on were never out. */
+/* A span of small objects remembers them by index. Some are in the record itself; what has no room there is written
+ * into the free objects: each that is a holder has in its first half-word the next holder, and in those behind the
+ * indices of others. Objects from `fresh` on were never out. */
 typedef struct hp_indices {
     uint16_t fresh;
     uint16_t holder;              /* the first one; HP_NO_OBJECT: none */
