@@ -312,7 +312,7 @@ typedef struct hp_page_figures {
 } hp_page_figures;
 hp_page_figures al_hp_pages_figures(struct hp_heap *heap);
 
-/* Moves an address up to that of the next committed hugepage, unless it is in one. False: there is none. */
+/* Moves an address to that of the committed hugepage it lies in, or else of the next above. False: there is none. */
 bool al_hp_next(const hp_pages *pages, uintptr_t *address);
 /* Whether it is the record of a committed hugepage. */
 bool al_hp_hugepage_known(const struct hp_heap *heap, const hp_hugepage *hugepage);
