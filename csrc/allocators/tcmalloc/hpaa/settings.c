@@ -18,7 +18,7 @@ const al_tunable al_hp_tunables[HP_TUNABLES] = {
     [HP_HUGEPAGE_CACHE_LIMIT] = {.name = "hugepage_cache_limit", .type = AL_TUNABLE_COUNT, .value = 10,
                                  .most = 1 << 20,
                                  .help = "free hugepages that stay backed at first; demand moves this limit"},
-    [HP_REGIONS] = {.name = "regions", .type = AL_TUNABLE_BOOL, .value = true, .most = true,
+    [HP_REGIONS] = {.name = "huge_regions", .type = AL_TUNABLE_BOOL, .value = true, .most = true,
                     .help = "blocks of 1MiB to 1GiB that would waste much of a hugepage share regions of 1GiB"},
     [HP_REGION_SLACK] = {.name = "region_slack", .type = AL_TUNABLE_BYTES, .value = 64 << 20, .most = UINT64_MAX,
                          .help = "a region is made when so many bytes are wasted at the ends of large blocks"},
