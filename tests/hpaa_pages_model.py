@@ -12,7 +12,7 @@ HUGE, HALF, GIB = 256, 128, 512  # pages, pages, hugepages
 
 
 class Runs:
-    """Free runs of a line of places: the shortest that suffices is taken, the lowest of these, and of it the low end."""
+    """Free runs of a line of places: the shortest that suffices is taken, the lowest of these; of it the low end."""
 
     def __init__(self, *runs: tuple[int, int]) -> None:
         self.runs = list(runs)  # (start, end), in order
