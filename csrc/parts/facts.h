@@ -34,4 +34,22 @@ static inline void al_tell_text(al_facts *facts, const char *name, const char *t
     al_tell_fact(facts, (al_fact){.name = name, .kind = AL_FACT_TEXT, .text = text});
 }
 
+/* Rows of a table, one at a time. */
+enum { AL_COLUMNS_MOST = 20 };
+
+typedef struct al_rows {
+    al_row_fn *visit;
+    void *context;
+    al_fact row[AL_COLUMNS_MOST];
+    al_facts facts;
+} al_rows;
+
+static inline al_facts *al_row_begin(al_rows *rows) {
+    rows->facts = (al_facts){.out = rows->row, .room = AL_COLUMNS_MOST};
+    return &rows->facts;
+}
+
+/* Shows it; false: no more are wanted. */
+static inline bool al_row_end(al_rows *rows) { return rows->visit(rows->context, rows->row, rows->facts.count); }
+
 #endif

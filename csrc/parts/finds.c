@@ -68,6 +68,11 @@ size_t al_finds_from(const al_finds *finds, uint64_t key) {
     return low;
 }
 
+const al_find *al_finds_at(const al_finds *finds, uint64_t key) {
+    const size_t i = al_finds_from(finds, key);
+    return i < finds->count && finds->all[i].key == key ? &finds->all[i] : NULL;
+}
+
 /* --- memory --- */
 
 bool al_readable(const al_regions *regions, const void *at, size_t bytes, size_t alignment) {

@@ -24,6 +24,8 @@ void al_finds_add(al_finds *finds, uint64_t key, uint64_t next, void *what);
 void al_finds_sort(al_finds *finds); /* O(n log n) */
 /* The number of the first one whose key is at least this; pre: sorted. */
 size_t al_finds_from(const al_finds *finds, uint64_t key);
+/* The first one of exactly this key; NULL: there is none. */
+const al_find *al_finds_at(const al_finds *finds, uint64_t key);
 
 /* Whether these bytes can be read and written, and begin where they may. */
 bool al_readable(const al_regions *regions, const void *at, size_t bytes, size_t alignment);

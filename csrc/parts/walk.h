@@ -22,6 +22,24 @@ typedef struct al_chunk {
 
 typedef bool al_walk_fn(void *context, const al_chunk *chunk); /* false stops the walk */
 
+/* To whom pieces are shown, one at a time; false: no more are wanted. */
+typedef struct al_shown {
+    al_walk_fn *visit;
+    void *context;
+} al_shown;
+
+/* One that is not live, and may be empty. */
+static inline bool al_show(const al_shown *to, uintptr_t from, uintptr_t end, al_state state, uint32_t owner) {
+    const al_chunk piece = {from, end - from, 0, 0, state, owner};
+    return from == end || to->visit(to->context, &piece);
+}
+
+static inline bool al_show_live(const al_shown *to, uintptr_t from, uintptr_t end, uintptr_t block, size_t usable,
+                                uint32_t owner) {
+    const al_chunk piece = {from, end - from, block, usable, AL_STATE_LIVE, owner};
+    return to->visit(to->context, &piece);
+}
+
 /* A free chunk in the list that keeps it. */
 typedef struct al_binned {
     const char *kind;   /* the allocator's word: "tcache", "smallbin", "top", "slab", "dirty", ... */

@@ -24,6 +24,8 @@ static void are_sorted_and_searched(void) {
             size_t from = al_finds_from(&finds, key);
             assert(from == 0 || finds.all[from - 1].key < key);
             assert(from == count || finds.all[from].key >= key);
+            const al_find *at = al_finds_at(&finds, key);
+            assert(at == (from < count && finds.all[from].key == key ? &finds.all[from] : NULL));
         }
         al_finds_close(&finds);
     }

@@ -53,7 +53,7 @@ static void tell_keeper(al_facts *f, const al_find *kept) {
 
 /* What nobody but the program or a thread's cache has. */
 static void tell_block(al_facts *f, const je_look *look, uintptr_t block, bool internal) {
-    const al_find *kept = al_je_kept_at(look, block);
+    const al_find *kept = al_finds_at(&look->kept, block);
     bool is_slots = internal || (kept != NULL && kept->next == JE_SLOTS);
     al_tell_text(f, "what", is_slots ? "thread cache" : kept != NULL ? "cached" : "live");
     if (kept != NULL) tell_keeper(f, kept);

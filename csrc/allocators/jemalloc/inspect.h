@@ -37,8 +37,6 @@ bool al_je_arena_known(const je_heap *heap, const je_arena *arena);
 bool al_je_block_sound(const je_heap *heap, const je_block *block);
 /* Whether the four pointers are in order, and within the thread's memory for them. */
 bool al_je_stack_sound(const je_heap *heap, const je_thread *thread, unsigned class);
-/* What is kept at exactly this place; NULL: nothing. */
-const al_find *al_je_kept_at(const je_look *look, uintptr_t block);
 
 /* The word of any address; 0 where there is none. */
 al_page_word al_je_word_at(const je_heap *heap, uintptr_t address);

@@ -86,11 +86,6 @@ void al_je_look_close(je_look *look) {
     release(look->heap);
 }
 
-const al_find *al_je_kept_at(const je_look *look, uintptr_t block) {
-    size_t i = al_finds_from(&look->kept, block);
-    return i < look->kept.count && look->kept.all[i].key == block ? &look->kept.all[i] : NULL;
-}
-
 /* --- extents --- */
 
 al_page_word al_je_word_at(const je_heap *heap, uintptr_t address) {
@@ -139,9 +134,8 @@ bool al_je_extent_known(const je_heap *heap, const je_extent *extent) {
 
 /* The stretch that begins at out->start and ends by out->end, if anything does there. */
 static bool begin(const je_look *look, je_stretch *out) {
-    size_t i = al_finds_from(&look->blocks, out->start);
-    if (i < look->blocks.count && look->blocks.all[i].key == out->start) {
-        const al_find *block = &look->blocks.all[i];
+    const al_find *block = al_finds_at(&look->blocks, out->start);
+    if (block != NULL) {
         *out = (je_stretch){JE_METADATA, out->start, block->next, block->what, NULL};
         return true;
     }

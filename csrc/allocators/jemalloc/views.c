@@ -4,21 +4,10 @@
 
 #include <string.h>
 
-enum { COLUMNS = 20 };
-
 typedef struct viewer {
     je_look look;
-    al_row_fn *visit;
-    void *context;
-    al_fact row[COLUMNS];
-    al_facts facts;
+    al_rows rows;
 } viewer;
-
-static al_facts *begin(viewer *v) {
-    v->facts = (al_facts){.out = v->row, .room = COLUMNS};
-    return &v->facts;
-}
-static bool end(viewer *v) { return v->visit(v->context, v->row, v->facts.count); }
 
 /* --- classes --- */
 
@@ -27,14 +16,14 @@ static bool view_classes(viewer *v) {
     for (unsigned class = 0; more && class < JE_CLASSES; class++) {
         bool small = class < JE_SMALL_CLASSES;
         const je_slab_layout *layout = &v->look.heap->layouts[small ? class : 0];
-        al_facts *f = begin(v);
+        al_facts *f = al_row_begin(&v->rows);
         al_tell_count(f, "class", class);
         al_tell_bytes(f, "bytes", al_je_class_bytes(class));
         al_tell_bytes(f, "slab_bytes", small ? layout->slab_bytes : 0);
         al_tell_count(f, "regions", small ? layout->regions : 0);
         al_tell_count(f, "shards", small ? al_je_shards(v->look.heap, class) : 0);
         al_tell_count(f, "capacity", class < JE_CACHE_CLASSES ? v->look.heap->capacities[class] : 0);
-        more = end(v);
+        more = al_row_end(&v->rows);
     }
     return more;
 }
@@ -42,7 +31,7 @@ static bool view_classes(viewer *v) {
 /* --- arenas and bins --- */
 
 static bool view_arena(viewer *v, je_arena *arena) {
-    al_facts *f = begin(v);
+    al_facts *f = al_row_begin(&v->rows);
     al_tell_count(f, "arena", arena->number);
     al_tell_count(f, "threads", arena->threads);
     al_tell_count(f, "next_serial", arena->next_serial);
@@ -54,14 +43,14 @@ static bool view_arena(viewer *v, je_arena *arena) {
     al_tell_bytes(f, "internal_bytes", arena->internal_bytes);
     al_tell_bytes(f, "base_used", arena->base.allocated);
     al_tell_bytes(f, "base_mapped", arena->base.mapped);
-    return end(v);
+    return al_row_end(&v->rows);
 }
 
 /* The counts are those of all its shards; the current slab is that of the first. */
 static bool view_bin(viewer *v, je_arena *arena, unsigned class) {
     const je_bin *bin = &arena->bins[class];
     const je_extent *current = al_je_shard(v->look.heap, arena, class, 0)->current;
-    al_facts *f = begin(v);
+    al_facts *f = al_row_begin(&v->rows);
     al_tell_count(f, "arena", arena->number);
     al_tell_count(f, "class", class);
     al_tell_bytes(f, "bytes", al_je_class_bytes(class));
@@ -77,7 +66,7 @@ static bool view_bin(viewer *v, je_arena *arena, unsigned class) {
     al_tell_count(f, "nflushes", bin->nflushes);
     al_tell_count(f, "nslabs", bin->nslabs);
     al_tell_count(f, "reslabs", bin->reslabs);
-    return end(v);
+    return al_row_end(&v->rows);
 }
 
 /* Those that were ever used. */
@@ -91,7 +80,7 @@ static bool view_bins(viewer *v, je_arena *arena) {
 
 static bool view_slab(viewer *v, const je_extent *slab) {
     const je_slab_layout *layout = al_je_layout(v->look.heap, slab);
-    al_facts *f = begin(v);
+    al_facts *f = al_row_begin(&v->rows);
     al_tell_count(f, "arena", slab->arena->number);
     al_tell_count(f, "class", slab->class);
     al_tell_bytes(f, "bytes", layout->bytes);
@@ -102,7 +91,7 @@ static bool view_slab(viewer *v, const je_extent *slab) {
     al_tell_count(f, "free", slab->free_regions);
     al_tell_count(f, "shard", slab->shard);
     al_tell_flag(f, "current", al_je_shard_of(v->look.heap, slab)->current == slab);
-    return end(v);
+    return al_row_end(&v->rows);
 }
 
 static bool view_slabs(viewer *v) {
@@ -113,7 +102,7 @@ static bool view_slabs(viewer *v) {
 }
 
 static bool view_extent(viewer *v, const je_arena *arena, const je_member *m) {
-    al_facts *f = begin(v);
+    al_facts *f = al_row_begin(&v->rows);
     al_tell_text(f, "set", al_je_state_name(m->extent->state));
     al_tell_count(f, "arena", arena->number);
     al_tell_address(f, "address", (const void *)m->extent->address);
@@ -123,7 +112,7 @@ static bool view_extent(viewer *v, const je_arena *arena, const je_member *m) {
     al_tell_count(f, "recency", m->position);
     al_tell_flag(f, "head", m->extent->head);
     al_tell_flag(f, "zeroed", m->extent->zeroed);
-    return end(v);
+    return al_row_end(&v->rows);
 }
 
 /* Of each set the oldest first. */
@@ -143,7 +132,7 @@ static const je_decay *decay_of(const je_arena *arena, je_state state) {
 static bool view_one_decay(viewer *v, je_arena *arena, je_state state) {
     const je_decay *decay = decay_of(arena, state);
     const je_purges *purges = state == JE_DIRTY ? &arena->dirty_purges : &arena->muzzy_purges;
-    al_facts *f = begin(v);
+    al_facts *f = al_row_begin(&v->rows);
     al_tell_count(f, "arena", arena->number);
     al_tell_text(f, "set", al_je_state_name(state));
     al_tell_flag(f, "never", decay->ms < 0);
@@ -157,7 +146,7 @@ static bool view_one_decay(viewer *v, je_arena *arena, je_state state) {
     al_tell_count(f, "purges", purges->purges);
     al_tell_count(f, "advices", purges->advices);
     al_tell_count(f, "purged", purges->pages);
-    return end(v);
+    return al_row_end(&v->rows);
 }
 
 static bool view_decay(viewer *v, je_arena *arena) {
@@ -174,13 +163,13 @@ static uint64_t weight(unsigned ago) {
 static bool view_one_backlog(viewer *v, je_arena *arena, je_state state) {
     bool more = true;
     for (unsigned ago = 0; more && ago < JE_EPOCHS; ago++) {
-        al_facts *f = begin(v);
+        al_facts *f = al_row_begin(&v->rows);
         al_tell_count(f, "arena", arena->number);
         al_tell_text(f, "set", al_je_state_name(state));
         al_tell_count(f, "epochs_ago", ago);
         al_tell_count(f, "pages", decay_of(arena, state)->backlog[JE_EPOCHS - 1 - ago]);
         al_tell_count(f, "weight", weight(ago));
-        more = end(v);
+        more = al_row_end(&v->rows);
     }
     return more;
 }
@@ -194,7 +183,7 @@ static bool view_backlog(viewer *v, je_arena *arena) {
 static bool view_stack(viewer *v, const je_thread *thread, unsigned class) {
     const je_stack *stack = &thread->stacks[class];
     const uint64_t capacity = (uint64_t)(stack->bottom - stack->full);
-    al_facts *f = begin(v);
+    al_facts *f = al_row_begin(&v->rows);
     al_tell_count(f, "thread", thread->thread.id);
     al_tell_count(f, "arena", al_je_arena_known(v->look.heap, thread->arena) ? thread->arena->number : 0);
     al_tell_count(f, "class", class);
@@ -206,7 +195,7 @@ static bool view_stack(viewer *v, const je_thread *thread, unsigned class) {
     al_tell_flag(f, "filled", stack->filled);
     al_tell_count(f, "requests", stack->requests);
     al_tell_flag(f, "collected_next", thread->collect_next == class);
-    return end(v);
+    return al_row_end(&v->rows);
 }
 
 /* The classes that a thread has a cache for. */
@@ -241,7 +230,7 @@ void al_je_view(al_heap *heap, const char *view, al_row_fn *visit, void *context
         {"slabs", view_slabs, NULL},     {"extents", NULL, view_extents}, {"decay", NULL, view_decay},
         {"backlog", NULL, view_backlog}, {"threads", view_threads, NULL},
     };
-    viewer v = {.visit = visit, .context = context};
+    viewer v = {.rows = {.visit = visit, .context = context}};
     al_je_look_open(&v.look, al_je_of(heap));
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (strcmp(all[i].name, view) != 0) continue;

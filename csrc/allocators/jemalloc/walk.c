@@ -3,23 +3,20 @@
 
 typedef struct walker {
     const je_look *look;
-    al_walk_fn *visit;
-    void *context;
+    al_shown to;
 } walker;
 
 static bool show(const walker *w, const je_arena *arena, uintptr_t from, uintptr_t to, al_state state) {
-    const al_chunk piece = {from, to - from, 0, 0, state, arena == NULL ? 0 : arena->number};
-    return from == to || w->visit(w->context, &piece);
+    return al_show(&w->to, from, to, state, arena == NULL ? 0 : arena->number);
 }
 
 static bool show_live(const walker *w, const je_stretch *s, uintptr_t from, uintptr_t to, uintptr_t block,
                       size_t usable) {
-    const al_chunk piece = {from, to - from, block, usable, AL_STATE_LIVE, s->arena->number};
-    return w->visit(w->context, &piece);
+    return al_show_live(&w->to, from, to, block, usable, s->arena->number);
 }
 
 static bool show_region(const walker *w, const je_stretch *s, uintptr_t at, size_t bytes) {
-    const al_find *kept = al_je_kept_at(w->look, at);
+    const al_find *kept = al_finds_at(&w->look->kept, at);
     if (kept == NULL) return show_live(w, s, at, at + bytes, at, bytes);
     return show(w, s->arena, at, at + bytes, kept->next == JE_SLOTS ? AL_STATE_METADATA : AL_STATE_CACHED);
 }
@@ -40,7 +37,7 @@ static bool walk_large(const walker *w, const je_stretch *s) {
     uintptr_t block = al_je_block(s->extent);
     size_t usable = al_je_class_bytes(s->extent->class);
     if (s->extent->internal) return show(w, s->arena, s->start, s->end, AL_STATE_METADATA);
-    if (al_je_kept_at(w->look, block) == NULL) return show_live(w, s, s->start, s->end, block, usable);
+    if (al_finds_at(&w->look->kept, block) == NULL) return show_live(w, s, s->start, s->end, block, usable);
     return show(w, s->arena, s->start, block, AL_STATE_METADATA) &&
            show(w, s->arena, block, block + usable, AL_STATE_CACHED) &&
            show(w, s->arena, block + usable, s->end, AL_STATE_METADATA);
@@ -60,7 +57,7 @@ static bool walk_stretch(const walker *w, const je_stretch *s) {
 
 void al_je_walk(al_heap *heap, al_walk_fn *visit, void *context) {
     je_look look;
-    const walker w = {&look, visit, context};
+    const walker w = {&look, {visit, context}};
     al_je_look_open(&look, al_je_of(heap));
     je_stretch s;
     for (uintptr_t at = 0; al_je_stretch_after(&look, at, &s) && walk_stretch(&w, &s); at = s.end) {}

@@ -3,21 +3,16 @@
 
 typedef struct walker {
     const pt_heap *heap;
-    al_walk_fn *visit;
-    void *context;
+    al_shown to;
 } walker;
 
 static bool show(const walker *w, const pt_stretch *s, uintptr_t from, uintptr_t to, al_state state) {
-    uint32_t owner = s->arena == NULL ? 0 : s->arena->number;
-    const al_chunk piece = {.address = from, .bytes = to - from, .state = state, .owner = owner};
-    return from == to || w->visit(w->context, &piece);
+    return al_show(&w->to, from, to, state, s->arena == NULL ? 0 : s->arena->number);
 }
 
 static bool show_live(const walker *w, const pt_stretch *s, uintptr_t from, uintptr_t to, const pt_chunk *chunk) {
-    uint32_t owner = s->arena == NULL ? 0 : s->arena->number;
-    uintptr_t block = (uintptr_t)al_pt_block(chunk);
-    const al_chunk piece = {from, to - from, block, to - block, AL_STATE_LIVE, owner};
-    return w->visit(w->context, &piece);
+    const uintptr_t block = (uintptr_t)al_pt_block(chunk);
+    return al_show_live(&w->to, from, to, block, to - block, s->arena == NULL ? 0 : s->arena->number);
 }
 
 static bool show_piece(const walker *w, const pt_stretch *s, const pt_piece *p) {
@@ -51,7 +46,7 @@ static bool walk_stretch(const walker *w, const pt_stretch *s) {
 }
 
 void al_pt_walk(al_heap *heap, al_walk_fn *visit, void *context) {
-    const walker w = {al_pt_of(heap), visit, context};
+    const walker w = {al_pt_of(heap), {visit, context}};
     al_pt_hold(al_pt_of(heap));
     al_pt_mark_lists(al_pt_of(heap), false);
     pt_stretch s;

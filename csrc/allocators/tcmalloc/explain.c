@@ -62,7 +62,7 @@ static void tell_class(al_facts *f, const tc_heap *heap, const tc_span *span) {
 static void tell_object(al_facts *f, const tc_look *look, const tc_span *span, size_t number) {
     const tc_heap *heap = look->heap;
     const uintptr_t object = al_tc_object(heap, span, number);
-    const al_find *kept = al_tc_kept_at(look, object);
+    const al_find *kept = al_finds_at(&look->kept, object);
     uint64_t free[TC_OBJECTS_MOST / 64];
     al_tc_free_objects(heap, span, free);
     if (al_bitmap_test(free, number)) {

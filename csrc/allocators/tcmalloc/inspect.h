@@ -22,8 +22,6 @@ typedef struct tc_look {
 /* Gathers what is kept, as far as it makes sense. */
 void al_tc_look_open(tc_look *look, tc_heap *heap);
 void al_tc_look_close(tc_look *look);
-/* What is kept at exactly this place; NULL: nothing. */
-const al_find *al_tc_kept_at(const tc_look *look, uintptr_t object);
 
 static inline bool al_tc_readable(const tc_heap *heap, const void *at, size_t bytes) {
     return al_readable(heap->base.heap.regions, at, bytes, 8);

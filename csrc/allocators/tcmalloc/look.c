@@ -35,11 +35,6 @@ void al_tc_look_close(tc_look *look) {
     al_tc_let_go(look->heap);
 }
 
-const al_find *al_tc_kept_at(const tc_look *look, uintptr_t object) {
-    size_t i = al_finds_from(&look->kept, object);
-    return i < look->kept.count && look->kept.all[i].key == object ? &look->kept.all[i] : NULL;
-}
-
 bool al_tc_is_own(const tc_heap *heap, uintptr_t object) {
     for (unsigned i = 0; i < TC_OWN_BLOCKS; i++)
         if ((uintptr_t)heap->own[i] == object) return true;

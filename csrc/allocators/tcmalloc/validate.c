@@ -18,7 +18,7 @@ static bool check_own(const tc_look *look, al_flaw *flaw) {
                              (uintptr_t)block >= span->address && (uintptr_t)block < al_tc_end(span);
         const size_t number = is_span ? al_tc_number_of(heap, span, (uintptr_t)block) : 0;
         if (!is_span || number == al_tc_shape(heap, span)->objects || !al_tc_free_objects(heap, span, free) ||
-            al_bitmap_test(free, number) || al_tc_kept_at(look, (uintptr_t)block) != NULL)
+            al_bitmap_test(free, number) || al_finds_at(&look->kept, (uintptr_t)block) != NULL)
             return al_blame(flaw, block, "tcmalloc: a block of its own is none, or free");
     }
     return true;

@@ -2,28 +2,17 @@
 #include "allocators/tcmalloc/inspect.h"
 #include "parts/facts.h"
 
-enum { COLUMNS = 16 };
-
 typedef struct viewer {
     tc_look look;
-    al_row_fn *visit;
-    void *context;
-    al_fact row[COLUMNS];
-    al_facts facts;
+    al_rows rows;
 } viewer;
-
-static al_facts *begin(viewer *v) {
-    v->facts = (al_facts){.out = v->row, .room = COLUMNS};
-    return &v->facts;
-}
-static bool end(viewer *v) { return v->visit(v->context, v->row, v->facts.count); }
 
 /* --- classes --- */
 
 static bool view_class(viewer *v, unsigned class) {
     const tc_class *shape = &v->look.heap->base.classes.of[class];
     const tc_central *central = &v->look.heap->central[class];
-    al_facts *f = begin(v);
+    al_facts *f = al_row_begin(&v->rows);
     al_tell_count(f, "class", class);
     al_tell_bytes(f, "bytes", shape->bytes);
     al_tell_count(f, "pages", shape->pages);
@@ -39,7 +28,7 @@ static bool view_class(viewer *v, unsigned class) {
     al_tell_count(f, "populated", central->populated);
     al_tell_count(f, "emptied", central->emptied);
     al_tell_count(f, "contended", central->contended);
-    return end(v);
+    return al_row_end(&v->rows);
 }
 
 static bool view_classes(viewer *v) {
@@ -50,13 +39,13 @@ static bool view_classes(viewer *v) {
 
 static bool view_slot(viewer *v, unsigned class, unsigned slot) {
     const tc_class *shape = &v->look.heap->base.classes.of[class];
-    al_facts *f = begin(v);
+    al_facts *f = al_row_begin(&v->rows);
     al_tell_count(f, "class", class);
     al_tell_bytes(f, "bytes", shape->bytes);
     al_tell_count(f, "slot", slot);
     al_tell_count(f, "objects", shape->batch);
     al_tell_address(f, "head", v->look.heap->central[class].transfer[slot].head);
-    return end(v);
+    return al_row_end(&v->rows);
 }
 
 /* Those that hold a batch. */
@@ -71,7 +60,7 @@ static bool view_slots(viewer *v) {
 
 static bool view_span(viewer *v, const tc_span *span) {
     const tc_class *shape = al_tc_shape(v->look.heap, span); /* class 0 has no objects */
-    al_facts *f = begin(v);
+    al_facts *f = al_row_begin(&v->rows);
     al_tell_address(f, "address", (const void *)span->address);
     al_tell_count(f, "pages", span->pages);
     al_tell_text(f, "location", al_tc_location_name(span->location));
@@ -79,7 +68,7 @@ static bool view_span(viewer *v, const tc_span *span) {
     al_tell_bytes(f, "bytes", shape->bytes);
     al_tell_count(f, "objects", shape->objects);
     al_tell_count(f, "out", span->class == 0 ? 0 : span->live);
-    return end(v);
+    return al_row_end(&v->rows);
 }
 
 static bool view_spans(viewer *v) {
@@ -92,14 +81,14 @@ static bool view_spans(viewer *v) {
 /* --- threads --- */
 
 static bool view_thread(viewer *v, const tc_thread *thread) {
-    al_facts *f = begin(v);
+    al_facts *f = al_row_begin(&v->rows);
     al_tell_count(f, "thread", thread->thread.id);
     al_tell_bytes(f, "share", thread->share);
     al_tell_bytes(f, "cached", thread->cached);
     al_tell_flag(f, "dropped", thread == &v->look.heap->first);
     al_tell_flag(f, "lost", thread->lost);
     al_tell_flag(f, "gives_next", thread == v->look.heap->victim);
-    return end(v);
+    return al_row_end(&v->rows);
 }
 
 /* The last come first. */
@@ -111,7 +100,7 @@ static bool view_threads(viewer *v) {
 
 static bool view_list(viewer *v, const tc_thread *thread, unsigned class) {
     const tc_list *list = &thread->lists[class];
-    al_facts *f = begin(v);
+    al_facts *f = al_row_begin(&v->rows);
     al_tell_count(f, "thread", thread->thread.id);
     al_tell_count(f, "class", class);
     al_tell_bytes(f, "bytes", list->bytes);
@@ -119,7 +108,7 @@ static bool view_list(viewer *v, const tc_thread *thread, unsigned class) {
     al_tell_count(f, "low_water", list->low);
     al_tell_count(f, "most", list->most);
     al_tell_count(f, "overages", list->overages);
-    return end(v);
+    return al_row_end(&v->rows);
 }
 
 /* Those that were ever used. */
@@ -146,7 +135,7 @@ static void add(sum *to, unsigned kind, const tc_span *span) {
 
 static bool view_shelf(viewer *v, size_t length, const sum *of) {
     if (of->spans[0] + of->spans[1] == 0) return true;
-    al_facts *f = begin(v);
+    al_facts *f = al_row_begin(&v->rows);
     al_tell_count(f, "least", length);
     al_tell_flag(f, "set", length > TC_LISTED_PAGES);
     al_tell_count(f, "normal", of->spans[0]);
@@ -154,7 +143,7 @@ static bool view_shelf(viewer *v, size_t length, const sum *of) {
     al_tell_count(f, "returned", of->spans[1]);
     al_tell_count(f, "returned_pages", of->pages[1]);
     al_tell_flag(f, "released_next", v->look.heap->pages.release_next == length);
-    return end(v);
+    return al_row_end(&v->rows);
 }
 
 /* Of each length that there is up to 128 pages, then of all that are longer. */
@@ -175,7 +164,7 @@ static bool view_shelves(viewer *v) {
 
 static bool view_release(viewer *v) {
     const tc_page_heap *pages = &v->look.heap->pages;
-    al_facts *f = begin(v);
+    al_facts *f = al_row_begin(&v->rows);
     al_tell_bytes(f, "system", pages->system_bytes);
     al_tell_bytes(f, "normal", pages->normal_bytes);
     al_tell_bytes(f, "returned", pages->returned_bytes);
@@ -184,17 +173,17 @@ static bool view_release(viewer *v) {
     al_tell_count(f, "scavenges", pages->scavenges);
     al_tell_count(f, "released", pages->decommits);
     al_tell_bytes(f, "released_bytes", pages->decommitted_total);
-    return end(v);
+    return al_row_end(&v->rows);
 }
 
 /* The newest first. */
 static bool view_growths(viewer *v) {
     for (tc_trail t = {0}; al_tc_growth_next(v->look.heap, &t);) {
         const tc_growth *growth = t.at;
-        al_facts *f = begin(v);
+        al_facts *f = al_row_begin(&v->rows);
         al_tell_address(f, "address", (const void *)growth->address);
         al_tell_bytes(f, "bytes", growth->bytes);
-        if (!end(v)) return false;
+        if (!al_row_end(&v->rows)) return false;
     }
     return true;
 }
@@ -213,7 +202,7 @@ void al_tc_view(al_heap *heap, const char *view, al_row_fn *visit, void *context
         {"threads", view_threads}, {"lists", view_lists},      {"pageheap", view_shelves},
         {"release", view_release}, {"growths", view_growths},
     };
-    viewer v = {.visit = visit, .context = context};
+    viewer v = {.rows = {.visit = visit, .context = context}};
     al_tc_look_open(&v.look, al_tc_of(heap));
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (strcmp(all[i].name, view) == 0) all[i].view(&v);

@@ -3,23 +3,20 @@
 
 typedef struct walker {
     const tc_look *look;
-    al_walk_fn *visit;
-    void *context;
+    al_shown to;
 } walker;
 
-static bool show(const walker *w, uintptr_t from, uintptr_t to, al_state state) {
-    const al_chunk piece = {from, to - from, 0, 0, state, 0};
-    return from == to || w->visit(w->context, &piece);
+static bool show(const walker *w, uintptr_t from, uintptr_t end, al_state state) {
+    return al_show(&w->to, from, end, state, 0);
 }
 
 static bool show_live(const walker *w, uintptr_t block, size_t usable) {
-    const al_chunk piece = {block, usable, block, usable, AL_STATE_LIVE, 0};
-    return w->visit(w->context, &piece);
+    return al_show_live(&w->to, block, block + usable, block, usable, 0);
 }
 
 static bool show_object(const walker *w, uintptr_t at, size_t bytes, bool free) {
     if (free) return show(w, at, at + bytes, AL_STATE_FREE);
-    if (al_tc_kept_at(w->look, at) != NULL) return show(w, at, at + bytes, AL_STATE_CACHED);
+    if (al_finds_at(&w->look->kept, at) != NULL) return show(w, at, at + bytes, AL_STATE_CACHED);
     if (al_tc_is_own(w->look->heap, at)) return show(w, at, at + bytes, AL_STATE_METADATA);
     return show_live(w, at, bytes);
 }
@@ -52,7 +49,7 @@ static bool walk_stretch(const walker *w, const tc_stretch *s) {
 
 void al_tc_walk(al_heap *heap, al_walk_fn *visit, void *context) {
     tc_look look;
-    const walker w = {&look, visit, context};
+    const walker w = {&look, {visit, context}};
     al_tc_look_open(&look, al_tc_of(heap));
     tc_stretch s;
     for (uintptr_t at = 0; al_tc_stretch_after(&look, at, &s) && walk_stretch(&w, &s); at = s.end) {}

@@ -36,7 +36,7 @@ static void tell_object(al_facts *f, const hp_look *look, const hp_span *span, u
     uint64_t free[HP_MAP_WORDS];
     const bool sound = al_hp_free_objects(heap, span, free), tail = index >= shape->objects;
     const bool is_free = sound && !tail && al_bitmap_test(free, index);
-    const al_find *kept = tail ? NULL : al_hp_kept_at(look, al_hp_object(heap, span, (unsigned)index));
+    const al_find *kept = tail ? NULL : al_finds_at(&look->kept, al_hp_object(heap, span, (unsigned)index));
     al_tell_text(f, "what", !sound ? "damaged" : tail ? "end of a span" : is_free ? "free" : kept ? "cached" : "live");
     if (kept != NULL) tell_keeper(f, heap, kept);
     tell_span(f, heap, span);

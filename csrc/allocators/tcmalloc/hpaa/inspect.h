@@ -21,8 +21,6 @@ typedef struct hp_look {
 
 void al_hp_look_open(hp_look *look, hp_heap *heap);
 void al_hp_look_close(hp_look *look);
-/* What is kept at exactly this place; NULL: nothing. */
-const al_find *al_hp_kept_at(const hp_look *look, uintptr_t object);
 
 /* Whether what a stack, or a transfer cache, says of itself can be, so that its objects may be read. */
 bool al_hp_stack_sound(const hp_heap *heap, const hp_cpu *cpu, unsigned class);

@@ -42,11 +42,6 @@ void al_hp_look_close(hp_look *look) {
     al_hp_let_go(look->heap);
 }
 
-const al_find *al_hp_kept_at(const hp_look *look, uintptr_t object) {
-    const size_t i = al_finds_from(&look->kept, object);
-    return i < look->kept.count && look->kept.all[i].key == object ? &look->kept.all[i] : NULL;
-}
-
 /* --- spans --- */
 
 al_page_word al_hp_word_at(const hp_heap *heap, uintptr_t page) {

@@ -330,6 +330,6 @@ bool al_hp_pages_bins(struct hp_heap *heap, al_bin_fn *visit, void *context);
 /* What it knows of the hugepage that holds the address. */
 void al_hp_pages_explain(struct hp_heap *heap, uintptr_t address, al_facts *facts);
 /* The views "hugepages", "regions" and "hugecache". */
-void al_hp_pages_view(struct hp_heap *heap, const char *view, al_row_fn *visit, void *context);
+void al_hp_pages_view(struct hp_heap *heap, const char *view, al_rows *rows);
 
 #endif

@@ -181,59 +181,52 @@ void al_hp_pages_explain(hp_heap *heap, uintptr_t address, al_facts *facts) {
 
 /* --- views --- */
 
-enum { COLUMNS = 20 };
-
-static bool show(al_row_fn *visit, void *context, const al_facts *f) { return visit(context, f->out, f->count); }
-
-static void view_hugepages(hp_heap *heap, al_row_fn *visit, void *context) {
+static void view_hugepages(hp_heap *heap, al_rows *rows) {
     bool more = true;
     for (uintptr_t at = 0; more && al_hp_next(&heap->pages, &at); at += HP_HUGE) {
-        al_fact row[COLUMNS];
-        al_facts f = {.out = row, .room = COLUMNS};
-        tell_hugepage(&f, heap, at);
-        more = show(visit, context, &f);
+        al_facts *f = al_row_begin(rows);
+        tell_hugepage(f, heap, at);
+        more = al_row_end(rows);
     }
 }
 
-static void view_regions(hp_heap *heap, al_row_fn *visit, void *context) {
+static void view_regions(hp_heap *heap, al_rows *rows) {
     const hp_regions *regions = &heap->pages.regions;
     bool more = true;
     for (size_t i = 0; more && i < regions->count; i++) {
         const hp_region *region = regions->of[i];
-        al_fact row[COLUMNS];
-        al_facts f = {.out = row, .room = COLUMNS};
-        al_tell_count(&f, "region", i);
-        al_tell_address(&f, "address", (const void *)region->address);
-        al_tell_count(&f, "used_pages", region->used_pages);
-        al_tell_count(&f, "longest_free", region->longest);
-        al_tell_count(&f, "blocks", region->blocks);
-        al_tell_count(&f, "backed_hugepages", region->backed_hugepages);
-        al_tell_count(&f, "free_backed_pages", region->free_backed_pages);
-        more = show(visit, context, &f);
+        al_facts *f = al_row_begin(rows);
+        al_tell_count(f, "region", i);
+        al_tell_address(f, "address", (const void *)region->address);
+        al_tell_count(f, "used_pages", region->used_pages);
+        al_tell_count(f, "longest_free", region->longest);
+        al_tell_count(f, "blocks", region->blocks);
+        al_tell_count(f, "backed_hugepages", region->backed_hugepages);
+        al_tell_count(f, "free_backed_pages", region->free_backed_pages);
+        more = al_row_end(rows);
     }
 }
 
-static void view_cache(hp_heap *heap, al_row_fn *visit, void *context) {
+static void view_cache(hp_heap *heap, al_rows *rows) {
     const hp_cache *cache = &heap->pages.cache;
-    al_fact row[COLUMNS];
-    al_facts f = {.out = row, .room = COLUMNS};
-    al_tell_count(&f, "limit", cache->limit);
-    al_tell_count(&f, "cached", cache->free.hugepages);
-    al_tell_count(&f, "ranges", cache->free.count);
-    al_tell_count(&f, "usage", cache->usage);
-    al_tell_count(&f, "hits", cache->hits);
-    al_tell_count(&f, "misses", cache->misses);
-    al_tell_count(&f, "fills", cache->fills);
-    al_tell_count(&f, "overflows", cache->overflows);
-    al_tell_count(&f, "overflow_hugepages", cache->overflow_hugepages);
-    al_tell_count(&f, "released_hugepages", cache->released_hugepages);
-    al_tell_count(&f, "unbacked", heap->pages.unbacked.hugepages);
-    al_tell_count(&f, "unbacked_ranges", heap->pages.unbacked.count);
-    show(visit, context, &f);
+    al_facts *f = al_row_begin(rows);
+    al_tell_count(f, "limit", cache->limit);
+    al_tell_count(f, "cached", cache->free.hugepages);
+    al_tell_count(f, "ranges", cache->free.count);
+    al_tell_count(f, "usage", cache->usage);
+    al_tell_count(f, "hits", cache->hits);
+    al_tell_count(f, "misses", cache->misses);
+    al_tell_count(f, "fills", cache->fills);
+    al_tell_count(f, "overflows", cache->overflows);
+    al_tell_count(f, "overflow_hugepages", cache->overflow_hugepages);
+    al_tell_count(f, "released_hugepages", cache->released_hugepages);
+    al_tell_count(f, "unbacked", heap->pages.unbacked.hugepages);
+    al_tell_count(f, "unbacked_ranges", heap->pages.unbacked.count);
+    al_row_end(rows);
 }
 
-void al_hp_pages_view(hp_heap *heap, const char *view, al_row_fn *visit, void *context) {
-    if (strcmp(view, "hugepages") == 0) view_hugepages(heap, visit, context);
-    if (strcmp(view, "regions") == 0) view_regions(heap, visit, context);
-    if (strcmp(view, "hugecache") == 0) view_cache(heap, visit, context);
+void al_hp_pages_view(hp_heap *heap, const char *view, al_rows *rows) {
+    if (strcmp(view, "hugepages") == 0) view_hugepages(heap, rows);
+    if (strcmp(view, "regions") == 0) view_regions(heap, rows);
+    if (strcmp(view, "hugecache") == 0) view_cache(heap, rows);
 }

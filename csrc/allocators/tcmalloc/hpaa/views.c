@@ -1,24 +1,13 @@
 /* Tables of what there is, for those who want to count and draw. Those of pages are in pageviews.c. */
 #include "allocators/tcmalloc/hpaa/inspect.h"
 
-enum { COLUMNS = 16 };
-
 typedef struct viewer {
     hp_look look;
-    al_row_fn *visit;
-    void *context;
-    al_fact row[COLUMNS];
-    al_facts facts;
+    al_rows rows;
 } viewer;
 
-static al_facts *begin(viewer *v) {
-    v->facts = (al_facts){.out = v->row, .room = COLUMNS};
-    return &v->facts;
-}
-static bool end(viewer *v) { return v->visit(v->context, v->row, v->facts.count); }
-
 static al_facts *begin_class(viewer *v, unsigned class) {
-    al_facts *f = begin(v);
+    al_facts *f = al_row_begin(&v->rows);
     al_tell_count(f, "class", class);
     al_tell_bytes(f, "bytes", al_hp_shape(v->look.heap, class)->bytes);
     return f;
@@ -36,7 +25,7 @@ static bool view_class(viewer *v, unsigned class) {
     al_tell_count(f, "transfer_most", v->look.heap->classes[class].most);
     al_tell_flag(f, "bitmap", al_hp_has_bitmap(shape));
     al_tell_text(f, "table", al_hp_classes_version);
-    return end(v);
+    return al_row_end(&v->rows);
 }
 
 static bool view_transfer(viewer *v, unsigned class) {
@@ -50,7 +39,7 @@ static bool view_transfer(viewer *v, unsigned class) {
     al_tell_count(f, "take_misses", shared->take_misses);
     al_tell_count(f, "gives", shared->gives);
     al_tell_count(f, "give_misses", shared->give_misses);
-    return end(v);
+    return al_row_end(&v->rows);
 }
 
 static bool view_central(viewer *v, unsigned class) {
@@ -65,7 +54,7 @@ static bool view_central(viewer *v, unsigned class) {
     al_tell_count(f, "populated", shared->populated);
     al_tell_count(f, "emptied", shared->emptied);
     for (unsigned i = 0; i < TC_OCCUPANCIES; i++) al_tell_count(f, names[i], counts[i]);
-    return end(v);
+    return al_row_end(&v->rows);
 }
 
 static bool each_class(viewer *v, bool (*view)(viewer *, unsigned class)) {
@@ -86,7 +75,7 @@ static bool view_spans(viewer *v, unsigned class) {
         al_tell_count(f, "out", m.span->span.live);
         al_tell_count(f, "list", m.list);
         al_tell_count(f, "position", m.position);
-        more = end(v);
+        more = al_row_end(&v->rows);
     }
     return more;
 }
@@ -94,7 +83,7 @@ static bool view_spans(viewer *v, unsigned class) {
 /* --- CPUs --- */
 
 static bool view_cpu(viewer *v, const hp_cpu *cpu) {
-    al_facts *f = begin(v);
+    al_facts *f = al_row_begin(&v->rows);
     al_tell_count(f, "cpu", (uint64_t)(cpu - v->look.heap->cpus));
     al_tell_bytes(f, "budget", cpu->budget);
     al_tell_bytes(f, "capacity_bytes", cpu->capacity);
@@ -103,14 +92,14 @@ static bool view_cpu(viewer *v, const hp_cpu *cpu) {
     al_tell_count(f, "overflows", cpu->overflows);
     al_tell_count(f, "steals", cpu->steals);
     al_tell_count(f, "reclaims", cpu->reclaims);
-    return end(v);
+    return al_row_end(&v->rows);
 }
 
 static bool view_stack(viewer *v, const hp_cpu *cpu, unsigned class) {
     static const char *const kinds[] = {"none", "underflow", "overflow"};
     const hp_stack *stack = &cpu->stacks[class];
     const hp_habit *habit = &cpu->habits[class];
-    al_facts *f = begin(v);
+    al_facts *f = al_row_begin(&v->rows);
     al_tell_count(f, "cpu", (uint64_t)(cpu - v->look.heap->cpus));
     al_tell_count(f, "class", class);
     al_tell_bytes(f, "bytes", al_hp_shape(v->look.heap, class)->bytes);
@@ -120,7 +109,7 @@ static bool view_stack(viewer *v, const hp_cpu *cpu, unsigned class) {
     al_tell_count(f, "misses", habit->misses);
     al_tell_text(f, "last_miss", kinds[habit->last <= HP_OVERFLOW ? habit->last : 0]);
     al_tell_count(f, "successive", habit->successive);
-    return end(v);
+    return al_row_end(&v->rows);
 }
 
 /* Stacks that were ever asked. */
@@ -146,12 +135,12 @@ void al_hp_view(al_heap *heap, const char *view, al_row_fn *visit, void *context
         bool (*view)(viewer *, unsigned class);
     } of_classes[] = {
         {"classes", view_class}, {"transfer", view_transfer}, {"central", view_central}, {"spans", view_spans}};
-    viewer v = {.visit = visit, .context = context};
+    viewer v = {.rows = {.visit = visit, .context = context}};
     al_hp_look_open(&v.look, al_hp_of(heap));
     for (size_t i = 0; i < sizeof of_classes / sizeof *of_classes; i++)
         if (strcmp(view, of_classes[i].name) == 0) each_class(&v, of_classes[i].view);
     if (strcmp(view, "cpus") == 0) each_cpu(&v, view_cpu);
     if (strcmp(view, "cpu_caches") == 0) each_cpu(&v, view_stacks);
-    al_hp_pages_view(v.look.heap, view, visit, context);
+    al_hp_pages_view(v.look.heap, view, &v.rows);
     al_hp_look_close(&v.look);
 }

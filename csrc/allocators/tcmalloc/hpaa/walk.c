@@ -3,18 +3,15 @@
 
 typedef struct walker {
     const hp_look *look;
-    al_walk_fn *visit;
-    void *context;
+    al_shown to;
 } walker;
 
-static bool show(const walker *w, uintptr_t from, uintptr_t to, al_state state) {
-    const al_chunk piece = {from, to - from, 0, 0, state, 0};
-    return from == to || w->visit(w->context, &piece);
+static bool show(const walker *w, uintptr_t from, uintptr_t end, al_state state) {
+    return al_show(&w->to, from, end, state, 0);
 }
 
-static bool show_live(const walker *w, uintptr_t at, size_t bytes) {
-    const al_chunk piece = {at, bytes, at, bytes, AL_STATE_LIVE, 0};
-    return w->visit(w->context, &piece);
+static bool show_live(const walker *w, uintptr_t block, size_t usable) {
+    return al_show_live(&w->to, block, block + usable, block, usable, 0);
 }
 
 /* What is damaged is left out: it leaves a gap. */
@@ -28,7 +25,7 @@ static bool walk_objects(const walker *w, const hp_span *span) {
         bool more;
         if (al_bitmap_test(free, i))
             more = show(w, at, at + shape->bytes, AL_STATE_FREE);
-        else if (al_hp_kept_at(w->look, at) != NULL)
+        else if (al_finds_at(&w->look->kept, at) != NULL)
             more = show(w, at, at + shape->bytes, AL_STATE_CACHED);
         else
             more = show_live(w, at, shape->bytes);
@@ -48,7 +45,7 @@ static bool walk_stretch(const walker *w, const hp_stretch *s) {
 
 void al_hp_walk(al_heap *heap, al_walk_fn *visit, void *context) {
     hp_look look;
-    const walker w = {&look, visit, context};
+    const walker w = {&look, {visit, context}};
     al_hp_look_open(&look, al_hp_of(heap));
     hp_stretch s;
     for (uintptr_t at = 0; al_hp_stretch_after(&look, at, &s) && walk_stretch(&w, &s); at = s.end) {}
