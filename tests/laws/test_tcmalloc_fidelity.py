@@ -175,7 +175,7 @@ def any_one_call_fails(trace: Trace, setting: str) -> None:
     whole = same(trace, setting)
     calls = sum(whole.sides[0].calls.values())
     alike = [same_but_for_losses(trace, setting, fail_call=nth) for nth in range(1, calls + 1)]
-    assert len(alike) > 10 and alike.count(False) <= 1
+    assert len(alike) > 5 and alike.count(False) <= 1
 
 
 FAULTED = (
@@ -201,9 +201,9 @@ def test_a_limit_is_reached(setting: str, trace: Trace) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(budget(2)))
 def test_any_one_call_of_a_generated_trace_fails(seed: int, tmp_path: Path) -> None:
-    recipe = Recipe(300, seed=seed, sizes="mebibytes", live=20, phases=2, reallocs=0.2, callocs=0.1, aligned=0.2)
+    recipe = Recipe(100, seed=seed, sizes="mebibytes", live=10, phases=2, reallocs=0.1, callocs=0, aligned=0.2)
     trace = synthesize(tmp_path / "t.parquet", recipe)
-    for setting in ("RELEASE_RATE=10000", "HEAP_LIMIT_MB=60", "SKIP_SBRK=1"):
+    for setting in ("AGGRESSIVE_DECOMMIT=1", "HEAP_LIMIT_MB=60", "SKIP_SBRK=1"):
         any_one_call_fails(trace, setting)
 
 

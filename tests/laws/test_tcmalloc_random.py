@@ -17,11 +17,13 @@ pytestmark = [pytest.mark.needs(what) for what in ("strace", "gcc", REAL, "glibc
 
 ASKS = ["control tcmalloc.thread_cache_free_bytes .transfer_cache_free_bytes .central_cache_free_bytes"] * 4
 ASKS += ["control tcmalloc.pageheap_free_bytes .pageheap_unmapped_bytes generic.heap_size"] * 4
+ASKS += ["control tcmalloc.pageheap_committed_bytes .pageheap_scavenge_count .pageheap_decommit_count"] * 2
+ASKS += ["control tcmalloc.pageheap_commit_count .pageheap_total_decommit_bytes generic.current_allocated_bytes"] * 2
 ASKS += ["do ReleaseFreeMemory", "do ReleaseToSystem = 1", "do ReleaseToSystem = 1000000"]
 ASKS += [f"control tcmalloc.max_total_thread_cache_bytes = {total}" for total in (1, 1000000, 33554432)]
 ASKS += [f"control tcmalloc.aggressive_memory_decommit = {flag}" for flag in (0, 1)]
 ACTS = ["do MarkThreadIdle"] * 3 + ["do MarkThreadTemporarilyIdle", "do MarkThreadBusy"]
-SIZES = [24, 100, 100, 110, 1000, 1040, 3000, 7000, 16384, 20000, 32768, 40000, 100000, 262144, 262145, 400000, 1048576]
+SIZES = [8, 24, 100, 110, 1000, 1040, 3000, 7000, 16384, 20000, 32768, 40000, 100000, 262144, 262145, 400000, 1 << 20]
 # Not SKIP_SBRK: which mappings are neighbours, and merge, is then the kernel's choice.
 SETTINGS = ["", "RELEASE_RATE=10", "RELEASE_RATE=0", "AGGRESSIVE_DECOMMIT=1", "TRANSFER_NUM_OBJ=4",
             "TRANSFER_NUM_OBJ=100", "MAX_TOTAL_THREAD_CACHE_BYTES=524288", "MAX_TOTAL_THREAD_CACHE_BYTES=900000",
