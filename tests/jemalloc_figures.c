@@ -7,25 +7,14 @@
  *     jemalloc_figures report            after some steps, what malloc_stats_print says; of ours, malloc_stats
  *     jemalloc_figures zero              whether realloc(p, 0) yields a block, and one of its own
  *
- * The clock stands still but where a step moves it. All is said at the end: nothing but the steps allocates. */
-#include <errno.h>
-#include <inttypes.h>
-#include <malloc.h>
-#include <pthread.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
+ * The clock stands still but where a step moves it. */
+#include "figures.h"
 
-#define COUNT(array) (sizeof(array) / sizeof *(array))
+#include <errno.h>
+#include <time.h>
 
 __attribute__((weak)) int mallctl(const char *, void *, size_t *, void *, size_t);
 __attribute__((weak)) void malloc_stats_print(void (*print)(void *, const char *), void *, const char *options);
-__attribute__((weak)) int alloclab_control(const char *name, uint64_t *value, bool set);
 
 #ifdef CONF
 const char *malloc_conf = CONF;
@@ -37,24 +26,6 @@ int clock_gettime(clockid_t which, struct timespec *out) {
     (void)which;
     *out = (struct timespec){(time_t)(clock_at / 1000000000), (long)(clock_at % 1000000000)};
     return 0;
-}
-
-static char text[32 << 20];
-static size_t filled;
-
-static void say(const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    filled += (size_t)vsnprintf(text + filled, sizeof text - filled, format, arguments);
-    va_end(arguments);
-}
-
-static void done(void) {
-    for (size_t at = 0; at < filled;) {
-        ssize_t written = write(STDOUT_FILENO, text + at, filled - at);
-        if (written <= 0) _exit(1);
-        at += (size_t)written;
-    }
 }
 
 /* --- asking --- */
@@ -150,16 +121,6 @@ static void step(const char *what) {
     for (size_t i = 0; i < COUNT(arenas); i++) tell_arena(arenas[i]);
 }
 
-static void *blocks[3000];
-
-static void take(size_t from, size_t to, size_t every, size_t bytes, size_t more) {
-    for (size_t i = from; i < to; i += every) blocks[i] = malloc(bytes + i * more);
-}
-
-static void give(size_t from, size_t to, size_t every) {
-    for (size_t i = from; i < to; i += every) free(blocks[i]);
-}
-
 static void *thread(void *unused) {
     take(0, 500, 1, 100, 1);
     take(500, 501, 1, 9 << 20, 0);
@@ -173,19 +134,6 @@ static void pass(unsigned milliseconds) {
     clock_at += milliseconds * UINT64_C(1000000);
     act("arena.0.decay");
     act("arena.4096.decay");
-}
-
-static void small_blocks(void) {
-    take(0, 10, 1, 64, 0);
-    step("ten of 64");
-    give(0, 5, 1);
-    step("five freed");
-    take(0, 3000, 1, 0, 5);
-    step("small ones");
-    give(0, 3000, 2);
-    step("every second freed");
-    give(1, 3000, 2);
-    step("all freed");
 }
 
 static void large_blocks(void) {

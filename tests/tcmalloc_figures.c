@@ -6,21 +6,8 @@
  *     tcmalloc_figures tour      every figure, after each of some steps
  *     tcmalloc_figures random SEED STEPS   the same after steps by lot
  *     tcmalloc_figures report    malloc_stats, after some steps
- *     tcmalloc_figures tables    many sizes, for the report in the end
- *
- * All is said at the end: nothing but the steps allocates. */
-#include <inttypes.h>
-#include <malloc.h>
-#include <pthread.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
+ *     tcmalloc_figures tables    many sizes, for the report in the end */
+#include "figures.h"
 
 __attribute__((weak)) int MallocExtension_GetNumericProperty(const char *name, size_t *value);
 __attribute__((weak)) int MallocExtension_SetNumericProperty(const char *name, size_t value);
@@ -33,25 +20,6 @@ __attribute__((weak)) size_t MallocExtension_GetThreadCacheSize(void);
 __attribute__((weak)) void *instance(void) __asm__("_ZN15MallocExtension8instanceEv");
 __attribute__((weak)) double get_rate(void *) __asm__("_ZN22TCMallocImplementation20GetMemoryReleaseRateEv");
 __attribute__((weak)) void set_rate(void *, double) __asm__("_ZN22TCMallocImplementation20SetMemoryReleaseRateEd");
-__attribute__((weak)) int alloclab_control(const char *name, uint64_t *value, bool set);
-
-static char text[32 << 20];
-static size_t filled;
-
-static void say(const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    filled += (size_t)vsnprintf(text + filled, sizeof text - filled, format, arguments);
-    va_end(arguments);
-}
-
-static void done(void) {
-    for (size_t at = 0; at < filled;) {
-        ssize_t written = write(STDOUT_FILENO, text + at, filled - at);
-        if (written <= 0) _exit(1);
-        at += (size_t)written;
-    }
-}
 
 /* --- asking --- */
 
@@ -90,12 +58,7 @@ static const char *const figures[] = {
     "tcmalloc.current_total_thread_cache_bytes", "tcmalloc.aggressive_memory_decommit", "tcmalloc.heap_limit_mb",
     "tcmalloc.slack_bytes", "ThreadCacheSize", "MemoryReleaseRate"};
 
-static void step(const char *format, ...) {
-    char title[100];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(title, sizeof title, format, arguments);
-    va_end(arguments);
+static void step(const char *title) {
     say("== %s\n", title);
     for (size_t i = 0; i < COUNT(figures); i++) {
         uint64_t value = 0;
@@ -105,23 +68,6 @@ static void step(const char *format, ...) {
     const struct mallinfo m = mallinfo();
     say("mallinfo %d %d %d %d %d %d %d %d %d %d\n", m.arena, m.ordblks, m.smblks, m.hblks, m.hblkhd, m.usmblks,
         m.fsmblks, m.uordblks, m.fordblks, m.keepcost);
-}
-
-/* --- steps --- */
-
-enum { BLOCKS = 4000 };
-
-static void *blocks[BLOCKS];
-
-static void take(size_t from, size_t to, size_t every, size_t bytes, size_t more) {
-    for (size_t i = from; i < to; i += every) blocks[i] = malloc(bytes + i * more);
-}
-
-static void give(size_t from, size_t to, size_t every) {
-    for (size_t i = from; i < to; i += every) {
-        free(blocks[i]);
-        blocks[i] = NULL;
-    }
 }
 
 /* --- settings --- */
@@ -219,19 +165,6 @@ static void with_a_thread(void) {
     pthread_barrier_wait(&meeting);
     pthread_join(other, NULL);
     step("it has ended");
-}
-
-static void small_blocks(void) {
-    take(0, 10, 1, 64, 0);
-    step("ten of 64");
-    give(0, 5, 1);
-    step("five freed");
-    take(0, 3000, 1, 0, 5);
-    step("small ones");
-    give(0, 3000, 2);
-    step("every second freed");
-    give(1, 3000, 2);
-    step("all freed");
 }
 
 static void large_blocks(void) {
@@ -388,7 +321,9 @@ static void random_steps(uint64_t seed, uint64_t steps) {
         } else {
             set(acts[draw(4)], 0);
         }
-        step("%d: %d", (int)i, (int)what);
+        char title[40];
+        snprintf(title, sizeof title, "%d: %d", (int)i, (int)what);
+        step(title);
         say("placement %" PRIu64 "\n", placement());
     }
 }

@@ -6,18 +6,14 @@ typedef struct walker {
     al_shown to;
 } walker;
 
-static bool show(const walker *w, uintptr_t from, uintptr_t end, al_state state) {
-    return al_show(&w->to, from, end, state, 0);
-}
-
 static bool show_live(const walker *w, uintptr_t block, size_t usable) {
     return al_show_live(&w->to, block, block + usable, block, usable, 0);
 }
 
 static bool show_object(const walker *w, uintptr_t at, size_t bytes, bool free) {
-    if (free) return show(w, at, at + bytes, AL_STATE_FREE);
-    if (al_finds_at(&w->look->kept, at) != NULL) return show(w, at, at + bytes, AL_STATE_CACHED);
-    if (al_tc_is_own(w->look->heap, at)) return show(w, at, at + bytes, AL_STATE_METADATA);
+    if (free) return al_show(&w->to, at, at + bytes, AL_STATE_FREE, 0);
+    if (al_finds_at(&w->look->kept, at) != NULL) return al_show(&w->to, at, at + bytes, AL_STATE_CACHED, 0);
+    if (al_tc_is_own(w->look->heap, at)) return al_show(&w->to, at, at + bytes, AL_STATE_METADATA, 0);
     return show_live(w, at, bytes);
 }
 
@@ -28,11 +24,11 @@ static bool walk_objects(const walker *w, const tc_span *span) {
     al_tc_free_objects(heap, span, free);
     for (size_t i = 0; i < shape->objects; i++)
         if (!show_object(w, al_tc_object(heap, span, i), shape->bytes, al_bitmap_test(free, i))) return false;
-    return show(w, al_tc_object(heap, span, shape->objects), al_tc_end(span), AL_STATE_METADATA);
+    return al_show(&w->to, al_tc_object(heap, span, shape->objects), al_tc_end(span), AL_STATE_METADATA, 0);
 }
 
 static bool walk_span(const walker *w, const tc_span *span) {
-    if (span->location != TC_IN_USE) return show(w, span->address, al_tc_end(span), AL_STATE_FREE);
+    if (span->location != TC_IN_USE) return al_show(&w->to, span->address, al_tc_end(span), AL_STATE_FREE, 0);
     if (span->class != 0) return walk_objects(w, span);
     return show_live(w, span->address, span->pages << TC_PAGE_BITS);
 }
@@ -41,7 +37,7 @@ static bool walk_span(const walker *w, const tc_span *span) {
 static bool walk_stretch(const walker *w, const tc_stretch *s) {
     switch (s->kind) {
     case TC_SPAN: return walk_span(w, s->span);
-    case TC_NO_SPAN: return show(w, s->start, s->end, AL_STATE_METADATA);
+    case TC_NO_SPAN: return al_show(&w->to, s->start, s->end, AL_STATE_METADATA, 0);
     case TC_STRANGE: break;
     }
     return true;

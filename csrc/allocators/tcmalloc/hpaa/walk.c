@@ -6,10 +6,6 @@ typedef struct walker {
     al_shown to;
 } walker;
 
-static bool show(const walker *w, uintptr_t from, uintptr_t end, al_state state) {
-    return al_show(&w->to, from, end, state, 0);
-}
-
 static bool show_live(const walker *w, uintptr_t block, size_t usable) {
     return al_show_live(&w->to, block, block + usable, block, usable, 0);
 }
@@ -24,20 +20,20 @@ static bool walk_objects(const walker *w, const hp_span *span) {
         const uintptr_t at = al_hp_object(heap, span, i);
         bool more;
         if (al_bitmap_test(free, i))
-            more = show(w, at, at + shape->bytes, AL_STATE_FREE);
+            more = al_show(&w->to, at, at + shape->bytes, AL_STATE_FREE, 0);
         else if (al_finds_at(&w->look->kept, at) != NULL)
-            more = show(w, at, at + shape->bytes, AL_STATE_CACHED);
+            more = al_show(&w->to, at, at + shape->bytes, AL_STATE_CACHED, 0);
         else
             more = show_live(w, at, shape->bytes);
         if (!more) return false;
     }
-    return show(w, al_hp_object(heap, span, shape->objects), al_tc_end(&span->span), AL_STATE_METADATA);
+    return al_show(&w->to, al_hp_object(heap, span, shape->objects), al_tc_end(&span->span), AL_STATE_METADATA, 0);
 }
 
 static bool walk_stretch(const walker *w, const hp_stretch *s) {
     switch (s->kind) {
-    case HP_METADATA: return show(w, s->start, s->end, AL_STATE_METADATA);
-    case HP_FREE: return show(w, s->start, s->end, AL_STATE_FREE);
+    case HP_METADATA: return al_show(&w->to, s->start, s->end, AL_STATE_METADATA, 0);
+    case HP_FREE: return al_show(&w->to, s->start, s->end, AL_STATE_FREE, 0);
     case HP_SPAN: break;
     }
     return s->span->span.class == 0 ? show_live(w, s->start, s->end - s->start) : walk_objects(w, s->span);
