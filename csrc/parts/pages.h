@@ -46,9 +46,9 @@ static inline al_page_word al_pages_get(const al_pages *pages, uintptr_t page) {
 
 /* The same for any page; 0 where there is no leaf. What the pointer pointed at by then may be read. */
 static inline al_page_word al_pages_get_or_none(const al_pages *pages, uintptr_t page) {
-    if (page >> (AL_PAGES_LEAF_BITS + AL_PAGES_ROOT_BITS) != 0) return 0;
+    if (__builtin_expect(page >> (AL_PAGES_LEAF_BITS + AL_PAGES_ROOT_BITS) != 0, 0)) return 0;
     al_pages_leaf *leaf = al_pages_leaf_of(pages, page);
-    return leaf == NULL ? 0 : __atomic_load_n(al_pages_word_of(leaf, page), __ATOMIC_ACQUIRE);
+    return __builtin_expect(leaf == NULL, 0) ? 0 : __atomic_load_n(al_pages_word_of(leaf, page), __ATOMIC_ACQUIRE);
 }
 
 /* pre: its leaf is there. */

@@ -83,7 +83,7 @@ EXPORT void *calloc(size_t count, size_t each) {
 
 EXPORT void free(void *block) {
     al_thread *thread = al_shim_current;
-    if (block == NULL) return;
+    if (__builtin_expect(block == NULL, 0)) return;
     if (__builtin_expect(thread == NULL, 0))
         shim_late_free(block);
     else

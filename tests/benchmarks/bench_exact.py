@@ -17,7 +17,7 @@ from alloclab.machine import one_line
 from alloclab.result import FLOOR, Comparison
 
 RECORDINGS = Path(__file__).resolve().parents[2] / "traces"
-REAL = {"ptmalloc": "system", "jemalloc": "libjemalloc"}
+REAL = {"ptmalloc": "system", "jemalloc": "libjemalloc", "tcmalloc": "libtcmalloc_minimal"}
 MEAN_AT_MOST, EACH_AT_MOST = 1.10, 1.25
 """What it may cost over all traces and on any one."""
 

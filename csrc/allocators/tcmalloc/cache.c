@@ -5,8 +5,6 @@ static const tc_class *shape_of(const tc_thread *thread, unsigned class) {
     return &al_tc_heap(thread)->base.classes.of[class];
 }
 
-static void set_cached(tc_thread *thread, size_t bytes) { __atomic_store_n(&thread->cached, bytes, __ATOMIC_RELAXED); }
-
 /* Slow start: a list may be longer by one each time until it holds a batch, then by batches. */
 static void lengthen(tc_list *list, uint32_t batch) {
     if (list->most < batch) {
@@ -25,7 +23,7 @@ void *al_tc_cache_fetch(tc_thread *thread, unsigned class) {
     if (count == 0) return NULL;
     list->head = al_tc_after(chain.head);
     al_tc_set_length(list, count - 1);
-    set_cached(thread, thread->cached + (size_t)list->bytes * (count - 1));
+    al_tc_set_cached(thread, thread->cached + (size_t)list->bytes * (count - 1));
     lengthen(list, batch);
     return chain.head;
 }
@@ -37,7 +35,7 @@ static void give_chain(tc_thread *thread, tc_list *list, unsigned class, uint32_
     al_tc_link(chain.tail, NULL);
     al_tc_set_length(list, list->length - count);
     if (list->length < list->low) list->low = list->length;
-    set_cached(thread, thread->cached - (size_t)list->bytes * count);
+    al_tc_set_cached(thread, thread->cached - (size_t)list->bytes * count);
     al_tc_central_give(al_tc_heap(thread), class, count, chain);
 }
 

@@ -21,7 +21,7 @@ static bool check_lists(const tc_heap *heap, const tc_thread *thread, al_flaw *f
         if (!check_list(heap, list, class, flaw)) return false;
         cached += (size_t)list->length * list->bytes;
     }
-    return cached == thread->cached || al_blame(flaw, thread, "tcmalloc: what a thread caches is miscounted");
+    return cached == al_tc_cached(thread) || al_blame(flaw, thread, "tcmalloc: what a thread caches is miscounted");
 }
 
 static bool check_threads(const tc_heap *heap, al_flaw *flaw) {

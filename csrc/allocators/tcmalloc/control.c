@@ -147,7 +147,7 @@ int al_tc_control(al_heap *base, al_thread *caller, const char *name, uint64_t *
         if (strcmp(acts[i].name, name) == 0) return act(heap, (tc_thread *)caller, &acts[i], *value, set);
     if (strcmp(name, "ThreadCacheSize") == 0) {
         if (set) return EPERM;
-        *value = caller == NULL ? 0 : ((tc_thread *)caller)->cached;
+        *value = caller == NULL ? 0 : al_tc_cached((tc_thread *)caller);
         return 0;
     }
     return read_property(heap, name, value, set);

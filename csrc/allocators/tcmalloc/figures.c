@@ -17,7 +17,7 @@ static void count_class(const tc_central *central, const tc_class *shape, tc_fig
 
 static void count_threads(const tc_heap *heap, tc_figures *out) {
     for (const tc_thread *thread = heap->threads; thread != NULL; thread = thread->next) {
-        out->threads += __atomic_load_n(&thread->cached, __ATOMIC_RELAXED);
+        out->threads += al_tc_cached(thread);
         for (unsigned class = 1; class < heap->base.classes.count; class++)
             out->classes[class].objects += __atomic_load_n(&thread->lists[class].length, __ATOMIC_RELAXED);
     }

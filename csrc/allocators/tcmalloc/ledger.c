@@ -20,7 +20,7 @@ static count count_central(const tc_heap *heap) {
 static size_t count_cached(const tc_heap *heap) {
     size_t bytes = 0;
     for (const tc_thread *thread = heap->threads; thread != NULL; thread = thread->next)
-        if (!thread->lost) bytes += __atomic_load_n(&thread->cached, __ATOMIC_RELAXED);
+        if (!thread->lost) bytes += al_tc_cached(thread);
     return bytes;
 }
 

@@ -50,14 +50,15 @@ __attribute__((noinline)) static void *malloc_at_length(tc_thread *thread, size_
 void *al_tc_malloc(al_thread *base, size_t bytes) {
     tc_thread *thread = (tc_thread *)base;
     if (__builtin_expect(bytes <= TC_SMALL_MOST, 1)) {
-        tc_list *list = &thread->lists[al_tc_class_of(&al_tc_heap(thread)->base.classes, bytes)];
+        tc_list *list = al_tc_list_for(thread, bytes);
         void *object = list->head;
         if (__builtin_expect(object != NULL, 1)) {
-            list->head = al_tc_after(object);
             const uint32_t length = list->length - 1;
-            al_tc_set_length(list, length);
+            const size_t cached = thread->cached - list->bytes;
+            list->head = al_tc_after(object);
             if (length < list->low) list->low = length;
-            __atomic_store_n(&thread->cached, thread->cached - list->bytes, __ATOMIC_RELAXED);
+            al_tc_set_length(list, length);
+            al_tc_set_cached(thread, cached);
             return object;
         }
     }
@@ -93,24 +94,24 @@ __attribute__((noinline)) static void free_large(tc_heap *heap, void *block, tc_
     al_lock_drop(&heap->base.heap.lock);
 }
 
-void al_tc_free(al_thread *base, void *block) {
+inline void al_tc_free(al_thread *base, void *block) {
     tc_thread *thread = (tc_thread *)base;
     tc_heap *heap = al_tc_heap(thread);
     const al_page_word word = al_pages_get_or_none(&heap->base.map, al_tc_page_of(block));
-    const unsigned class = al_page_word_class(word);
-    if (__builtin_expect(class == 0, 0)) {
+    const size_t list_at = word >> 51;
+    if (__builtin_expect(list_at == 0, 0)) {
         free_large(heap, block, al_tc_word_span(word));
         return;
     }
-    tc_list *list = &thread->lists[class];
+    tc_list *list = al_tc_list_at(thread, list_at);
+    const uint32_t length = list->length + 1;
+    const size_t cached = thread->cached + list->bytes;
     al_tc_link(block, list->head);
     list->head = block;
-    const size_t cached = thread->cached + list->bytes;
-    __atomic_store_n(&thread->cached, cached, __ATOMIC_RELAXED);
-    const uint32_t length = list->length + 1;
     al_tc_set_length(list, length);
+    al_tc_set_cached(thread, cached);
     if (__builtin_expect(length > list->most || cached > al_tc_share(thread), 0))
-        al_tc_cache_overflow(thread, list, class);
+        al_tc_cache_overflow(thread, list, al_page_word_class(word));
 }
 
 /* --- the rest --- */

@@ -190,11 +190,33 @@ typedef struct tc_thread {
     bool lost;                     /* it ran when another forked, and this is the child: its lists may be torn */
     void *record;                  /* the metadata that theirs takes for a cache: the break moves alike */
     struct tc_thread *next, *prev; /* all threads, the last come first */
-    tc_list lists[TC_CLASSES_MOST];
+    /* Of a size: where its list is, in bytes from lists. The sizes and lists that most requests need lie together. */
+    uint16_t places[TC_PLACE_FINE + 1];
+    _Alignas(64) tc_list lists[TC_CLASSES_MOST]; /* two to a cache line */
+    uint16_t coarse_places[TC_PLACES - TC_PLACE_FINE - 1];
 } tc_thread;
 
 /* Others may take of it. */
 static inline size_t al_tc_share(const tc_thread *thread) { return __atomic_load_n(&thread->share, __ATOMIC_RELAXED); }
+
+/* What the map's word says of the class, as it lies there: from lists, where its list is, in bytes. */
+_Static_assert(sizeof(tc_list) == 1 << 5, "class * sizeof(tc_list) is word >> (56 - 5), as the bits between are 0");
+static inline tc_list *al_tc_list_at(tc_thread *thread, size_t bytes) {
+    return (tc_list *)((char *)thread->lists + bytes);
+}
+
+/* pre: bytes <= TC_SMALL_MOST. */
+static inline tc_list *al_tc_list_for(tc_thread *thread, size_t bytes) {
+    const size_t place = al_tc_place(bytes);
+    const bool fine = __builtin_expect(bytes <= TC_FINE_MOST, 1);
+    return al_tc_list_at(thread, fine ? thread->places[place] : thread->coarse_places[place - TC_PLACE_FINE - 1]);
+}
+
+/* Others may look at it. */
+static inline void al_tc_set_cached(tc_thread *thread, size_t bytes) {
+    __atomic_store_n(&thread->cached, bytes, __ATOMIC_RELAXED);
+}
+static inline size_t al_tc_cached(const tc_thread *thread) { return __atomic_load_n(&thread->cached, __ATOMIC_RELAXED); }
 
 struct tc_heap {
     tc_base base;

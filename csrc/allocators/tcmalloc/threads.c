@@ -35,6 +35,10 @@ int al_tc_thread_create(al_thread *base) {
     const tc_classes *classes = &al_tc_heap(thread)->base.classes;
     for (unsigned class = 1; class < classes->count; class++)
         thread->lists[class] = (tc_list){.bytes = classes->of[class].bytes, .most = 1};
+    for (size_t place = 0; place < TC_PLACES; place++) {
+        const uint16_t at = (uint16_t)(classes->places[place] * sizeof(tc_list));
+        *(place <= TC_PLACE_FINE ? &thread->places[place] : &thread->coarse_places[place - TC_PLACE_FINE - 1]) = at;
+    }
     return 0;
 }
 

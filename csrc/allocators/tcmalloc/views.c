@@ -84,7 +84,7 @@ static bool view_thread(viewer *v, const tc_thread *thread) {
     al_facts *f = al_row_begin(&v->rows);
     al_tell_count(f, "thread", thread->thread.id);
     al_tell_bytes(f, "share", thread->share);
-    al_tell_bytes(f, "cached", thread->cached);
+    al_tell_bytes(f, "cached", al_tc_cached(thread));
     al_tell_flag(f, "dropped", thread == &v->look.heap->first);
     al_tell_flag(f, "lost", thread->lost);
     al_tell_flag(f, "gives_next", thread == v->look.heap->victim);
