@@ -216,7 +216,9 @@ static inline tc_list *al_tc_list_for(tc_thread *thread, size_t bytes) {
 static inline void al_tc_set_cached(tc_thread *thread, size_t bytes) {
     __atomic_store_n(&thread->cached, bytes, __ATOMIC_RELAXED);
 }
-static inline size_t al_tc_cached(const tc_thread *thread) { return __atomic_load_n(&thread->cached, __ATOMIC_RELAXED); }
+static inline size_t al_tc_cached(const tc_thread *thread) {
+    return __atomic_load_n(&thread->cached, __ATOMIC_RELAXED);
+}
 
 struct tc_heap {
     tc_base base;
