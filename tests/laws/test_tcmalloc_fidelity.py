@@ -7,14 +7,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from programs import with_equal_start
 from replays import stress
 from rows import Row, write
 from support import ROOT, budget
 
 from alloclab.comparison.fidelity import Fidelity, Step, fidelity
+from alloclab.errors import ReplayError
 from alloclab.replay import Settings
+from alloclab.replay.places import find_places
 from alloclab.trace import load
+from alloclab.trace.compile import compile_trace
 from alloclab.trace.model import Op
 from alloclab.trace.parquet import Trace
 from alloclab.trace.synth import Recipe, synthesize
@@ -205,6 +210,30 @@ def test_any_one_call_of_a_generated_trace_fails(seed: int, tmp_path: Path) -> N
     trace = synthesize(tmp_path / "t.parquet", recipe)
     for setting in ("AGGRESSIVE_DECOMMIT=1", "HEAP_LIMIT_MB=60", "SKIP_SBRK=1"):
         any_one_call_fails(trace, setting)
+
+
+def many_spans() -> list[Row]:
+    """Leaves of the map take most of the first chunk of metadata, and records of spans the rest of it."""
+    small = range(1, 80_001)
+    rows = [Row(Op.MALLOC, 0, 3 << 30), *(Row(Op.MALLOC, i, 8192) for i in small)]
+    return [*rows, *(Row(Op.FREE, i) for i in small), *(Row(Op.MALLOC, i + len(small), 8192) for i in small)]
+
+
+@pytest.mark.slow
+def test_where_there_is_no_memory_for_records(tmp_path: Path) -> None:
+    """Theirs ends the process. Ours has no memory, until some is free."""
+    ours, theirs = (with_equal_start(name, THEIRS) for name in (OURS, THEIRS))
+    compiled = compile_trace(write(tmp_path / "t.parquet", many_spans()))
+    whole = find_places(compiled, ours, UNTOUCHED)
+    calls = [call for call in whole.events if call["op"] > 0]
+    first = next(i for i, call in enumerate(calls) if call["bytes"] == CHUNK)
+    limit = int(whole.peak_mapped - sum(call["bytes"] for call in calls[first:]))
+    with pytest.raises(ReplayError, match="FATAL ERROR: Out of memory trying to allocate internal tcmalloc data"):
+        find_places(compiled, theirs, UNTOUCHED, limit=limit)
+    blocks = find_places(compiled, ours, UNTOUCHED, limit=limit).ops["address"]
+    denied = np.flatnonzero(blocks[:80_001] == 0)
+    assert denied[0] == calls[first]["op"] and denied[-1] == 80_000
+    assert np.flatnonzero(blocks[160_001:] == 0).tolist() == np.flatnonzero(blocks[1:80_001] == 0).tolist()
 
 
 @pytest.mark.parametrize("size", [1 << 40, (1 << 47) + 1, (1 << 62) + 5])
