@@ -1,5 +1,5 @@
-/* The page allocator of tcmalloc-hpaa under random requests, where each must go to the best place there is; with calls
- * that are refused; and when it is looked at although it is damaged. */
+/* The page allocator of tcmalloc-hpaa under random requests, where each must go to the best place there is; and with
+ * calls that are refused. */
 #undef NDEBUG
 #include "tests/hpaa_window.h"
 
@@ -143,67 +143,6 @@ static void test_refusals(void) {
     assert(nth > 20);
 }
 
-/* --- looking at what is damaged --- */
-
-static bool pass_bin(void *context, const al_binned *entry) {
-    (void)context;
-    return entry->kind != NULL;
-}
-static bool pass_row(void *context, const al_fact *row, size_t columns) {
-    (void)context;
-    return row->name != NULL && columns <= 20;
-}
-
-static void look_everywhere(void) {
-    al_fact facts[20];
-    uintptr_t end_of;
-    al_hp_pages_bins(heap, pass_bin, NULL);
-    al_hp_pages_view(heap, "hugepages", pass_row, NULL);
-    al_hp_pages_view(heap, "regions", pass_row, NULL);
-    al_hp_pages_view(heap, "hugecache", pass_row, NULL);
-    for (uintptr_t at = 0; al_hp_next(&heap->pages, &at); at += HP_HUGE) {
-        const uintptr_t in = at + (at >> HP_HUGE_BITS) % HP_HUGE_PAGES * TC_PAGE;
-        al_facts f = {.out = facts, .room = 20};
-        al_hp_pages_explain(heap, in, &f);
-        if (al_hp_free_at(heap, in, &end_of)) assert(end_of > in);
-    }
-}
-
-/* Some word of some record takes a value that might pass: validate says so, or it was nothing. */
-static bool damage_one(al_rng *rng, unsigned hugepages) {
-    uintptr_t at = 0;
-    for (uint64_t skip = al_rng_next(rng) % hugepages; al_hp_next(&heap->pages, &at) && skip > 0; skip--) at += HP_HUGE;
-    hp_hugepage *h = al_hp_hugepage(&heap->pages, at);
-    uint64_t *word = (uint64_t *)h + al_rng_next(rng) % (sizeof *h / sizeof *word), kept = *word;
-    const uint64_t values[] = {0,           kept ^ 1,           kept + 8,        ~kept,
-                               (uint64_t)h, (uint64_t)&h->link, al_rng_next(rng)};
-    *word = values[al_rng_next(rng) % 7];
-    al_flaw flaw = {0};
-    const bool noticed = !al_hp_pages_validate(heap, &flaw);
-    look_everywhere();
-    *word = kept;
-    return noticed;
-}
-
-static void test_damage(void) {
-    enum { ROUNDS = 300 };
-    hp_params params = hasty();
-    params.region_slack = 300 * TC_PAGE;
-    make(params);
-    al_rng rng = {7};
-    tc_span *spans[200];
-    for (int i = 0; i < 200; i++) spans[i] = take(i % 20 == 0 ? 300 : 1 + al_rng_next(&rng) % 90);
-    for (int i = 0; i < 200; i += 2) give(spans[i]);
-    al_hp_pages_release(heap, 100 * TC_PAGE);
-    assert(heap->pages.regions.count == 1);
-    validate();
-    unsigned noticed = 0, hugepages = 0;
-    for (uintptr_t at = 0; al_hp_next(&heap->pages, &at); at += HP_HUGE) hugepages++;
-    for (int round = 0; round < ROUNDS; round++) noticed += damage_one(&rng, hugepages);
-    assert(noticed > ROUNDS / 8);
-    end();
-}
-
 int main(void) {
     for (uint64_t seed = 1; seed <= 3; seed++) {
         hp_params params = hasty();
@@ -213,6 +152,5 @@ int main(void) {
         test_at_random(params, seed, 3000);
     }
     test_refusals();
-    test_damage();
     return 0;
 }

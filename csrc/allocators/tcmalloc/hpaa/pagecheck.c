@@ -39,6 +39,12 @@ bool al_hp_hugepage_known(const hp_heap *heap, const hp_hugepage *hugepage) {
     return al_hp_next(pages, &at) && at == hugepage->node.address && al_hp_hugepage(pages, at) == hugepage;
 }
 
+const hp_hugepage *al_hp_hugepage_linked(const hp_heap *heap, const al_link *link) {
+    if (!al_readable(heap->base.heap.regions, link, sizeof *link, 8)) return NULL;
+    const hp_hugepage *hugepage = al_container(link, hp_hugepage, link);
+    return al_hp_hugepage_known(heap, hugepage) ? hugepage : NULL;
+}
+
 hp_region *al_hp_region_of(const hp_pages *pages, const hp_hugepage *hugepage) {
     const hp_regions *regions = &pages->regions;
     return hugepage->region < regions->count ? regions->of[hugepage->region] : NULL;
@@ -185,8 +191,8 @@ static bool check_list(const hp_heap *heap, unsigned kind, size_t list, size_t *
     const hp_shelf *shelf = &heap->pages.filler.shelves[kind];
     const al_link *head = &shelf->lists[list], *before = head;
     for (const al_link *link = head->next; link != head; before = link, link = link->next) {
-        const hp_hugepage *hugepage = al_container(link, hp_hugepage, link);
-        if ((*count)++ == shelf->count || !al_hp_hugepage_known(heap, hugepage) || link->prev != before)
+        const hp_hugepage *hugepage = al_hp_hugepage_linked(heap, link);
+        if ((*count)++ == shelf->count || hugepage == NULL || link->prev != before)
             return al_blame(flaw, link, "tcmalloc-hpaa: a list of hugepages leads to none, or around");
         if (hugepage->state != HP_FILLED || hugepage->shelf != kind || hugepage->list != list)
             return al_blame(flaw, hugepage, "tcmalloc-hpaa: a list holds a hugepage that is not filed there");

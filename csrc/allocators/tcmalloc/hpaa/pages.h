@@ -316,6 +316,8 @@ hp_page_figures al_hp_pages_figures(struct hp_heap *heap);
 bool al_hp_next(const hp_pages *pages, uintptr_t *address);
 /* Whether it is the record of a committed hugepage. */
 bool al_hp_hugepage_known(const struct hp_heap *heap, const hp_hugepage *hugepage);
+/* The hugepage whose link in a list that is; NULL: none's. */
+const hp_hugepage *al_hp_hugepage_linked(const struct hp_heap *heap, const al_link *link);
 /* The region that the hugepage says it lies in; NULL: there is none such. */
 hp_region *al_hp_region_of(const hp_pages *pages, const hp_hugepage *hugepage);
 /* Whether metadata lies there, and where this piece of it ends. Damaged or not, it must not crash. */

@@ -80,8 +80,8 @@ static bool show_list(const viewer *v, unsigned kind, size_t list) {
     const al_binned entry = {.kind = shelf_names[kind], .index = (uint32_t)list, .least = TC_PAGE,
                              .most = list / HP_CHUNKS << TC_PAGE_BITS};
     for (size_t i = 0; i < shelf->count && link != head; i++, link = link->next) {
-        const hp_hugepage *hugepage = al_container(link, hp_hugepage, link);
-        if (!al_hp_hugepage_known(v->heap, hugepage)) break;
+        const hp_hugepage *hugepage = al_hp_hugepage_linked(v->heap, link);
+        if (hugepage == NULL) break;
         if (!show_gaps(v, entry, hugepage->used, HP_HUGE_PAGES, hugepage->node.address)) return false;
     }
     return true;
