@@ -344,9 +344,9 @@ class Heap(Handle):
 
     def control(self, name: str, value: int | None = None) -> int:
         """A figure by the name that the real library has for it, such as ``"stats.allocated"`` of jemalloc's
-        ``mallctl`` or ``"generic.heap_size"`` of tcmalloc's ``MallocExtension``; with a ``value`` sets it, or does
-        what the name says. A negative one stands for itself plus 2**64. UsageError: there is no such name, it
-        cannot be read or not be set, or not to that value."""
+        ``mallctl`` or ``"generic.heap_size"`` of tcmalloc's ``MallocExtension``, or one of :meth:`stats`; with a
+        ``value`` sets it, or does what the name says. A negative one stands for itself plus 2**64. UsageError: there
+        is no such name, it cannot be read or not be set, or not to that value."""
         return self._main.control(name, value)
 
     # --- glibc's questions ---

@@ -217,13 +217,27 @@ size_t al_heap_viewed(al_heap *heap, const char *view, al_fact *out, size_t room
     return array.count;
 }
 
+static int read_stat(al_heap *heap, const char *name, uint64_t *value, bool set) {
+    al_stat stats[AL_STATS_MOST];
+    const size_t count = al_min(al_heap_stats(heap, stats, AL_STATS_MOST), AL_STATS_MOST);
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(stats[i].name, name) != 0) continue;
+        if (set) return EPERM;
+        *value = stats[i].value;
+        return 0;
+    }
+    return ENOENT;
+}
+
 int al_heap_control(al_heap *heap, al_thread *caller, const char *name, uint64_t *value, bool set) {
-    if (heap->allocator->control == NULL) return ENOENT;
-    bool locked = al_heap_enter(heap);
-    int error = heap->allocator->control(heap, caller, name, value, set);
-    al_heap_leave(heap, locked);
+    int error = ENOENT;
+    if (heap->allocator->control != NULL) {
+        bool locked = al_heap_enter(heap);
+        error = heap->allocator->control(heap, caller, name, value, set);
+        al_heap_leave(heap, locked);
+    }
     if (set && error == 0) al_heap_wake(heap);
-    return error;
+    return error == ENOENT ? read_stat(heap, name, value, set) : error;
 }
 
 /* --- the background --- */

@@ -9,6 +9,8 @@
 
 #include "allocators/allocator.h"
 
+enum { AL_STATS_MOST = 64 };                /* that an allocator may have */
+
 /* All allocators, ended by NULL. */
 extern const al_allocator *const al_allocators[];
 const al_allocator *al_allocator_find(const char *name); /* NULL where there is none */
@@ -53,7 +55,7 @@ void al_heap_view(al_heap *heap, const char *view, al_row_fn *visit, void *conte
 /* The same into an array, row after row: how many facts there are; writes at most `room`. A row begins wherever the
  * first column comes again. */
 size_t al_heap_viewed(al_heap *heap, const char *view, al_fact *out, size_t room);
-/* `caller` may be NULL. ENOENT also where there is no such hook. */
+/* Names that the allocator does not know are those of its stats. `caller` may be NULL. */
 int al_heap_control(al_heap *heap, al_thread *caller, const char *name, uint64_t *value, bool set);
 
 /* The background work that is due now; UINT64_MAX, or in how many nanoseconds there is more. */

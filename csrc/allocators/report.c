@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATS_MAX = 64 };
-
 /* 0: nothing is set this way, tunables are given when the heap is made. */
 int al_heap_mallopt(al_heap *heap, int parameter, int value) {
     if (heap->allocator->mallopt == NULL) return 0;
@@ -39,8 +37,8 @@ struct mallinfo2 al_heap_mallinfo(al_heap *heap) {
 
 static void report_any(al_heap *heap, FILE *out) {
     const al_ledger ledger = al_heap_ledger(heap);
-    al_stat stats[STATS_MAX];
-    size_t count = al_min(al_heap_stats(heap, stats, STATS_MAX), STATS_MAX);
+    al_stat stats[AL_STATS_MOST];
+    size_t count = al_min(al_heap_stats(heap, stats, AL_STATS_MOST), AL_STATS_MOST);
     fprintf(out, "alloclab %s\nusable %zu\nmetadata %zu\ncached %zu\nfree %zu\n", heap->allocator->name,
             ledger.usable, ledger.metadata, ledger.cached, ledger.free);
     for (size_t i = 0; i < count; i++) fprintf(out, "%s %ju\n", stats[i].name, (uintmax_t)stats[i].value);

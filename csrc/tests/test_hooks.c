@@ -122,6 +122,24 @@ static void show_tables(al_heap *heap) {
     assert(rows == 2);
 }
 
+static size_t stats(al_heap *heap, al_stat *out, size_t room) {
+    (void)heap, (void)room;
+    *out = (al_stat){"works", 3};
+    return 1;
+}
+
+/* Stats have names, too: for those who cannot call for all of them. */
+static void answer_by_stats(const al_allocator *allocator) {
+    al_allocator counts = *allocator;
+    counts.stats = stats;
+    al_heap *heap = make(&counts);
+    uint64_t value = 0;
+    assert(al_heap_control(heap, NULL, "works", &value, true) == EPERM && value == 0);
+    assert(al_heap_control(heap, NULL, "works", &value, false) == 0 && value == 3);
+    assert(al_heap_control(heap, NULL, "work", &value, false) == ENOENT);
+    al_heap_destroy(heap);
+}
+
 /* Whoever has none of the hooks. */
 static void do_without(const al_allocator *allocator) {
     al_heap *heap = make(allocator);
@@ -146,6 +164,7 @@ int main(void) {
     answer_by_name(heap);
     show_tables(heap);
     al_heap_destroy(heap);
+    answer_by_stats(bump);
     do_without(bump);
     return 0;
 }

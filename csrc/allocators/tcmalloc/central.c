@@ -144,11 +144,13 @@ unsigned al_tc_central_take(tc_heap *heap, unsigned class, unsigned count, tc_ch
     tc_central *central = &heap->central[class];
     enter(central);
     unsigned taken = count;
-    if (count == heap->base.classes.of[class].batch && central->used > 0)
-        *out = central->transfer[--central->used];
-    else
-        taken = take_from_spans(heap, central, count, out);
     central->fetches++;
+    if (count == heap->base.classes.of[class].batch && central->used > 0) {
+        *out = central->transfer[--central->used];
+    } else {
+        taken = take_from_spans(heap, central, count, out);
+        central->from_spans++;
+    }
     al_lock_drop(&central->lock);
     return taken;
 }
@@ -156,10 +158,12 @@ unsigned al_tc_central_take(tc_heap *heap, unsigned class, unsigned count, tc_ch
 void al_tc_central_give(tc_heap *heap, unsigned class, unsigned count, tc_chain chain) {
     tc_central *central = &heap->central[class];
     enter(central);
-    if (count == heap->base.classes.of[class].batch && make_room(heap, central))
+    const bool whole = count == heap->base.classes.of[class].batch, room = whole && make_room(heap, central);
+    if (room)
         central->transfer[central->used++] = chain;
     else
         give_to_spans(heap, central, chain.head);
+    central->slots_full += whole && !room;
     central->returns++;
     al_lock_drop(&central->lock);
 }

@@ -10,6 +10,8 @@ static void count_class(const tc_central *central, const tc_class *shape, tc_fig
     out->transfer += in_slots * shape->bytes;
     out->fetches += central->fetches;
     out->returns += central->returns;
+    out->from_spans += central->from_spans;
+    out->slots_full += central->slots_full;
     out->populated += central->populated;
     out->emptied += central->emptied;
     out->contended += central->contended;
@@ -82,6 +84,8 @@ size_t al_tc_stats(al_heap *heap, al_stat *out, size_t room) {
         {"released_bytes", f.decommitted_total},
         {"fetches", f.fetches},
         {"returns", f.returns},
+        {"fetches_from_spans", f.from_spans},
+        {"slots_full", f.slots_full},
         {"spans_populated", f.populated},
         {"spans_emptied", f.emptied},
         {"central_contended", f.contended},

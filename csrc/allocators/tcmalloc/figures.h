@@ -22,7 +22,8 @@ typedef struct tc_figures {
     uint64_t committed, committed_total, decommitted_total, reserved_total;
     uint64_t scavenges, commits, decommits, reserves;         /* counts */
     uint64_t spans, caches;                                   /* records of them */
-    uint64_t fetches, returns, populated, emptied, contended; /* central lists: by threads, spans, locks found taken */
+    uint64_t fetches, returns, from_spans, slots_full;        /* of central lists, as tc_central has them */
+    uint64_t populated, emptied, contended;
     tc_class_figures classes[TC_CLASSES_MOST];
 } tc_figures;
 

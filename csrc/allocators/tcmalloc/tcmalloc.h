@@ -95,6 +95,8 @@ typedef struct tc_central {
     tc_spans spans;
     tc_chain transfer[TC_SLOTS_MOST];
     uint64_t fetches, returns;     /* by threads */
+    uint64_t from_spans;           /* fetches that no slot served */
+    uint64_t slots_full;           /* batches that came back and found no slot */
     uint64_t populated, emptied;   /* spans */
     uint64_t contended;            /* how often the lock was found taken */
 } __attribute__((aligned(64))) tc_central;

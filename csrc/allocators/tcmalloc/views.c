@@ -25,6 +25,8 @@ static bool view_class(viewer *v, unsigned class) {
     al_tell_count(f, "slots_most", central->slots_most);
     al_tell_count(f, "fetches", central->fetches);
     al_tell_count(f, "returns", central->returns);
+    al_tell_count(f, "from_spans", central->from_spans);
+    al_tell_count(f, "slots_full", central->slots_full);
     al_tell_count(f, "populated", central->populated);
     al_tell_count(f, "emptied", central->emptied);
     al_tell_count(f, "contended", central->contended);

@@ -69,6 +69,12 @@ static void give_to_span(hp_heap *heap, unsigned class, void *object) {
 
 /* --- the transfer cache --- */
 
+static void enter(hp_class *shared) {
+    if (al_lock_try(&shared->lock)) return;
+    al_lock_take(&shared->lock);
+    shared->contended++;
+}
+
 static bool transfer_ready(hp_heap *heap, hp_class *shared) {
     if (shared->transfer == NULL)
         shared->transfer = al_hp_metadata_take(heap, shared->most * sizeof *shared->transfer);
@@ -77,7 +83,7 @@ static bool transfer_ready(hp_heap *heap, hp_class *shared) {
 
 unsigned al_hp_class_take(hp_heap *heap, unsigned class, void **out, unsigned count) {
     hp_class *shared = &heap->classes[class];
-    al_lock_take(&shared->lock);
+    enter(shared);
     unsigned taken = (unsigned)al_min(count, shared->used);
     shared->used -= taken;
     shared->low = (unsigned)al_min(shared->low, shared->used);
@@ -91,7 +97,7 @@ unsigned al_hp_class_take(hp_heap *heap, unsigned class, void **out, unsigned co
 
 void al_hp_class_give(hp_heap *heap, unsigned class, void **objects, unsigned count) {
     hp_class *shared = &heap->classes[class];
-    al_lock_take(&shared->lock);
+    enter(shared);
     unsigned kept = transfer_ready(heap, shared) ? (unsigned)al_min(count, shared->capacity - shared->used) : 0;
     if (kept > 0) memcpy(shared->transfer + shared->used, objects, kept * sizeof *objects);
     shared->used += kept;
@@ -111,7 +117,7 @@ static void give_oldest(hp_heap *heap, unsigned class, unsigned count) {
 
 void al_hp_class_plunder(hp_heap *heap, unsigned class) {
     hp_class *shared = &heap->classes[class];
-    al_lock_take(&shared->lock);
+    enter(shared);
     give_oldest(heap, class, shared->low);
     shared->low = shared->used;
     al_lock_drop(&shared->lock);
@@ -120,7 +126,7 @@ void al_hp_class_plunder(hp_heap *heap, unsigned class) {
 bool al_hp_class_resize(hp_heap *heap, unsigned class, int batches) {
     hp_class *shared = &heap->classes[class];
     const unsigned batch = al_hp_shape(heap, class)->batch;
-    al_lock_take(&shared->lock);
+    enter(shared);
     const bool can = batches > 0 ? shared->capacity < shared->most : shared->capacity > batch;
     if (can) shared->capacity = batches > 0 ? shared->capacity + batch : shared->capacity - batch;
     if (shared->used > shared->capacity) give_oldest(heap, class, shared->used - shared->capacity);

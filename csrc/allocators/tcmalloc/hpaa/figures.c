@@ -8,6 +8,13 @@ static void add_class(hp_figures *f, const hp_heap *heap, unsigned class) {
     f->central += shared->spans.free * shape->bytes;
     f->tails += shared->spans.count * (span_bytes - (size_t)shape->objects * shape->bytes);
     f->spans += shared->spans.count;
+    f->takes += shared->takes;
+    f->take_misses += shared->take_misses;
+    f->gives += shared->gives;
+    f->give_misses += shared->give_misses;
+    f->contended += shared->contended;
+    f->populated += shared->populated;
+    f->emptied += shared->emptied;
     f->large_pages -= shared->spans.count * shape->pages;
 }
 
@@ -71,8 +78,15 @@ size_t al_hp_stats(al_heap *heap, al_stat *out, size_t room) {
         {"underflows", f.underflows},
         {"overflows", f.overflows},
         {"transfer_cache_bytes", f.transfer},
+        {"transfer_takes", f.takes},
+        {"transfer_take_misses", f.take_misses},
+        {"transfer_gives", f.gives},
+        {"transfer_give_misses", f.give_misses},
+        {"central_contended", f.contended},
         {"central_bytes", f.central},
         {"spans", f.spans},
+        {"spans_populated", f.populated},
+        {"spans_emptied", f.emptied},
         {"large_bytes", f.large_pages << TC_PAGE_BITS},
         {"page_heap_free", f.pages.backed_free},
         {"page_heap_unmapped", f.pages.unbacked},

@@ -13,6 +13,8 @@ typedef struct hp_figures {
     uint64_t page_free;           /* of free pages */
     uint64_t spans, large_pages;
     uint64_t underflows, overflows, cpu_capacity;
+    uint64_t takes, take_misses, gives, give_misses, contended; /* of transfer caches */
+    uint64_t populated, emptied;
     hp_page_figures pages;
 } hp_figures;
 

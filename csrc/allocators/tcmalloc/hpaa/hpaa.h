@@ -135,6 +135,7 @@ typedef struct hp_class {
     uint64_t takes, take_misses, gives, give_misses; /* of the transfer cache, a miss: it had not all */
     uint64_t misses_seen;         /* by the last resizing */
     uint64_t populated, emptied;  /* spans */
+    uint64_t contended;           /* how often the lock was found taken */
 } __attribute__((aligned(64))) hp_class;
 
 /* --- cpu.c: a CPU's cache --- */

@@ -39,6 +39,7 @@ static bool view_transfer(viewer *v, unsigned class) {
     al_tell_count(f, "take_misses", shared->take_misses);
     al_tell_count(f, "gives", shared->gives);
     al_tell_count(f, "give_misses", shared->give_misses);
+    al_tell_count(f, "contended", shared->contended);
     return al_row_end(&v->rows);
 }
 
