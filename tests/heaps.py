@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 
@@ -23,7 +24,7 @@ SETTINGS = [
     ("ptmalloc", {"large_fit": "first", "mxfast": 160, "top_pad": 0, "trim_threshold": 0}),
     ("ptmalloc", {"mmap_threshold": 0}),
     ("tcmalloc", {"aggressive_decommit": True, "transfer_num_obj": 8}),
-    ("tcmalloc-hpaa", {"cpus": 1, "max_per_cpu_cache_size": 0, "regions": False, "hugepage_cache_limit": 0}),
+    ("tcmalloc-hpaa", {"cpus": 1, "max_per_cpu_cache_size": 0, "huge_regions": False, "hugepage_cache_limit": 0}),
 ]
 NAMES = [f"{name}:{','.join(f'{k}={v}' for k, v in tunables.items())}" for name, tunables in SETTINGS]
 every_setting = pytest.mark.parametrize(("name", "tunables"), SETTINGS, ids=NAMES)
@@ -57,6 +58,23 @@ def play(heap: Heap, trace: Trace, blocks: dict[int, int]) -> list[int]:
         if address:
             blocks[slot] = address
     return given
+
+
+def kept(heap: Heap, kind: str, index: int | None = None, owner: int = 0) -> list[int]:
+    """The addresses in the lists of a kind, in their order."""
+    chosen = [b for b in heap.bins() if b.kind == kind and b.owner == owner and index in (None, b.index)]
+    return [address for b in chosen for address, _ in b.chunks]
+
+
+def shelved(heap: Heap) -> Counter[str]:
+    """The bytes in all lists of a kind; together they are all that the walk says is free or cached."""
+    bins = heap.bins()
+    chunks = sorted(chunk for b in bins for chunk in b.chunks)
+    assert chunks == [(c.address, c.bytes) for c in heap.walk() if c.state in ("free", "cached")]
+    found: Counter[str] = Counter()
+    for b in bins:
+        found[b.kind] += sum(length for _, length in b.chunks)
+    return found
 
 
 def come_and_go(heap: Heap, rng: random.Random, refused: bool) -> dict[int, int]:

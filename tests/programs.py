@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from alloclab.allocators import Allocator, libraries_needed, resolve
@@ -19,12 +21,34 @@ def run(spec: str, *command: str | Path, **variables: str) -> subprocess.Complet
     return subprocess.run([str(c) for c in command], env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
+@cache
 def with_equal_start(spec: str, real: str) -> Allocator:
     """The allocator of that name, beside what library `real` needs: that allocates as it starts."""
     found, library = resolve(spec), resolve(real).preload
     if library is None or found.preload == library:
         return found
     return replace(found, beside=tuple(libraries_needed(library)))
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a program said, how it ended, and what the laboratory alone has to say."""
+
+    out: str
+    errors: str
+    status: int
+    ours: tuple[str, ...]
+
+
+def listen(spec: str, real: str, ours: str, command: Sequence[str | Path], variables: Mapping[str, str]) -> Said:
+    """To the command on the allocator, started as beside library `real`; its own remarks begin with `ours`."""
+    environment = dict(with_equal_start(spec, real).environment()) | variables
+    words = [str(word) for word in command]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    lines = done.stderr.splitlines(keepends=True)
+    remarks = tuple(dict.fromkeys(line.rstrip() for line in lines if line.startswith(ours)))
+    errors = "".join(line for line in lines if not line.startswith(ours))
+    return Said(done.stdout, errors, done.returncode, remarks)
 
 
 def compile_c(source: Path, program: Path, *more: str) -> Path:

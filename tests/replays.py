@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rows import Row, write
+from support import ROOT
 
 from alloclab.native import ffi, lib
 from alloclab.trace.compile import KINDS, CompiledTrace, compile_trace
@@ -17,6 +19,7 @@ from alloclab.trace.model import Op
 from alloclab.trace.parquet import Trace
 from alloclab.trace.synth import Recipe, synthesize
 
+every_recording = pytest.mark.parametrize("path", sorted((ROOT / "traces").glob("*.parquet")), ids=lambda p: p.stem)
 PAGE = 4096
 CALLS = ("brk", "mmap", "munmap", "mremap", "madvise", "mprotect")
 
@@ -31,6 +34,12 @@ def stress(folder: Path, sizes: str, live: int, seed: int) -> Trace:
         120_000, seed=seed, sizes=sizes, live=live, phases=4, reallocs=0.15, callocs=0.1, aligned=0.05, young=0.3
     )
     return synthesize(folder / f"{sizes}-{live}-{seed}.parquet", recipe)
+
+
+def growing(folder: Path, sizes: str, seed: int) -> Trace:
+    """60,000 operations after which 20,000 blocks live."""
+    recipe = Recipe(60_000, seed=seed, sizes=sizes, live=20_000, reallocs=0.3)
+    return synthesize(folder / f"{sizes}-{seed}.parquet", recipe)
 
 
 def churn(operations: int, seed: int, *, most: int = 1 << 12, alignments: bool = True) -> list[Row]:

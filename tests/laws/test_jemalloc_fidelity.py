@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from replays import stress
+from replays import every_recording, growing, stress
 from rows import Row, write
 from support import ROOT, budget
 
@@ -68,11 +68,9 @@ def the_same_but_for_the_fault(trace: str | Path | Trace) -> None:
 
 # --- recordings ---
 
-RECORDINGS = sorted((ROOT / "traces").glob("*.parquet"))
-
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", RECORDINGS, ids=lambda p: p.stem)
+@every_recording
 def test_recordings(path: Path) -> None:
     trace = load(path)
     same(trace)
@@ -103,7 +101,7 @@ def test_generated_stress(sizes: str, live: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("sizes", MIXES)
 def test_generated_stress_that_only_grows(sizes: str, tmp_path: Path) -> None:
     for seed in range(budget(1)):
-        same(synthesize(tmp_path / "t.parquet", Recipe(60_000, seed=seed, sizes=sizes, live=20_000, reallocs=0.3)))
+        same(growing(tmp_path, sizes, seed))
 
 
 def test_where_waiting_slabs_are_ordered_early(tmp_path: Path) -> None:
@@ -148,7 +146,7 @@ def purges(step: Step) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", RECORDINGS, ids=lambda p: p.stem)
+@every_recording
 def test_recordings_are_the_same_until_a_purge_falls_due(path: Path) -> None:
     found = held(load(path), conf="")
     assert found.first is None or purges(found.first)

@@ -8,7 +8,7 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from heaps import come_and_go
+from heaps import come_and_go, kept, shelved
 
 from alloclab.heap import Heap
 
@@ -28,17 +28,9 @@ WHAT = {
 }
 
 
-def kept(heap: Heap, kind: str, index: int | None = None, owner: int = 0) -> list[int]:
-    """The addresses in the lists of a kind, in their order."""
-    chosen = [b for b in heap.bins() if b.kind == kind and b.owner == owner and index in (None, b.index)]
-    return [address for b in chosen for address, _ in b.chunks]
-
-
 def all_looks_agree(heap: Heap) -> None:
     """The walk, the lists, what is known of pieces at either end, and the tables."""
-    bins, walk = heap.bins(), heap.walk()
-    shelves = sorted(chunk for b in bins for chunk in b.chunks)
-    assert shelves == [(c.address, c.bytes) for c in walk if c.state in ("free", "cached")]
+    walk = heap.walk()
     for chunk in walk[:: max(1, len(walk) // 100)]:
         facts = heap.explain(chunk.address).facts
         assert facts.get("arena", 0) == chunk.owner
@@ -46,9 +38,7 @@ def all_looks_agree(heap: Heap) -> None:
             continue  # a cached large block has metadata on both sides, all of one extent
         assert heap.explain(chunk.address + chunk.bytes - 1).facts == facts
         assert WHAT[str(facts["what"])] == chunk.state
-    pieces: Counter[str] = Counter()
-    for b in bins:
-        pieces[b.kind] += sum(length for _, length in b.chunks)
+    pieces = shelved(heap)
     sets: Counter[str] = Counter()
     for row in heap.view("extents"):
         sets[str(row["set"])] += int(row["bytes"])

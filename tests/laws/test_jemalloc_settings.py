@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from programs import HERE, compile_c, with_equal_start
+from programs import HERE, Said, compile_c, listen
 from support import budget
 
-from alloclab.allocators import Tunable, lab_allocators
+from alloclab.allocators import lab_allocator
 
 REAL = "libjemalloc"
 BOTH = (REAL, "jemalloc")
@@ -102,22 +101,8 @@ CONFIGURATIONS = [
 """What MALLOC_CONF may say."""
 
 
-@dataclass(frozen=True)
-class Said:
-    """What a program said, how it ended, and what the laboratory alone has to say."""
-
-    out: str
-    errors: str
-    status: int
-    ours: tuple[str, ...]
-
-
-def tunables() -> tuple[Tunable, ...]:
-    return next(lab.tunables for lab in lab_allocators() if lab.name == "jemalloc")
-
-
-OPTIONS = [t.real_name for t in tunables() if t.real_name is not None]
-WORDS = {t.real_name: t.range.split("|") for t in tunables() if t.type == "choice"}
+OPTIONS = [t.real_name for t in lab_allocator("jemalloc").tunables if t.real_name is not None]
+WORDS = {t.real_name: t.range.split("|") for t in lab_allocator("jemalloc").tunables if t.type == "choice"}
 
 
 def in_words(line: str) -> str:
@@ -127,13 +112,8 @@ def in_words(line: str) -> str:
 
 
 def run(spec: str, *command: str | Path, **variables: str) -> Said:
-    environment = dict(with_equal_start(spec, REAL).environment()) | variables
-    done = subprocess.run(
-        [str(word) for word in command], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    ours = tuple(line for line in done.stderr.splitlines() if line.startswith(NOT_BUILT))
-    errors = "".join(line + "\n" for line in done.stderr.splitlines() if line not in ours)
-    return Said("\n".join(in_words(line) for line in done.stdout.splitlines()), errors, done.returncode, ours)
+    said = listen(spec, REAL, NOT_BUILT, command, variables)
+    return replace(said, out="\n".join(in_words(line) for line in said.out.splitlines()))
 
 
 def compare(*command: str | Path, **variables: str) -> None:
@@ -246,7 +226,7 @@ def test_a_range_is_told_as_it_would_be_written(setting: str, reason: str, progr
 
 
 def test_the_list_of_settings_shows_ranges() -> None:
-    ranges = {t.name: (t.type, t.default, t.range) for t in tunables()}
+    ranges = {t.name: (t.type, t.default, t.range) for t in lab_allocator("jemalloc").tunables}
     assert ranges["dirty_decay_ms"] == ("integer", "10000", "-1 .. 18446744072000")
     assert ranges["oversize_threshold"][2] == "0 .. 7EiB" and ranges["tcache_gc_incr_bytes"][2] == "1KiB or more"
     assert ranges["slab_sizes"] == ("text", "", "FROM-TO:PAGES|FROM-TO:PAGES")

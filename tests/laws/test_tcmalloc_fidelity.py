@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from programs import with_equal_start
-from replays import stress
+from replays import every_recording, growing, stress
 from rows import Row, write
 from support import ROOT, budget
 
@@ -62,7 +62,7 @@ def same(trace: str | Path | Trace, setting: str = "", **faults: int) -> Fidelit
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", sorted((ROOT / "traces").glob("*.parquet")), ids=lambda p: p.stem)
+@every_recording
 def test_recordings(path: Path) -> None:
     same(load(path))
 
@@ -87,7 +87,7 @@ def test_generated_stress(sizes: str, live: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("sizes", MIXES)
 def test_generated_stress_that_only_grows(sizes: str, tmp_path: Path) -> None:
     for seed in range(budget(1)):
-        same(synthesize(tmp_path / "t.parquet", Recipe(60_000, seed=seed, sizes=sizes, live=20_000, reallocs=0.3)))
+        same(growing(tmp_path, sizes, seed))
 
 
 def large_blocks(folder: Path, sizes: str, events: int, live: int, seed: int) -> Trace:

@@ -7,7 +7,7 @@ import random
 from collections import Counter
 
 import pytest
-from heaps import come_and_go
+from heaps import come_and_go, kept, shelved
 
 from alloclab.heap import Heap
 
@@ -25,33 +25,23 @@ WHAT = {
 }
 
 
-def kept(heap: Heap, kind: str, index: int, owner: int = 0) -> list[int]:
-    """The addresses in the lists of a kind, in their order."""
-    chosen = [b for b in heap.bins() if (b.kind, b.owner, b.index) == (kind, owner, index)]
-    return [address for b in chosen for address, _ in b.chunks]
-
-
 def all_looks_agree(heap: Heap) -> None:
     """The walk, the lists, what is known of pieces at either end, and the tables."""
-    bins, walk = heap.bins(), heap.walk()
-    shelves = sorted(chunk for b in bins for chunk in b.chunks)
-    assert shelves == [(c.address, c.bytes) for c in walk if c.state in ("free", "cached")]
+    walk = heap.walk()
     for chunk in walk[:: max(1, len(walk) // 100)]:
         facts = heap.explain(chunk.address).facts
         assert heap.explain(chunk.address + chunk.bytes - 1).facts == facts
         assert WHAT[str(facts["what"])] == chunk.state
-    pieces: Counter[str] = Counter()
-    for b in bins:
-        pieces[b.kind] += sum(length for _, length in b.chunks)
-    classes, shelved, spans = heap.view("classes"), heap.view("pageheap"), heap.view("spans")
+    pieces = shelved(heap)
+    classes, shelves, spans = heap.view("classes"), heap.view("pageheap"), heap.view("spans")
     assert pieces["thread"] == sum(int(r["cached"]) for r in heap.view("threads"))
     assert pieces["thread"] == sum(int(r["length"]) * int(r["bytes"]) for r in heap.view("lists"))
     assert pieces["transfer"] == sum(int(r["objects"]) * int(r["bytes"]) for r in heap.view("slots"))
     assert Counter(r["class"] for r in heap.view("slots")) == +Counter({r["class"]: r["slots_used"] for r in classes})
     assert pieces["span"] == sum(int(r["free"]) * int(r["bytes"]) for r in classes)
     assert Counter(r["class"] for r in spans if r["class"]) == +Counter({r["class"]: r["spans"] for r in classes})
-    assert pieces["normal"] == sum(int(r["normal_pages"]) for r in shelved) * PAGE
-    assert pieces["returned"] == sum(int(r["returned_pages"]) for r in shelved) * PAGE
+    assert pieces["normal"] == sum(int(r["normal_pages"]) for r in shelves) * PAGE
+    assert pieces["returned"] == sum(int(r["returned_pages"]) for r in shelves) * PAGE
     assert sum(int(r["bytes"]) for r in heap.view("growths")) == sum(int(r["pages"]) for r in spans) * PAGE
 
 

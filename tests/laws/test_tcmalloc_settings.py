@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import random
-import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from programs import HERE, compile_c, with_equal_start
+from programs import HERE, Said, compile_c, listen
 from support import budget
 
-from alloclab.allocators import Tunable, lab_allocators
+from alloclab.allocators import lab_allocator
 from alloclab.errors import UsageError
 from alloclab.heap import Heap
 
@@ -54,34 +52,9 @@ UNUSED = {"TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD": ["1", "300000"], "TCMALLOC_SA
 """Known elsewhere: the library without a profiler does nothing about them."""
 
 
-@dataclass(frozen=True)
-class Said:
-    """What a program said, how it ended, and what the laboratory alone has to say."""
-
-    out: str
-    errors: str
-    status: int
-    ours: tuple[str, ...]
-
-
-def tunables() -> tuple[Tunable, ...]:
-    return next(lab.tunables for lab in lab_allocators() if lab.name == "tcmalloc")
-
-
-@cache
-def environment_of(spec: str) -> Mapping[str, str]:
-    return with_equal_start(spec, REAL).environment()
-
-
 def run(spec: str, program: Path, *words: str, **variables: str) -> Said:
     """Addresses are fixed: where the break is at first decides whether one more call aligns it."""
-    environment = dict(environment_of(spec)) | variables
-    command = ["setarch", "-R", str(program), *words]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    lines = done.stderr.splitlines(keepends=True)
-    ours = tuple({line.rstrip() for line in lines if line.startswith(NOT_BUILT)})  # setarch says it, too
-    errors = "".join(line for line in lines if not line.startswith(NOT_BUILT))
-    return Said(done.stdout, errors, done.returncode, ours)
+    return listen(spec, REAL, NOT_BUILT, ["setarch", "-R", program, *words], variables)
 
 
 def compare(program: Path, *words: str, **variables: str) -> Said:
@@ -99,7 +72,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_setting_has_its_variable_tried() -> None:
-    assert {t.real_name for t in tunables()} == set(VALUES)
+    assert {t.real_name for t in lab_allocator("tcmalloc").tunables} == set(VALUES)
 
 
 @pytest.mark.needs("fixed addresses")
