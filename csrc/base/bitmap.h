@@ -44,6 +44,17 @@ static inline bool al_bitmap_next_gap(const uint64_t *map, size_t bits, size_t f
     return *start < bits;
 }
 
+/* Behind the last set bit before `to`: where the run of clear bits begins that ends there. */
+static inline size_t al_bitmap_gap_start(const uint64_t *map, size_t to) {
+    size_t word = to / 64;
+    uint64_t rest = to % 64 == 0 ? 0 : map[word] & ~(~UINT64_C(0) << (to % 64));
+    while (rest == 0) {
+        if (word == 0) return 0;
+        rest = map[--word];
+    }
+    return word * 64 + 64 - (size_t)__builtin_clzll(rest);
+}
+
 /* Of a word, the bits that lie in [from, to). */
 static inline uint64_t al_bitmap_mask(size_t word, size_t from, size_t to) {
     uint64_t mask = ~UINT64_C(0);

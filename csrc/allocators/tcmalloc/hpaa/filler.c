@@ -59,14 +59,15 @@ static void measure(hp_hugepage *hugepage) {
     hugepage->longest = (uint16_t)longest;
 }
 
-/* The shortest run that suffices, the lowest of these; pre: there is one. */
-static size_t fit(const hp_hugepage *hugepage, size_t pages) {
+/* The shortest run that suffices, the lowest of these, and its length; pre: there is one. */
+static size_t fit(const hp_hugepage *hugepage, size_t pages, size_t *length) {
     size_t start, end = 0, at = 0, shortest = HP_HUGE_PAGES + 1;
     while (al_bitmap_next_gap(hugepage->used, HP_HUGE_PAGES, end, &start, &end))
         if (end - start >= pages && end - start < shortest) {
             shortest = end - start;
             at = start;
         }
+    *length = shortest;
     return at;
 }
 
@@ -78,14 +79,15 @@ static void report(hp_heap *heap, ptrdiff_t more) {
 
 /* Those of [page, page + pages) that were given back are backed again: they are about to be used. */
 static void use(hp_heap *heap, hp_hugepage *hugepage, size_t page, size_t pages) {
-    const size_t released = al_bitmap_count(hugepage->released, page, page + pages);
-    al_bitmap_clear_all(hugepage->released, page, page + pages);
+    if (hugepage->released_pages > 0) {
+        const size_t released = al_bitmap_count(hugepage->released, page, page + pages);
+        al_bitmap_clear_all(hugepage->released, page, page + pages);
+        hugepage->released_pages = (uint16_t)(hugepage->released_pages - released);
+        heap->pages.filler.released_pages -= released;
+    }
     al_bitmap_set_all(hugepage->used, page, page + pages);
-    hugepage->released_pages = (uint16_t)(hugepage->released_pages - released);
     hugepage->used_pages = (uint16_t)(hugepage->used_pages + pages);
     hugepage->blocks++;
-    heap->pages.filler.released_pages -= released;
-    measure(hugepage);
     report(heap, (ptrdiff_t)pages);
 }
 
@@ -95,8 +97,10 @@ uintptr_t al_hp_filler_take(hp_heap *heap, size_t pages) {
     hp_filler *filler = &heap->pages.filler;
     hp_hugepage *hugepage = best(filler, pages);
     if (hugepage == NULL) return 0;
-    const size_t page = fit(hugepage, pages);
+    size_t length;
+    const size_t page = fit(hugepage, pages, &length);
     use(heap, hugepage, page, pages);
+    if (length == hugepage->longest) measure(hugepage);
     hugepage->donated = false;
     al_hp_filler_refile(filler, hugepage);
     return hugepage->node.address + (page << TC_PAGE_BITS);
@@ -116,6 +120,7 @@ void al_hp_filler_add(hp_heap *heap, hp_hugepage *hugepage, size_t used_pages, b
         filler->slack_pages += HP_HUGE_PAGES - used_pages;
     }
     use(heap, hugepage, 0, used_pages);
+    hugepage->longest = (uint16_t)(HP_HUGE_PAGES - used_pages);
     put_on(filler, hugepage);
 }
 
@@ -135,7 +140,9 @@ bool al_hp_filler_give(hp_heap *heap, hp_hugepage *hugepage, size_t page, size_t
     al_bitmap_clear_all(hugepage->used, page, page + pages);
     hugepage->used_pages = (uint16_t)(hugepage->used_pages - pages);
     hugepage->blocks--;
-    measure(hugepage);
+    const size_t start = al_bitmap_gap_start(hugepage->used, page);
+    const size_t end = al_bitmap_next(hugepage->used, HP_HUGE_PAGES, page + pages);
+    hugepage->longest = (uint16_t)al_max(hugepage->longest, end - start);
     report(heap, -(ptrdiff_t)pages);
     if (hugepage->blocks > 0) {
         al_hp_filler_refile(filler, hugepage);

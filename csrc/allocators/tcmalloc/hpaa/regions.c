@@ -14,20 +14,28 @@ static hp_region *best(const hp_regions *regions, size_t pages) {
     return best;
 }
 
+/* What lies around [page, page + pages), which was freed. */
+static void lengthen(hp_region *region, size_t page, size_t pages) {
+    const size_t start = al_bitmap_gap_start(region->used, page);
+    const size_t end = al_bitmap_next(region->used, HP_REGION_PAGES, page + pages);
+    region->longest = al_max(region->longest, end - start);
+}
+
 static void measure(hp_region *region) {
     size_t start, end = 0, longest = 0;
     while (al_bitmap_next_gap(region->used, HP_REGION_PAGES, end, &start, &end)) longest = al_max(longest, end - start);
     region->longest = longest;
 }
 
-/* The shortest run that suffices, the lowest of these; pre: there is one. */
-static size_t fit(const hp_region *region, size_t pages) {
+/* The shortest run that suffices, the lowest of these, and its length; pre: there is one. */
+static size_t fit(const hp_region *region, size_t pages, size_t *length) {
     size_t start, end = 0, at = 0, shortest = HP_REGION_PAGES + 1;
     while (al_bitmap_next_gap(region->used, HP_REGION_PAGES, end, &start, &end))
         if (end - start >= pages && end - start < shortest) {
             shortest = end - start;
             at = start;
         }
+    *length = shortest;
     return at;
 }
 
@@ -55,7 +63,6 @@ static void change(hp_regions *regions, hp_region *region, size_t page, size_t p
     region->used_pages += used ? pages : -pages;
     regions->used_pages += used ? pages : -pages;
     region->blocks += used ? 1 : (size_t)-1;
-    measure(region);
 }
 
 static hp_region *make(hp_heap *heap) {
@@ -85,14 +92,18 @@ uintptr_t al_hp_regions_take(hp_heap *heap, size_t pages) {
     hp_region *region = best(regions, pages);
     if (region == NULL && worth_one(heap)) region = make(heap);
     if (region == NULL) return 0;
-    const size_t page = fit(region, pages);
+    size_t length;
+    const size_t page = fit(region, pages, &length);
     change(regions, region, page, pages, true);
+    if (length == region->longest) measure(region);
     return region->address + (page << TC_PAGE_BITS);
 }
 
 void al_hp_regions_give(hp_heap *heap, uintptr_t address, size_t pages) {
     hp_region *region = heap->pages.regions.of[al_hp_hugepage(&heap->pages, address)->region];
-    change(&heap->pages.regions, region, (address - region->address) >> TC_PAGE_BITS, pages, false);
+    const size_t page = (address - region->address) >> TC_PAGE_BITS;
+    change(&heap->pages.regions, region, page, pages, false);
+    lengthen(region, page, pages);
 }
 
 /* --- release --- */
