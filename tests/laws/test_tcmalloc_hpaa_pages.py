@@ -227,6 +227,29 @@ def test_hugepages_are_shown_as_they_are() -> None:
         assert facts["used_pages"] == hugepage(heap, blocks[1])["used_pages"]
 
 
+def test_free_pages_are_told_by_where_they_are() -> None:
+    with Heap(NAME, region_slack=2 * MIB, hugepage_cache_limit=3, **HASTY) as heap:
+        large = [heap.malloc(pages * PAGE) for pages in (300, 400, 150, 300, 1280)]
+        small = [heap.malloc(60 * PAGE) for _ in range(6)]
+        stats = heap.stats()
+        assert stats["slack"] == (212 + 112) * PAGE and stats["donated"] == (44 + 144) * PAGE
+        assert stats["regions_free"] == (512 - 300) * PAGE and stats["abandoned"] == 0
+        states = [row["state"] for row in heap.view("hugepages")]
+        assert stats["hugepages"] == stats["hugepages_whole"] == states.count("whole") + states.count("filled")
+        for block in (large[0], large[-1], *small[::2]):
+            heap.free(block)
+        heap.control("ReleaseMemoryToSystem", 4 * HUGE)
+        stats = heap.stats()
+        assert stats["abandoned"] > 0 and stats["subreleased"] == stats["filler_unmapped"] > 0
+        assert stats["hugepages_whole"] < stats["hugepages"] and stats["released"] >= stats["subreleased"]
+        assert stats["page_heap_free"] == sum(stats[name] for name in ("filler_free", "hugepage_cache", "regions_free"))
+        kinds = {b.kind: sum(length for _, length in b.chunks) for b in heap.bins()}
+        assert stats["hugepage_cache"] == kinds.get("hugecache", 0)
+        assert stats["regions_free"] + stats["regions_unmapped"] == kinds["region"]
+        assert stats["page_heap_unmapped"] == (kinds["unbacked"] + stats["filler_unmapped"] + stats["regions_unmapped"])
+        heap.validate()
+
+
 # --- refusals ---
 
 
