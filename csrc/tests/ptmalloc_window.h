@@ -6,6 +6,7 @@
 #undef NDEBUG
 #include "allocators/heap.h"
 #include "allocators/ptmalloc/ptmalloc.h"
+#include "tests/heaps.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -22,16 +23,10 @@ static size_t seen; /* events that `asked` has told of */
 static inline pt_heap *pt(void) { return al_pt_of(heap); }
 
 static inline void make(const char *options, const al_regions_config *config) {
-    al_settings settings;
-    char message[200];
-    int error = 0;
     al_regions_config full = *config;
     full.log = true;
     if (full.cpus == 0) full.cpus = 2;
-    al_tunables_default(&al_ptmalloc, &settings);
-    assert(al_tunables_parse(&al_ptmalloc, options, &settings, message, sizeof message) == 0);
-    heap = al_heap_create(&al_ptmalloc, &settings, &full, &error);
-    assert(heap != NULL);
+    heap = make_heap(&al_ptmalloc, options, full);
     seen = 0;
 }
 

@@ -4,6 +4,7 @@
 #include "allocators/fit/fit.h"
 #include "allocators/heap.h"
 #include "base/rng.h"
+#include "tests/heaps.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -13,15 +14,7 @@
 extern const al_allocator al_fit;
 
 static al_heap *make_in(const char *options, al_space space, size_t window_bytes) {
-    al_settings settings;
-    char message[200];
-    int error = 0;
-    al_tunables_default(&al_fit, &settings);
-    assert(al_tunables_parse(&al_fit, options, &settings, message, sizeof message) == 0);
-    const al_regions_config config = {.space = space, .window_bytes = window_bytes};
-    al_heap *heap = al_heap_create(&al_fit, &settings, &config, &error);
-    assert(heap != NULL);
-    return heap;
+    return make_heap(&al_fit, options, (al_regions_config){.space = space, .window_bytes = window_bytes});
 }
 
 static al_heap *make(const char *options, al_space space) { return make_in(options, space, (size_t)1 << 30); }

@@ -4,6 +4,7 @@
 #include "allocators/heap.h"
 #include "base/align.h"
 #include "base/rng.h"
+#include "tests/heaps.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -35,15 +36,7 @@ static void check_heap(al_heap *heap) {
 
 /* limit: what may be mapped beyond what the allocator begins with; 0: anything. */
 static al_heap *make(const al_allocator *allocator, const char *options, size_t limit) {
-    al_settings settings;
-    char message[200] = "";
-    al_tunables_default(allocator, &settings);
-    int error = al_tunables_parse(allocator, options, &settings, message, sizeof message);
-    if (error != 0) fprintf(stderr, "%s\n", message);
-    assert(error == 0);
-    const al_regions_config config = {.space = AL_SPACE_WINDOW};
-    al_heap *heap = al_heap_create(allocator, &settings, &config, &error);
-    assert(heap != NULL);
+    al_heap *heap = make_heap(allocator, options, (al_regions_config){.space = AL_SPACE_WINDOW});
     if (limit > 0) al_regions_set_limit(heap->regions, al_regions_counters(heap->regions)->mapped + limit);
     return heap;
 }

@@ -3,6 +3,7 @@
 #undef NDEBUG
 #include "allocators/heap.h"
 #include "base/rng.h"
+#include "tests/heaps.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -44,12 +45,7 @@ static void *work(void *seed) {
 }
 
 static void run(const al_allocator *allocator) {
-    al_settings settings;
-    int error = 0;
-    al_tunables_default(allocator, &settings);
-    const al_regions_config config = {.space = AL_SPACE_WINDOW};
-    heap = al_heap_create(allocator, &settings, &config, &error);
-    assert(heap != NULL);
+    heap = make_heap(allocator, "", (al_regions_config){.space = AL_SPACE_WINDOW});
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++) assert(pthread_create(&threads[i], NULL, work, (void *)(uintptr_t)(i + 1)) == 0);
     for (int i = 0; i < THREADS; i++) assert(pthread_join(threads[i], NULL) == 0);

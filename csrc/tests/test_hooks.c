@@ -1,6 +1,7 @@
 /* The hooks by which an allocator shows tables, answers by name and works in the background: bump, with all of them. */
 #undef NDEBUG
 #include "allocators/heap.h"
+#include "tests/heaps.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -59,12 +60,7 @@ static uint64_t background(al_heap *heap) {
 static void wake(void) { woken++; }
 
 static al_heap *make(const al_allocator *allocator) {
-    al_settings settings;
-    int error = 0;
-    al_tunables_default(allocator, &settings);
-    al_heap *heap = al_heap_create(allocator, &settings, &(al_regions_config){.space = AL_SPACE_WINDOW}, &error);
-    assert(heap != NULL);
-    return heap;
+    return make_heap(allocator, "", (al_regions_config){.space = AL_SPACE_WINDOW});
 }
 
 /* A minute passes at once, yet all is done when it was due. */

@@ -2,6 +2,7 @@
 #undef NDEBUG
 #include "allocators/heap.h"
 #include "allocators/tcmalloc/hpaa/hpaa.h"
+#include "tests/heaps.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -32,15 +33,8 @@ static void *work(void *seed) {
 }
 
 int main(void) {
-    const al_regions_config config = {.cpus = 3};
-    al_settings settings;
-    char message[100];
-    int error;
-    al_tunables_default(&al_tcmalloc_hpaa, &settings);
-    assert(al_tunables_parse(&al_tcmalloc_hpaa, "background=true,background_release_rate=4MiB", &settings, message,
-                             sizeof message) == 0);
-    heap = al_heap_create(&al_tcmalloc_hpaa, &settings, &config, &error);
-    assert(heap != NULL);
+    const char *options = "background=true,background_release_rate=4MiB";
+    heap = make_heap(&al_tcmalloc_hpaa, options, (al_regions_config){.cpus = 3});
     pthread_t threads[WORKERS];
     for (uintptr_t i = 0; i < WORKERS; i++) assert(pthread_create(&threads[i], NULL, work, (void *)(i + 1)) == 0);
     do {

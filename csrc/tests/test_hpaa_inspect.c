@@ -4,6 +4,7 @@
 #include "allocators/heap.h"
 #include "allocators/tcmalloc/hpaa/inspect.h"
 #include "tests/damage.h"
+#include "tests/heaps.h"
 
 extern const al_allocator al_tcmalloc_hpaa;
 
@@ -50,11 +51,7 @@ static void give_some(const scene *s, al_thread *thread, size_t bytes) {
 
 static al_heap *make(scene *s) {
     const al_regions_config config = {.window_bytes = (size_t)4 << 30, .cpus = 2};
-    al_settings settings;
-    int error;
-    al_tunables_default(&al_tcmalloc_hpaa, &settings);
-    *s = (scene){.heap = al_heap_create(&al_tcmalloc_hpaa, &settings, &config, &error)};
-    assert(s->heap != NULL);
+    *s = (scene){.heap = make_heap(&al_tcmalloc_hpaa, "", config)};
     s->thread = al_thread_create(s->heap);
     s->other = al_thread_create(s->heap);
     s->hp = al_hp_of(s->heap);

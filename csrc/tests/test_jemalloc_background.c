@@ -2,6 +2,7 @@
 #undef NDEBUG
 #include "allocators/heap.h"
 #include "allocators/jemalloc/jemalloc.h"
+#include "tests/heaps.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -65,15 +66,8 @@ static size_t kept(void) {
 }
 
 int main(void) {
-    al_settings settings;
-    char message[200];
-    int error = 0;
-    const al_regions_config config = {.cpus = 1, .real_clock = true};
     const char *options = "background_thread=true,narenas=2,dirty_decay_ms=20,muzzy_decay_ms=20";
-    al_tunables_default(&al_jemalloc, &settings);
-    assert(al_tunables_parse(&al_jemalloc, options, &settings, message, sizeof message) == 0);
-    heap = al_heap_create(&al_jemalloc, &settings, &config, &error);
-    assert(heap != NULL);
+    heap = make_heap(&al_jemalloc, options, (al_regions_config){.cpus = 1, .real_clock = true});
     heap->wake = ring;
     pthread_t purger, workers[WORKERS];
     assert(pthread_create(&purger, NULL, purge, NULL) == 0);

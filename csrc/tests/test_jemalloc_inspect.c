@@ -4,6 +4,7 @@
 #include "allocators/heap.h"
 #include "allocators/jemalloc/inspect.h"
 #include "tests/damage.h"
+#include "tests/heaps.h"
 
 extern const al_allocator al_jemalloc;
 
@@ -88,14 +89,7 @@ static void make_other_arenas(scene *s) {
 
 static al_heap *make(scene *s) {
     const al_regions_config config = {.window_bytes = (size_t)1 << 30, .cpus = 2};
-    al_settings settings;
-    int error;
-    char message[100];
-    al_tunables_default(&al_jemalloc, &settings);
-    const char *options = "muzzy_decay_ms=9000,bin_shards=1024-1024:2";
-    assert(al_tunables_parse(&al_jemalloc, options, &settings, message, sizeof message) == 0);
-    *s = (scene){.heap = al_heap_create(&al_jemalloc, &settings, &config, &error)};
-    assert(s->heap != NULL);
+    *s = (scene){.heap = make_heap(&al_jemalloc, "muzzy_decay_ms=9000,bin_shards=1024-1024:2", config)};
     s->thread = al_thread_create(s->heap);
     s->je = al_je_of(s->heap);
     s->arena = al_je_arena(s->je, 0);

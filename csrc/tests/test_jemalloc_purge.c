@@ -3,6 +3,7 @@
 #undef NDEBUG
 #include "allocators/heap.h"
 #include "allocators/jemalloc/jemalloc.h"
+#include "tests/heaps.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -21,14 +22,7 @@ static unsigned rings;
 static void ring(void) { rings++; }
 
 static void make(const char *options) {
-    al_settings settings;
-    char message[200];
-    int error = 0;
-    const al_regions_config config = {.cpus = 2, .log = true};
-    al_tunables_default(&al_jemalloc, &settings);
-    assert(al_tunables_parse(&al_jemalloc, options, &settings, message, sizeof message) == 0);
-    heap = al_heap_create(&al_jemalloc, &settings, &config, &error);
-    assert(heap != NULL);
+    heap = make_heap(&al_jemalloc, options, (al_regions_config){.cpus = 2, .log = true});
     heap->wake = ring;
     rings = 0;
     thread = al_thread_create(heap);

@@ -7,6 +7,7 @@
 #include "allocators/ptmalloc/ptmalloc.h"
 #include "allocators/tcmalloc/tcmalloc.h"
 #include "base/rng.h"
+#include "tests/heaps.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -220,14 +221,7 @@ static const subject hpaa = {&al_tcmalloc_hpaa, hp_reads, hp_sets, NULL, true};
 
 static void run(const subject *of, const char *options) {
     tested = of;
-    al_settings settings;
-    char message[200];
-    int error = 0;
-    al_tunables_default(of->allocator, &settings);
-    assert(al_tunables_parse(of->allocator, options, &settings, message, sizeof message) == 0);
-    const al_regions_config config = {.space = AL_SPACE_WINDOW, .cpus = 1};
-    heap = al_heap_create(of->allocator, &settings, &config, &error);
-    assert(heap != NULL);
+    heap = make_heap(of->allocator, options, (al_regions_config){.space = AL_SPACE_WINDOW, .cpus = 1});
     stop = false;
     al_thread *main = al_thread_create(heap);
     pthread_t workers[WORKERS], asking;

@@ -4,6 +4,7 @@
 #include "allocators/heap.h"
 #include "allocators/ptmalloc/inspect.h"
 #include "tests/damage.h"
+#include "tests/heaps.h"
 
 extern const al_allocator al_ptmalloc;
 
@@ -51,13 +52,7 @@ static void fill_second_arena(scene *s) {
 /* Two blocks may be mapped, and both are. */
 static al_heap *make(scene *s) {
     const al_regions_config config = {.window_bytes = (size_t)1 << 30};
-    al_settings settings;
-    int error;
-    char message[100];
-    al_tunables_default(&al_ptmalloc, &settings);
-    assert(al_tunables_parse(&al_ptmalloc, "mmap_max=2", &settings, message, sizeof message) == 0);
-    *s = (scene){.heap = al_heap_create(&al_ptmalloc, &settings, &config, &error)};
-    assert(s->heap != NULL);
+    *s = (scene){.heap = make_heap(&al_ptmalloc, "mmap_max=2", config)};
     s->thread = al_thread_create(s->heap);
     s->pt = al_pt_of(s->heap);
 

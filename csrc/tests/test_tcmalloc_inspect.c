@@ -4,6 +4,7 @@
 #include "allocators/heap.h"
 #include "allocators/tcmalloc/inspect.h"
 #include "tests/damage.h"
+#include "tests/heaps.h"
 
 extern const al_allocator al_tcmalloc;
 
@@ -98,11 +99,7 @@ static void make_large(scene *s) {
 
 static al_heap *make(scene *s) {
     const al_regions_config config = {.window_bytes = (size_t)1 << 30};
-    al_settings settings;
-    int error;
-    al_tunables_default(&al_tcmalloc, &settings);
-    *s = (scene){.heap = al_heap_create(&al_tcmalloc, &settings, &config, &error)};
-    assert(s->heap != NULL);
+    *s = (scene){.heap = make_heap(&al_tcmalloc, "", config)};
     s->thread = al_thread_create(s->heap);
     s->second = al_thread_create(s->heap);
     s->tc = al_tc_of(s->heap);
