@@ -50,8 +50,8 @@ $(TSAN)/build.ninja: $(VENV)/dev
 	$(BIN)/meson setup $(TSAN) -Db_sanitize=thread -Db_lundef=false -Dbuildtype=debugoptimized >/dev/null
 
 sanitized: $(ASAN)/build.ninja $(TSAN)/build.ninja
-	$(BIN)/meson test -C $(ASAN) --quiet --print-errorlogs
-	$(BIN)/meson test -C $(TSAN) --quiet --print-errorlogs --suite threads
+	$(BIN)/meson test -C $(ASAN) --quiet --print-errorlogs --timeout-multiplier 4
+	$(BIN)/meson test -C $(TSAN) --quiet --print-errorlogs --timeout-multiplier 4 --suite threads
 
 check: lint c-tests
 	$(PYTEST) -m "not slow"
