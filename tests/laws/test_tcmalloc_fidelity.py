@@ -206,7 +206,7 @@ def test_a_limit_is_reached(setting: str, trace: Trace) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(budget(2)))
 def test_any_one_call_of_a_generated_trace_fails(seed: int, tmp_path: Path) -> None:
-    recipe = Recipe(100, seed=seed, sizes="mebibytes", live=10, phases=2, reallocs=0.1, callocs=0, aligned=0.2)
+    recipe = Recipe(60, seed=seed, sizes="mebibytes", live=10, phases=2, reallocs=0.1, callocs=0, aligned=0.2)
     trace = synthesize(tmp_path / "t.parquet", recipe)
     for setting in ("AGGRESSIVE_DECOMMIT=1", "HEAP_LIMIT_MB=60", "SKIP_SBRK=1"):
         any_one_call_fails(trace, setting)
