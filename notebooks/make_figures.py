@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent
 
 def main() -> None:
     libraries = [name for name in ("libjemalloc", "libtcmalloc_minimal") if name in libraries_found()]
-    allocators = ["system", "ptmalloc", "jemalloc", "fit", "buddy", *libraries]
+    allocators = ["system", "ptmalloc", "jemalloc", "tcmalloc", "tcmalloc-hpaa", "fit", "buddy", *libraries]
     comparison = compare(HERE.parent / "traces/redis.parquet", allocators, rounds=0)
     for path in write(comparison, HERE / "memory-over-time.png"):
         print(path)

@@ -57,6 +57,7 @@ def run(command: str, folder: Path) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.needs("perl")
 @pytest.mark.needs("libjemalloc")
+@pytest.mark.needs("libtcmalloc_minimal")
 def test_the_session_runs_and_prints_what_it_shows(folder: Path) -> None:
     for command, shown in transcripts()[0]:
         printed = {shape(line) for line in run(command, folder)}
@@ -72,6 +73,12 @@ def test_what_repeats_is_shown_to_the_letter(folder: Path) -> None:
 @pytest.mark.needs("libjemalloc")
 def test_what_repeats_of_jemalloc_is_shown_to_the_letter(folder: Path) -> None:
     repeats(transcripts()[2], folder)
+
+
+@pytest.mark.slow
+@pytest.mark.needs("libtcmalloc_minimal")
+def test_what_repeats_of_tcmalloc_is_shown_to_the_letter(folder: Path) -> None:
+    repeats(transcripts()[3], folder)
 
 
 def repeats(session: list[tuple[str, list[str]]], folder: Path) -> None:
