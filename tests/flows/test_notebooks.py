@@ -22,7 +22,7 @@ def shown(notebook: nbformat.NotebookNode) -> list[tuple[str, int]]:
     ]
 
 
-NEEDS = {"inside_jemalloc": "libjemalloc"}
+NEEDS = {"inside_jemalloc": "libjemalloc", "inside_tcmalloc": "libtcmalloc_minimal"}
 
 
 @pytest.mark.slow
