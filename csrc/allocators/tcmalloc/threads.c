@@ -70,7 +70,10 @@ bool al_tc_arrive(tc_thread *thread) {
     return thread->arrived;
 }
 
-static void restart_lists(tc_thread *thread) {
+/* One that caches nothing any more is as before its first request. */
+static void start_anew(tc_thread *thread) {
+    thread->arrived = false;
+    thread->share = 0;
     for (unsigned class = 1; class < al_tc_heap(thread)->base.classes.count; class++) {
         tc_list *list = &thread->lists[class];
         *list = (tc_list){.bytes = list->bytes, .most = 1};
@@ -86,22 +89,19 @@ static void take_place(tc_heap *heap, tc_thread *thread) {
     al_tc_thread_create(&first->thread);
     join(heap, first);
     heap->victim = first;
-    thread->arrived = false;
-    restart_lists(thread);
+    start_anew(thread);
 }
 
 void al_tc_begin(tc_thread *thread) {
     tc_heap *heap = al_tc_heap(thread);
     if (__atomic_exchange_n(&heap->beginning, true, __ATOMIC_RELAXED)) return;
-    void *block = al_tc_cache_fetch(thread, al_tc_class_of(&heap->base.classes, 1));
+    void *block = al_tc_malloc(&thread->thread, 1);
     if (block != NULL) al_tc_free(&thread->thread, block);
     al_tc_cache_empty(thread);
     al_lock_take(&heap->base.heap.lock);
     take_place(heap, thread);
     al_lock_drop(&heap->base.heap.lock);
-    const unsigned own = al_tc_arrive(thread) ? TC_OWN_BLOCKS : 0;
-    for (unsigned i = 0; i < own; i++)
-        heap->own[i] = al_tc_cache_fetch(thread, al_tc_class_of(&heap->base.classes, 8u << i));
+    for (unsigned i = 0; i < TC_OWN_BLOCKS; i++) heap->own[i] = al_tc_malloc(&thread->thread, (size_t)8 << i);
     al_lock_take(&heap->base.heap.lock);
     __atomic_store_n(&heap->begun, true, __ATOMIC_RELAXED);
     al_lock_drop(&heap->base.heap.lock);
@@ -122,9 +122,7 @@ void al_tc_thread_exit(al_thread *base) {
 
 void al_tc_thread_idle(tc_thread *thread) {
     al_tc_thread_exit(&thread->thread);
-    thread->arrived = false;
-    thread->share = 0;
-    restart_lists(thread);
+    start_anew(thread);
 }
 
 /* --- all of it at rest --- */
@@ -161,6 +159,9 @@ void al_tc_fork(al_heap *base, al_thread *survivor, al_fork_moment moment) {
         hold_central(heap);
         return;
     }
-    if (moment == AL_FORK_CHILD) lose_others(heap, survivor);
+    if (moment == AL_FORK_CHILD) {
+        lose_others(heap, survivor);
+        heap->begun = heap->beginning; /* who was at it is gone */
+    }
     let_central_go(heap);
 }
