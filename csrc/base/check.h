@@ -15,12 +15,12 @@ __attribute__((noreturn, cold)) static inline void al_die(const char *what) {
     abort();
 }
 
-/* The same, and the address behind the text, as 0x... */
-__attribute__((noreturn, cold, unused)) static inline void al_die_at(const char *what, const void *at) {
-    char digits[2 + 2 * sizeof at + 1];
-    char *first = digits + sizeof digits - 1;
+/* The same, and the address between two texts, as 0x... */
+__attribute__((noreturn, cold, unused)) static inline void al_die_at(const char *what, const void *at,
+                                                                    const char *behind) {
+    char digits[2 + 2 * sizeof at];
+    char *const end = digits + sizeof digits, *first = end;
     uintptr_t rest = (uintptr_t)at;
-    *first = 0;
     do {
         *--first = "0123456789abcdef"[rest % 16];
         rest /= 16;
@@ -28,8 +28,9 @@ __attribute__((noreturn, cold, unused)) static inline void al_die_at(const char 
     *--first = 'x';
     *--first = '0';
     ssize_t ignored = write(STDERR_FILENO, what, strlen(what));
+    ignored = write(STDERR_FILENO, first, (size_t)(end - first));
     (void)ignored;
-    al_die(first);
+    al_die(behind);
 }
 
 /* For what must hold whatever the caller does; unlike assert it stays in release builds. */

@@ -13,8 +13,8 @@
  *     merging     a size whose span has as many pages and holds as many objects as that of the size before serves
  *                 nobody better: the class before grows to this size, and there is one class less
  *
- * That makes 85 classes for pages of 8 KiB and the default batch. Two sizes of a doubling are merged where eight would
- * fit: 384 and 416, but not 400.
+ * That makes 85 classes for pages of 8 KiB and the default batch. 832 has none of its own: a page holds nine objects of
+ * it, and of 896.
  *
  * A request finds its class in a table with a place for each multiple of 8 up to 1024, and of 128 above:
  *

@@ -2,9 +2,9 @@
 #include "allocators/tcmalloc/figures.h"
 
 static void count_class(const tc_central *central, const tc_class *shape, tc_figures *out) {
-    const size_t span_bytes = (size_t)shape->pages << TC_PAGE_BITS, in_slots = (size_t)central->used * shape->batch;
+    const size_t in_slots = (size_t)central->used * shape->batch;
     tc_class_figures *class = &out->classes[central->class];
-    class->waste_bytes = central->spans.count * (span_bytes - (size_t)shape->objects * shape->bytes);
+    class->waste_bytes = central->spans.count * al_tc_end_bytes(shape);
     class->objects = central->spans.free + in_slots;
     out->central += central->spans.free * shape->bytes + class->waste_bytes;
     out->transfer += in_slots * shape->bytes;

@@ -197,9 +197,7 @@ void al_tc_pages_give(tc_base *base, tc_span *span) {
 void al_tc_pages_add(tc_heap *heap, tc_span *span) {
     tc_page_heap *pages = &heap->pages;
     pages->system_bytes += bytes_of(span->pages);
-    pages->committed_bytes += bytes_of(span->pages);
-    pages->committed_total += bytes_of(span->pages);
-    pages->commits++;
+    commit(pages, span);
     al_tc_pages_give(&heap->base, span);
 }
 

@@ -2,9 +2,11 @@
  * had, if that is more than asked, so that growing step by step does not copy each time. */
 #include "allocators/tcmalloc/tcmalloc.h"
 
+#include "base/check.h"
+
 void *al_tc_realloc(al_thread *thread, void *block, size_t bytes) {
     const size_t old = al_tc_size_of(al_tc_of(thread->heap), block), generous = old + old / 4;
-    if (old == 0) al_tc_invalid("src/tcmalloc.cc:337] Attempt to realloc invalid pointer 0x", block);
+    if (old == 0) al_die_at("src/tcmalloc.cc:337] Attempt to realloc invalid pointer ", block, " ");
     if (bytes <= old && bytes >= old / 2) return block;
     void *moved = bytes > old && bytes < generous ? al_tc_malloc(thread, generous) : NULL;
     if (moved == NULL) moved = al_tc_malloc(thread, bytes);

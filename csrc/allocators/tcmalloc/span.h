@@ -72,8 +72,6 @@ struct tc_base {
     al_pages map;
 };
 
-static inline tc_base *al_tc_base_of(al_heap *heap) { return (tc_base *)heap; }
-
 static inline uintptr_t al_tc_end(const tc_span *span) { return span->address + (span->pages << TC_PAGE_BITS); }
 
 static inline uintptr_t al_tc_page_of(const void *block) { return (uintptr_t)block >> TC_PAGE_BITS; }

@@ -73,22 +73,10 @@ static void *al_tc_calloc(al_thread *thread, size_t bytes) {
 
 /* --- free --- */
 
-void al_tc_invalid(const char *what, const void *block) {
-    char text[96] = {0}, digits[17];
-    size_t first = sizeof digits;
-    for (uintptr_t rest = (uintptr_t)block; rest != 0 || first == sizeof digits; rest >>= 4)
-        digits[--first] = "0123456789abcdef"[rest & 15];
-    const size_t length = strlen(what);
-    memcpy(text, what, length);
-    memcpy(text + length, digits + first, sizeof digits - first);
-    text[length + sizeof digits - first] = ' ';
-    al_die(text);
-}
-
 /* Known by any address in its first page, and in its last. */
 __attribute__((noinline)) static void free_large(tc_heap *heap, void *block, tc_span *span) {
     if (span == NULL || span->location != TC_IN_USE)
-        al_tc_invalid("src/tcmalloc.cc:333] Attempt to free invalid pointer 0x", block);
+        al_die_at("src/tcmalloc.cc:333] Attempt to free invalid pointer ", block, " ");
     al_lock_take(&heap->base.heap.lock);
     al_tc_pages_give(&heap->base, span);
     al_lock_drop(&heap->base.heap.lock);
@@ -126,7 +114,7 @@ size_t al_tc_size_of(const tc_heap *heap, const void *block) {
 
 static size_t usable_size(al_heap *base, const void *block) {
     const size_t bytes = al_tc_size_of(al_tc_of(base), block);
-    if (bytes == 0) al_tc_invalid("src/tcmalloc.cc:343] Attempt to get the size of an invalid pointer 0x", block);
+    if (bytes == 0) al_die_at("src/tcmalloc.cc:343] Attempt to get the size of an invalid pointer ", block, " ");
     return bytes;
 }
 

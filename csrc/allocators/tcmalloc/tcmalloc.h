@@ -278,8 +278,6 @@ void al_tc_fork(al_heap *heap, al_thread *survivor, al_fork_moment moment);
 void *al_tc_malloc(al_thread *thread, size_t bytes);
 /* A large block. NULL: no memory. */
 void *al_tc_large_take(tc_thread *thread, size_t pages);
-/* Dies, as theirs does. */
-__attribute__((noreturn)) void al_tc_invalid(const char *what, const void *block);
 void al_tc_free(al_thread *thread, void *block);
 void *al_tc_memalign(al_thread *thread, size_t alignment, size_t bytes);
 void *al_tc_realloc(al_thread *thread, void *block, size_t bytes);

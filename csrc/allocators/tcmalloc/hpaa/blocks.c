@@ -55,7 +55,7 @@ static tc_span *large_span(const hp_heap *heap, const void *block) {
 void al_hp_large_give(hp_heap *heap, void *block) {
     tc_base *base = &heap->base;
     tc_span *span = large_span(heap, block);
-    if (span == NULL) al_die_at("Attempted to free corrupted pointer ", block);
+    if (span == NULL) al_die_at("Attempted to free corrupted pointer ", block, "");
     al_lock_take(&base->heap.lock);
     base->pages_give(base, span);
     al_lock_drop(&base->heap.lock);
@@ -95,7 +95,7 @@ static size_t size_for(const hp_heap *heap, size_t bytes) {
 
 void *al_hp_realloc(al_thread *thread, void *block, size_t bytes) {
     const size_t old = al_hp_usable_size(thread->heap, block);
-    if (old == 0) al_die_at("Attempted to free corrupted pointer ", block);
+    if (old == 0) al_die_at("Attempted to free corrupted pointer ", block, "");
     if (size_for(al_hp_of(thread->heap), bytes) == old) return block;
     void *moved = al_hp_malloc(thread, bytes);
     if (moved == NULL) return NULL;

@@ -55,7 +55,7 @@ static void give_to_span(hp_heap *heap, unsigned class, void *object) {
     hp_class *shared = &heap->classes[class];
     const tc_class *shape = al_hp_shape(heap, class);
     tc_span *span = al_tc_span_of(&heap->base, object);
-    if (span->class != class) al_die_at("Attempted to free corrupted pointer ", object);
+    if (span->class != class) al_die_at("Attempted to free corrupted pointer ", object, "");
     al_hp_objects_give(al_hp_span_of(span), shape, al_hp_index_of(shared, span, object));
     span->live--;
     shared->spans.free++;
