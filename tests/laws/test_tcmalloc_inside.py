@@ -175,6 +175,19 @@ def test_threads_come_and_go_and_free_what_others_took(tunables: dict[str, int |
             heap.validate()
 
 
+def test_who_is_to_give_of_its_share_next_may_leave() -> None:
+    """Where the budget is spent, whoever comes asks ten others in turn. Then it is the turn of the next one."""
+    with Heap("tcmalloc", max_total_thread_cache_bytes=512 << 10) as heap:
+        threads = [heap.thread() for _ in range(9)]
+        for thread in threads:
+            thread.malloc(100)
+        rows = heap.view("threads")
+        turn = next(i for i, row in enumerate(rows) if row["gives_next"])
+        threads[-1 - turn].exit()  # the last come are told first
+        heap.validate()
+        assert [row["thread"] for row in heap.view("threads") if row["gives_next"]] == [rows[turn + 1]["thread"]]
+
+
 def test_idle_threads_and_budgets_that_change_leave_all_sound() -> None:
     rng = random.Random(3)
     with Heap("tcmalloc") as heap:
