@@ -1,4 +1,4 @@
-/* tcmalloc's first request, in the ways that only several contexts bring about: nothing is lost by it. */
+/* tcmalloc's first request, where several contexts or no memory stand in its way: nothing is lost by it. */
 #undef NDEBUG
 #include "allocators/tcmalloc/tcmalloc.h"
 #include "tests/heaps.h"
@@ -65,6 +65,23 @@ static void who_begins_may_be_left_without_a_cache(void) {
     al_heap_destroy(heap);
 }
 
+/* Memory that was got, and for whose record there is none, is not asked for twice. */
+static void memory_waits_for_its_record(void) {
+    al_heap *heap = make((8 << 20) + (1 << 20) + (64 << 10));
+    al_thread *thread = al_thread_create(heap);
+    tc_page_heap *pages = &al_tc_of(heap)->pages;
+    const uintptr_t rest = pages->chunk_at;
+    pages->chunk_at = pages->chunk_end;
+    assert(al_heap_malloc(thread, 100) == NULL && pages->pending_bytes == 1 << 20);
+    check(heap, 0);
+    pages->chunk_at = rest;
+    void *block = al_heap_malloc(thread, 100);
+    assert(block != NULL && pages->pending == 0 && pages->reserves == 1);
+    check(heap, 112);
+    al_heap_free(thread, block);
+    al_heap_destroy(heap);
+}
+
 /* What another thread had begun when this one forked is begun in the child. */
 static void a_child_does_not_wait_for_who_is_gone(void) {
     al_heap *heap = make((size_t)1 << 30);
@@ -83,6 +100,7 @@ static void a_child_does_not_wait_for_who_is_gone(void) {
 int main(void) {
     who_begins_may_have_objects();
     who_begins_may_be_left_without_a_cache();
+    memory_waits_for_its_record();
     a_child_does_not_wait_for_who_is_gone();
     return 0;
 }
