@@ -32,10 +32,17 @@ static void *work(void *seed) {
     return NULL;
 }
 
+/* Two threads of a drop-in may ask at once whether there is anything to do in the background. */
+static void *look_after(void *context) {
+    while (at_work > 0) al_heap_background(heap);
+    return context;
+}
+
 int main(void) {
     const char *options = "background=true,background_release_rate=4MiB";
     heap = make_heap(&al_tcmalloc_hpaa, options, (al_regions_config){.cpus = 3});
-    pthread_t threads[WORKERS];
+    pthread_t threads[WORKERS], other;
+    assert(pthread_create(&other, NULL, look_after, NULL) == 0);
     for (uintptr_t i = 0; i < WORKERS; i++) assert(pthread_create(&threads[i], NULL, work, (void *)(i + 1)) == 0);
     do {
         uint64_t rate = al_rng_next(&(al_rng){at_work}) % (16 << 20);
@@ -43,6 +50,7 @@ int main(void) {
         assert(al_heap_control(heap, NULL, "SetBackgroundReleaseRate", &rate, true) == 0);
     } while (at_work > 0);
     for (int i = 0; i < WORKERS; i++) assert(pthread_join(threads[i], NULL) == 0);
+    assert(pthread_join(other, NULL) == 0);
     al_heap_advance(heap, 70 * A_SECOND);
     al_flaw flaw;
     assert(al_heap_validate(heap, &flaw));

@@ -158,11 +158,9 @@ static uint64_t clock_of(hp_heap *heap) {
     return now;
 }
 
-/* Whoever calls late does the work of one second. */
-uint64_t al_hp_background(al_heap *base) {
-    hp_heap *heap = al_hp_of(base);
+/* Whoever calls late does the work of one second. After how long the next is due. */
+static uint64_t catch_up(hp_heap *heap) {
     hp_background *background = &heap->background;
-    if (!__atomic_load_n(&heap->params.background, __ATOMIC_RELAXED)) return UINT64_MAX;
     const uint64_t now = clock_of(heap);
     if (background->next != 0 && now >= background->next) {
         a_second(heap);
@@ -171,4 +169,13 @@ uint64_t al_hp_background(al_heap *base) {
         background->next = now + HP_SECOND;
     }
     return background->next - now;
+}
+
+uint64_t al_hp_background(al_heap *base) {
+    hp_heap *heap = al_hp_of(base);
+    if (!__atomic_load_n(&heap->params.background, __ATOMIC_RELAXED)) return UINT64_MAX;
+    al_lock_take(&heap->background.lock);
+    const uint64_t wait = catch_up(heap);
+    al_lock_drop(&heap->background.lock);
+    return wait;
 }

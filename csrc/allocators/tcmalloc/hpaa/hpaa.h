@@ -14,8 +14,8 @@
  * Theirs needs no lock for the stacks, since the kernel restarts whom it interrupts in the middle (rseq); here a CPU's
  * cache has a lock.
  *
- * Locks: a CPU's cache; a class (its transfer cache and its central list); heap->lock: pages, metadata and the system.
- * In this order; of CPUs one is locked at a time, and of classes, or all by their numbers.
+ * Locks: the background; a CPU's cache; a class (its transfer cache and its central list); heap->lock: pages, metadata
+ * and the system. In this order; of CPUs one is locked at a time, and of classes, or all by their numbers.
  *
  * The ledger is computed when asked for, with all of them held:
  *
@@ -174,6 +174,7 @@ typedef struct hp_thread {
 } hp_thread;
 
 typedef struct hp_background {
+    al_lock lock;                 /* one thread at a time does the work */
     uint64_t next;                /* when the next second is over; 0: not begun */
     uint64_t seconds;
 } hp_background;

@@ -32,7 +32,10 @@ void al_hp_let_go(hp_heap *heap) {
 }
 
 /* heap->lock is taken and dropped by heap.c. CPUs stay as they are: the child's only thread may use them all. */
-void al_hp_fork(al_heap *heap, al_thread *survivor, al_fork_moment moment) {
+void al_hp_fork(al_heap *base, al_thread *survivor, al_fork_moment moment) {
     (void)survivor;
-    each(al_hp_of(heap), moment == AL_FORK_PREPARE ? al_lock_take : al_lock_drop);
+    hp_heap *heap = al_hp_of(base);
+    void (*act)(al_lock *) = moment == AL_FORK_PREPARE ? al_lock_take : al_lock_drop;
+    act(&heap->background.lock);
+    each(heap, act);
 }
