@@ -61,6 +61,8 @@ def test_t6_of_a_hundred_mebibytes_twenty_stay_cached() -> None:
             heap.free(block)
         assert unmapped(heap) == 80 * MIB
         assert heap.control("tcmalloc.pageheap_free_bytes") == 20 * MIB == cache(heap)["cached"] * HUGE
+        stats = heap.stats()
+        assert (stats["hugepage_cache_bytes"], stats["page_heap_unmapped"]) == (20 * MIB, 80 * MIB)
         assert heap.counters().calls["madvise"] - before == 40
         heap.validate()
 

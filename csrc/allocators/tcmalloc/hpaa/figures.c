@@ -3,10 +3,9 @@
 static void add_class(hp_figures *f, const hp_heap *heap, unsigned class) {
     const hp_class *shared = &heap->classes[class];
     const tc_class *shape = al_hp_shape(heap, class);
-    const size_t span_bytes = (size_t)shape->pages << TC_PAGE_BITS;
     f->transfer += (uint64_t)shared->used * shape->bytes;
     f->central += shared->spans.free * shape->bytes;
-    f->tails += shared->spans.count * (span_bytes - (size_t)shape->objects * shape->bytes);
+    f->tails += shared->spans.count * al_tc_end_bytes(shape);
     f->spans += shared->spans.count;
     f->takes += shared->takes;
     f->take_misses += shared->take_misses;
@@ -104,6 +103,7 @@ size_t al_hp_stats(al_heap *heap, al_stat *out, size_t room) {
         {"hugepages", f.pages.hugepages},
         {"hugepages_whole", f.pages.hugepages_whole},
         {"hugepage_coverage", f.pages.covered},
+        {"hugepage_cache_bytes", f.pages.cache_free},
         {"metadata_bytes", f.metadata},
     };
     const size_t known = sizeof figures / sizeof *figures;
