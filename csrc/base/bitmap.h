@@ -44,6 +44,26 @@ static inline bool al_bitmap_next_gap(const uint64_t *map, size_t bits, size_t f
     return *start < bits;
 }
 
+/* The length of the longest run of clear bits in [from, to); 0: none is clear. */
+static inline size_t al_bitmap_longest_gap(const uint64_t *map, size_t from, size_t to) {
+    size_t start, end = from, longest = 0;
+    while (al_bitmap_next_gap(map, to, end, &start, &end))
+        if (end - start > longest) longest = end - start;
+    return longest;
+}
+
+/* The shortest run of at least `least` clear bits, the lowest of these, and its length; pre: there is one. */
+static inline size_t al_bitmap_fit(const uint64_t *map, size_t bits, size_t least, size_t *length) {
+    size_t start, end = 0, at = 0;
+    *length = SIZE_MAX;
+    while (al_bitmap_next_gap(map, bits, end, &start, &end))
+        if (end - start >= least && end - start < *length) {
+            *length = end - start;
+            at = start;
+        }
+    return at;
+}
+
 /* Behind the last set bit before `to`: where the run of clear bits begins that ends there. */
 static inline size_t al_bitmap_gap_start(const uint64_t *map, size_t to) {
     size_t word = to / 64;
@@ -53,6 +73,11 @@ static inline size_t al_bitmap_gap_start(const uint64_t *map, size_t to) {
         rest = map[--word];
     }
     return word * 64 + 64 - (size_t)__builtin_clzll(rest);
+}
+
+/* The length of the run of clear bits that [from, to), all clear, is part of. */
+static inline size_t al_bitmap_gap_around(const uint64_t *map, size_t bits, size_t from, size_t to) {
+    return al_bitmap_next(map, bits, to) - al_bitmap_gap_start(map, from);
 }
 
 /* Of a word, the bits that lie in [from, to). */

@@ -53,24 +53,6 @@ static hp_hugepage *best(const hp_filler *filler, size_t pages) {
 
 /* --- a hugepage --- */
 
-static void measure(hp_hugepage *hugepage) {
-    size_t start, end = 0, longest = 0;
-    while (al_bitmap_next_gap(hugepage->used, HP_HUGE_PAGES, end, &start, &end)) longest = al_max(longest, end - start);
-    hugepage->longest = (uint16_t)longest;
-}
-
-/* The shortest run that suffices, the lowest of these, and its length; pre: there is one. */
-static size_t fit(const hp_hugepage *hugepage, size_t pages, size_t *length) {
-    size_t start, end = 0, at = 0, shortest = HP_HUGE_PAGES + 1;
-    while (al_bitmap_next_gap(hugepage->used, HP_HUGE_PAGES, end, &start, &end))
-        if (end - start >= pages && end - start < shortest) {
-            shortest = end - start;
-            at = start;
-        }
-    *length = shortest;
-    return at;
-}
-
 static void report(hp_heap *heap, ptrdiff_t more) {
     hp_filler *filler = &heap->pages.filler;
     filler->used_pages += (size_t)more;
@@ -98,9 +80,10 @@ uintptr_t al_hp_filler_take(hp_heap *heap, size_t pages) {
     hp_hugepage *hugepage = best(filler, pages);
     if (hugepage == NULL) return 0;
     size_t length;
-    const size_t page = fit(hugepage, pages, &length);
+    const size_t page = al_bitmap_fit(hugepage->used, HP_HUGE_PAGES, pages, &length);
     use(heap, hugepage, page, pages);
-    if (length == hugepage->longest) measure(hugepage);
+    if (length == hugepage->longest)
+        hugepage->longest = (uint16_t)al_bitmap_longest_gap(hugepage->used, 0, HP_HUGE_PAGES);
     hugepage->donated = false;
     al_hp_filler_refile(filler, hugepage);
     return hugepage->node.address + (page << TC_PAGE_BITS);
@@ -140,9 +123,8 @@ bool al_hp_filler_give(hp_heap *heap, hp_hugepage *hugepage, size_t page, size_t
     al_bitmap_clear_all(hugepage->used, page, page + pages);
     hugepage->used_pages = (uint16_t)(hugepage->used_pages - pages);
     hugepage->blocks--;
-    const size_t start = al_bitmap_gap_start(hugepage->used, page);
-    const size_t end = al_bitmap_next(hugepage->used, HP_HUGE_PAGES, page + pages);
-    hugepage->longest = (uint16_t)al_max(hugepage->longest, end - start);
+    const size_t length = al_bitmap_gap_around(hugepage->used, HP_HUGE_PAGES, page, page + pages);
+    hugepage->longest = (uint16_t)al_max(hugepage->longest, length);
     report(heap, -(ptrdiff_t)pages);
     if (hugepage->blocks > 0) {
         al_hp_filler_refile(filler, hugepage);

@@ -69,12 +69,6 @@ static bool check_areas(const hp_heap *heap, al_flaw *flaw) {
 
 /* --- hugepages --- */
 
-static size_t longest_gap(const uint64_t *map, size_t bits) {
-    size_t start, end = 0, longest = 0;
-    while (al_bitmap_next_gap(map, bits, end, &start, &end)) longest = al_max(longest, end - start);
-    return longest;
-}
-
 static bool maps_overlap(const hp_hugepage *hugepage) {
     uint64_t both = 0;
     for (size_t i = 0; i < HP_HUGE_PAGES / 64; i++) both |= hugepage->used[i] & hugepage->released[i];
@@ -94,7 +88,7 @@ static bool check_filled(const hp_hugepage *hugepage, census *found, al_flaw *fl
     if (hugepage->used_pages != al_bitmap_count(hugepage->used, 0, HP_HUGE_PAGES) ||
         hugepage->released_pages != al_bitmap_count(hugepage->released, 0, HP_HUGE_PAGES))
         return al_blame(flaw, hugepage, "tcmalloc-hpaa: a hugepage's pages are miscounted");
-    if (hugepage->longest != longest_gap(hugepage->used, HP_HUGE_PAGES))
+    if (hugepage->longest != al_bitmap_longest_gap(hugepage->used, 0, HP_HUGE_PAGES))
         return al_blame(flaw, hugepage, "tcmalloc-hpaa: a hugepage's longest free run is another");
     if (hugepage->blocks == 0 || hugepage->blocks > hugepage->used_pages)
         return al_blame(flaw, hugepage, "tcmalloc-hpaa: a hugepage has no blocks, or too many");
@@ -154,10 +148,6 @@ typedef struct set_check {
     al_flaw *flaw;
 } set_check;
 
-static bool in_order(const tc_node *a, const tc_node *b) {
-    return a->length != b->length ? a->length < b->length : a->address < b->address;
-}
-
 static bool check_node(set_check *c, const tc_node *node, uint64_t priority, unsigned depth) {
     if (node == NULL) return true;
     const hp_hugepage *first = (const hp_hugepage *)node;
@@ -169,7 +159,7 @@ static bool check_node(set_check *c, const tc_node *node, uint64_t priority, uns
     if (node->priority > priority)
         return al_blame(c->flaw, node, "tcmalloc-hpaa: a set's node is above one of higher priority");
     if (!check_node(c, node->left, node->priority, depth + 1)) return false;
-    if (c->last != NULL && !in_order(c->last, node))
+    if (c->last != NULL && !al_tc_node_before(c->last, node))
         return al_blame(c->flaw, node, "tcmalloc-hpaa: a set is out of order");
     c->last = node;
     c->count++;
@@ -235,7 +225,7 @@ static bool check_region(const hp_heap *heap, const hp_region *region, al_flaw *
     if (used != region->used_pages || backed != region->backed_hugepages || free_backed != region->free_backed_pages ||
         region->blocks > used)
         return al_blame(flaw, region, "tcmalloc-hpaa: a region's pages are miscounted");
-    return region->longest == longest_gap(region->used, HP_REGION_PAGES) ||
+    return region->longest == al_bitmap_longest_gap(region->used, 0, HP_REGION_PAGES) ||
            al_blame(flaw, region, "tcmalloc-hpaa: a region's longest free run is another");
 }
 

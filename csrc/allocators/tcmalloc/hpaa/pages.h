@@ -145,7 +145,7 @@ typedef struct hp_ranges {    /* free hugepages of one state */
     hp_state state;
 } hp_ranges;
 
-enum { HP_CACHE_LEAST = 10, HP_CACHE_EPOCHS = 16 };
+enum { HP_CACHE_EPOCHS = 16 };
 #define HP_CACHE_WINDOW UINT64_C(1000000000)
 
 typedef struct hp_cache {

@@ -133,12 +133,6 @@ bool al_hp_pages_bins(hp_heap *heap, al_bin_fn *visit, void *context) {
 
 /* --- hugepages --- */
 
-static size_t longest_within(const uint64_t *used, size_t from, size_t to) {
-    size_t start, end = from, longest = 0;
-    while (al_bitmap_next_gap(used, to, end, &start, &end)) longest = al_max(longest, end - start);
-    return longest;
-}
-
 typedef struct pages_row {
     size_t used, released, longest;
 } pages_row;
@@ -155,7 +149,7 @@ static pages_row pages_of(const hp_heap *heap, const hp_hugepage *hugepage, uint
     const size_t number = (address - region->address) >> HP_HUGE_BITS, page = number * HP_HUGE_PAGES;
     return (pages_row){region->used_in[number],
                        al_bitmap_test(region->backed, number) ? 0 : HP_HUGE_PAGES,
-                       longest_within(region->used, page, page + HP_HUGE_PAGES)};
+                       al_bitmap_longest_gap(region->used, page, page + HP_HUGE_PAGES)};
 }
 
 static void tell_hugepage(al_facts *f, const hp_heap *heap, uintptr_t address) {

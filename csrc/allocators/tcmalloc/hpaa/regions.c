@@ -14,31 +14,6 @@ static hp_region *best(const hp_regions *regions, size_t pages) {
     return best;
 }
 
-/* What lies around [page, page + pages), which was freed. */
-static void lengthen(hp_region *region, size_t page, size_t pages) {
-    const size_t start = al_bitmap_gap_start(region->used, page);
-    const size_t end = al_bitmap_next(region->used, HP_REGION_PAGES, page + pages);
-    region->longest = al_max(region->longest, end - start);
-}
-
-static void measure(hp_region *region) {
-    size_t start, end = 0, longest = 0;
-    while (al_bitmap_next_gap(region->used, HP_REGION_PAGES, end, &start, &end)) longest = al_max(longest, end - start);
-    region->longest = longest;
-}
-
-/* The shortest run that suffices, the lowest of these, and its length; pre: there is one. */
-static size_t fit(const hp_region *region, size_t pages, size_t *length) {
-    size_t start, end = 0, at = 0, shortest = HP_REGION_PAGES + 1;
-    while (al_bitmap_next_gap(region->used, HP_REGION_PAGES, end, &start, &end))
-        if (end - start >= pages && end - start < shortest) {
-            shortest = end - start;
-            at = start;
-        }
-    *length = shortest;
-    return at;
-}
-
 static void count_free_backed(hp_regions *regions, hp_region *region, size_t before, size_t now) {
     regions->free_backed_pages += now - before;
     region->free_backed_pages += now - before;
@@ -93,9 +68,9 @@ uintptr_t al_hp_regions_take(hp_heap *heap, size_t pages) {
     if (region == NULL && worth_one(heap)) region = make(heap);
     if (region == NULL) return 0;
     size_t length;
-    const size_t page = fit(region, pages, &length);
+    const size_t page = al_bitmap_fit(region->used, HP_REGION_PAGES, pages, &length);
     change(regions, region, page, pages, true);
-    if (length == region->longest) measure(region);
+    if (length == region->longest) region->longest = al_bitmap_longest_gap(region->used, 0, HP_REGION_PAGES);
     return region->address + (page << TC_PAGE_BITS);
 }
 
@@ -103,7 +78,8 @@ void al_hp_regions_give(hp_heap *heap, uintptr_t address, size_t pages) {
     hp_region *region = heap->pages.regions.of[al_hp_hugepage(&heap->pages, address)->region];
     const size_t page = (address - region->address) >> TC_PAGE_BITS;
     change(&heap->pages.regions, region, page, pages, false);
-    lengthen(region, page, pages);
+    const size_t length = al_bitmap_gap_around(region->used, HP_REGION_PAGES, page, page + pages);
+    region->longest = al_max(region->longest, length);
 }
 
 /* --- release --- */
