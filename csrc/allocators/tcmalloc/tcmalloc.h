@@ -176,7 +176,7 @@ typedef struct tc_list {
     uint32_t bytes;                /* of an object */
     uint32_t length, low;          /* objects; the fewest since the last scavenge */
     uint32_t most;                 /* what is longer gives a batch back */
-    uint32_t overages;             /* how often it was in a row */
+    uint32_t overages;             /* how often it was since `most` last fell */
 } tc_list;
 
 /* Others may look at it. */
