@@ -39,7 +39,9 @@ lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# All of the build first, so that pytest's processes find nothing to rebuild side by side.
 c-tests: $(VENV)/dev
+	$(BIN)/ninja -C build/native --quiet
 	$(BIN)/meson test -C build/native --quiet --print-errorlogs
 
 # The C tests again, each with the compiler's checks built in.
