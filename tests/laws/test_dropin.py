@@ -37,6 +37,7 @@ def test_the_rules_hold(spec: str, rules: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [s for s in SPECS if s != "bump" and "never" not in s])
 def test_what_was_freed_is_used_again(spec: str, rules: Path) -> None:
     """By other threads, by threads to come, and after exhaustion, of which tcmalloc says something."""

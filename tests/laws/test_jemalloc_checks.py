@@ -16,7 +16,7 @@ REAL = "libjemalloc"
 FOLDER = Path(__file__).parent.parent / "jemalloc"
 CHECKS = [check for path in sorted(FOLDER.glob("*.txt")) for check in read_checks(path, JEMALLOC)]
 pytestmark = [pytest.mark.needs(what) for what in ("strace", "gcc", REAL, "glibc 2.36")]
-every_malloc = pytest.mark.parametrize("malloc", [REAL, "jemalloc"])
+every_malloc = pytest.mark.parametrize("malloc", [pytest.param(REAL, marks=pytest.mark.slow), "jemalloc"])
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from alloclab.allocators import resolve
 
 FOLDER = Path(__file__).parent.parent / "ptmalloc"
 CHECKS = [check for path in sorted(FOLDER.glob("*.txt")) for check in read_checks(path, PTMALLOC)]
-MALLOCS = ("system", "ptmalloc")
+MALLOCS = (pytest.param("system", marks=pytest.mark.slow), "ptmalloc")
 LIMIT = max(8 * os.sysconf("SC_NPROCESSORS_ONLN"), 9)
 """Arenas there may be: eight for each processor, asked for the first time when there are more than eight."""
 

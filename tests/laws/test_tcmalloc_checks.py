@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent.parent / "tcmalloc"
 CHECKS = [check for path in sorted(FOLDER.glob("*.txt")) for check in read_checks(path, TCMALLOC)]
 PAGE, MIB = 8192, 1 << 20
 pytestmark = [pytest.mark.needs(what) for what in ("strace", "gcc", REAL, "glibc 2.36")]
-every_malloc = pytest.mark.parametrize("malloc", [REAL, "tcmalloc"])
+every_malloc = pytest.mark.parametrize("malloc", [pytest.param(REAL, marks=pytest.mark.slow), "tcmalloc"])
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,11 @@ def both(
     return accounts(text, TCMALLOC, program, folder, *(with_equal_start(malloc, REAL) for malloc in mallocs))
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s or "default")
+@pytest.mark.parametrize(
+    "setting",
+    [SETTINGS[0], *(pytest.param(setting, marks=pytest.mark.slow) for setting in SETTINGS[1:])],
+    ids=lambda s: s or "default",
+)
 @pytest.mark.parametrize("bits", [pytest.param(19, marks=pytest.mark.slow), 23])
 def test_both_do_the_same(setting: str, bits: int, program: Path, tmp_path: Path) -> None:
     for seed in range(budget(2)):
