@@ -20,8 +20,11 @@ OP_DTYPE = np.dtype(
 )
 """An ``al_op``."""
 
-KINDS = ("malloc", "calloc", "aligned", "realloc", "realloc_zero", "free", "failed", "tick", "operand", "end")
-"""Words for ``al_op_kind``, by value."""
+KINDS = (
+    *("malloc", "calloc", "aligned", "realloc", "realloc_zero", "free", "failed"),
+    *("tick", "thread", "exit", "wait", "post", "operand", "end"),
+)
+"""Words for ``al_op_kind``, by value. Operations that count are those to ``failed``."""
 
 OPS_PAD = 16
 _MAGIC = 0x31535041424C4C41
@@ -32,7 +35,7 @@ class CompiledTrace:
     """What the replay loop walks, and what the compiler knows of it.
 
     ``entries``: array of OP_DTYPE, ``entry_count`` entries and then OPS_PAD of kind ``end``; read-only.
-    ``operations``: entries that count, all but ticks and operands; operation indices count these from 0.
+    ``operations``: entries that count, from malloc to failed; operation indices count these from 0.
     ``slots``: size of the slot table, with slot 0, which is always NULL.
     ``peak_live_bytes``: largest sum of requested bytes of live blocks, first reached after operation ``peak_live_op``.
     ``end_live_bytes``, ``end_live_blocks``: live after the last operation. ``largest``: bytes of the largest block.
@@ -76,14 +79,16 @@ class CompiledTrace:
             file.write(self.entries.data)
 
 
-def compile_trace(trace: Trace) -> CompiledTrace:
+def compile_trace(trace: Trace, *, threads: bool = False) -> CompiledTrace:
     """Reads the trace once, a block at a time; the entries need 16 bytes an operation of memory, 32 for a realloc.
+
+    ``threads``: with entries that say whose operations follow, and which thread ends.
 
     Raises TraceError naming the row where the trace contradicts itself: a block freed twice, never born, born twice or
     impossibly large. Which rows become what: csrc/trace/compile.h and ops.h.
     """
     compiler = ffi.new("al_compiler *")
-    if not lib.al_compiler_init(compiler):
+    if not lib.al_compiler_init(compiler, threads):
         raise MemoryError("no memory to compile a trace")
     compiler = ffi.gc(compiler, lib.al_compiler_destroy)
     first = 0

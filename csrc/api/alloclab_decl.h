@@ -57,7 +57,7 @@ typedef struct al_compiler {
     uint64_t operations, peak_live_bytes, peak_live_op, largest;
     ...;
 } al_compiler;
-bool al_compiler_init(al_compiler *compiler);
+bool al_compiler_init(al_compiler *compiler, bool threads);
 void al_compiler_destroy(al_compiler *compiler);
 al_fault al_compiler_add(al_compiler *compiler, const al_events *events, size_t *row);
 struct al_op *al_compiler_finish(al_compiler *compiler);

@@ -24,7 +24,9 @@ static al_heap *heap_of(void *self) { return ((al_thread *)self)->heap; }
 
 static size_t heap_usable_size(void *self, void *block) { return al_heap_usable_size(heap_of(self), block); }
 
-static void heap_advance(void *self, uint64_t nanoseconds) { al_heap_advance(heap_of(self), nanoseconds); }
+static void heap_aside(void *self, const al_op *op) {
+    if (op->kind == AL_OP_TICK) al_heap_advance(heap_of(self), op->size);
+}
 
 static const al_calls heap_calls = {
     .malloc = heap_malloc,
@@ -33,7 +35,7 @@ static const al_calls heap_calls = {
     .realloc = heap_realloc,
     .free = heap_free,
     .usable_size = heap_usable_size,
-    .advance = heap_advance,
+    .aside = heap_aside,
     .glass = heap_of,
 };
 

@@ -15,6 +15,12 @@ static bool sound_entry(const al_ops_head *head, const al_op *op, const al_op *n
         return op->slot != 0 && next->kind == AL_OP_OPERAND;
     case AL_OP_FAILED:
         return op->original != AL_OP_REALLOC || next->kind == AL_OP_OPERAND;
+    case AL_OP_THREAD:
+    case AL_OP_EXIT:
+        return op->size < head->entries; /* threads are numbered densely */
+    case AL_OP_WAIT:
+    case AL_OP_POST:
+        return false; /* only strands have them */
     default:
         return op->kind < AL_OP_END;
     }

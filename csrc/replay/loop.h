@@ -23,7 +23,7 @@ typedef struct al_calls {
     void *(*realloc)(void *self, void *block, size_t bytes);
     void (*free)(void *self, void *block);
     size_t (*usable_size)(void *self, void *block); /* NULL: it cannot tell */
-    void (*advance)(void *self, uint64_t nanoseconds); /* NULL: it has a clock of its own */
+    void (*aside)(void *self, const al_op *op); /* what is no operation: TICK, THREAD, EXIT, WAIT, POST. NULL: nothing */
     al_heap *(*glass)(void *self); /* the heap, where it can be looked into; NULL, or returns NULL, where not */
 } al_calls;
 
@@ -126,7 +126,7 @@ AL_INLINE void al_replay(const al_calls *calls, void *self, const al_watch *watc
                 if (op->original == AL_OP_REALLOC) op++;
                 break;
             default:
-                if (op->kind == AL_OP_TICK && calls->advance) calls->advance(self, op->size);
+                if (calls->aside) calls->aside(self, op);
                 continue;
             }
         }

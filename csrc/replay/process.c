@@ -43,9 +43,9 @@ static size_t process_usable_size(void *self, void *block) {
     return malloc_usable_size(block);
 }
 
-static void process_advance(void *self, uint64_t nanoseconds) {
+static void pass_time(void *self, const al_op *op) {
     (void)self;
-    alloclab_pass(nanoseconds);
+    if (op->kind == AL_OP_TICK) alloclab_pass(op->size);
 }
 
 static al_heap *process_glass(void *self) {
@@ -75,7 +75,7 @@ static const al_calls unsized_calls = {
 
 al_calls al_process_timed(const al_calls *calls) {
     al_calls timed = *calls;
-    timed.advance = alloclab_pass ? process_advance : NULL;
+    timed.aside = alloclab_pass ? pass_time : NULL;
     return timed;
 }
 

@@ -98,7 +98,7 @@ int main(void) {
     al_compiler compiler;
     al_checker checker;
     al_stats stats;
-    assert(al_compiler_init(&compiler) && al_checker_init(&checker) && al_stats_init(&stats));
+    assert(al_compiler_init(&compiler, false) && al_checker_init(&checker) && al_stats_init(&stats));
     al_rng rng = {7};
     for (size_t i = 0; i < ROWS; i++) {
         if (i % 100 == 99) {

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_ENTRIES = 4096, ENTRIES_PER_ROW = 3 /* a tick, a realloc and its operand */, AHEAD = 16 };
+enum { FIRST_ENTRIES = 4096, ENTRIES_PER_ROW = 4 /* a tick, a thread, a realloc and its operand */, AHEAD = 16 };
 
-bool al_compiler_init(al_compiler *compiler) {
-    *compiler = (al_compiler){.clock = -1, .capacity = FIRST_ENTRIES};
+bool al_compiler_init(al_compiler *compiler, bool threads) {
+    *compiler = (al_compiler){.clock = -1, .threads = threads, .thread = -1, .capacity = FIRST_ENTRIES};
     compiler->entries = malloc(FIRST_ENTRIES * sizeof *compiler->entries);
     if (compiler->entries != NULL && al_live_init(&compiler->live)) return true;
     al_compiler_destroy(compiler);
@@ -57,6 +57,13 @@ static void tick(al_compiler *compiler, int64_t now) {
     if (now - compiler->clock < AL_TICK_NS) return;
     put(compiler, (al_op){.kind = AL_OP_TICK, .size = (uint64_t)(now - compiler->clock)});
     compiler->clock = now;
+}
+
+static void say_thread(al_compiler *compiler, uint32_t thread, bool exits) {
+    if (!compiler->threads) return;
+    if (compiler->thread != thread) put(compiler, (al_op){.kind = AL_OP_THREAD, .size = thread});
+    if (exits) put(compiler, (al_op){.kind = AL_OP_EXIT, .size = thread});
+    compiler->thread = exits ? -1 : (int64_t)thread;
 }
 
 /* A call without effect on the live blocks: it failed, or it is free(NULL). A realloc that failed names its block. */
@@ -124,6 +131,7 @@ al_fault al_compiler_add(al_compiler *compiler, const al_events *events, size_t 
     if (!reserve(compiler, ENTRIES_PER_ROW * events->rows)) return AL_FAULT_NO_MEMORY;
     for (size_t i = 0; i < events->rows; i++) {
         if (i + AHEAD < events->rows) al_live_prefetch(&compiler->live, events->object[i + AHEAD]);
+        say_thread(compiler, events->thread[i], events->op[i] == AL_EVENT_THREAD_EXIT);
         if (events->op[i] >= AL_EVENT_THREAD_START) continue;
         tick(compiler, events->time_ns[i]);
         al_fault fault = add_row(compiler, events, i);

@@ -2,7 +2,8 @@
  *
  * Alignments: a replay can only ask for powers of two, so others are rounded up to the next one, as glibc's memalign
  * does; 0 becomes 1. Ticks: one before the first operation that comes at least a millisecond after the last tick; the
- * clock starts at the first row that has a time and never runs backwards. */
+ * clock starts at the first row that has a time and never runs backwards. Threads, where they are asked for: a thread
+ * begins with its first row, be it a thread_start or not. */
 #ifndef AL_TRACE_COMPILE_H
 #define AL_TRACE_COMPILE_H
 
@@ -18,10 +19,12 @@ typedef struct al_compiler {
     struct al_op *entries; /* owned; al_op */
     size_t count, capacity;
     int64_t clock; /* time of the last tick, -1 before the first row that has one */
+    bool threads;  /* asked for */
+    int64_t thread; /* whose operations follow; -1: not said */
     uint64_t operations, peak_live_bytes, peak_live_op, largest;
 } al_compiler;
 
-bool al_compiler_init(al_compiler *compiler); /* false: no memory */
+bool al_compiler_init(al_compiler *compiler, bool threads); /* false: no memory */
 void al_compiler_destroy(al_compiler *compiler);
 
 /* Appends a block of rows. On a fault *row is the index of the row in this block that is to blame. */

@@ -14,10 +14,17 @@
  *                                                   Where it succeeds now, its block is freed at once (a realloc's
  *                                                   stays, under its slot)
  *     TICK           -                 -            nanoseconds by which the clock advances
+ *     THREAD         -                 -            number of the thread whose operations follow; if it is none yet, or
+ *                                                   none any more, it begins here
+ *     EXIT           -                 -            number of the thread that ends; a THREAD follows
+ *     WAIT           -                 -            number of an event: not before it is posted
+ *     POST           -                 -            number of an event: others may go on from here
  *     OPERAND        of the entry before
  *
  * A failed REALLOC is followed by an OPERAND as well. The array ends with AL_OPS_PAD entries of kind END, so that the
- * loop may look ahead for prefetching. Operations that count are all but TICK, OPERAND and END. */
+ * loop may look ahead for prefetching. Operations that count are those from MALLOC to FAILED.
+ *
+ * THREAD and EXIT are there only if the threads were asked for; WAIT and POST only in strands (strands.h). */
 #ifndef AL_TRACE_OPS_H
 #define AL_TRACE_OPS_H
 
@@ -34,6 +41,10 @@ typedef enum al_op_kind {
     AL_OP_FREE,
     AL_OP_FAILED,
     AL_OP_TICK,
+    AL_OP_THREAD,
+    AL_OP_EXIT,
+    AL_OP_WAIT,
+    AL_OP_POST,
     AL_OP_OPERAND,
     AL_OP_END
 } al_op_kind;

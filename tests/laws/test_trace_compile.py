@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from rows import Row, sound_rows, write
 from support import budget
 
@@ -32,12 +33,20 @@ class Naive:
     free_slots: list[int] = field(default_factory=list)
     slots: int = 1
     clock: int | None = None
+    threads: bool = False
+    thread: int | None = None
     operations: int = 0
     peak: int = 0
     peak_op: int = 0
     largest: int = 0
 
     def add(self, row: Row) -> None:
+        if self.threads and self.thread != row.thread:
+            self.entries.append(("thread", 0, 0, "malloc", row.thread))
+            self.thread = row.thread
+        if self.threads and row.op == Op.THREAD_EXIT:
+            self.entries.append(("exit", 0, 0, "malloc", row.thread))
+            self.thread = None
         if row.op in (Op.THREAD_START, Op.THREAD_EXIT):
             return
         if row.time is not None:
@@ -100,13 +109,14 @@ def entries_of(compiled: CompiledTrace) -> list[Entry]:
 
 
 @settings(max_examples=budget(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=sound_rows())
-@example(rows=[Row(Op.MALLOC, 0, 8), Row(Op.REALLOC, 0, 0, failed=True)])
-def test_compiler_equals_the_naive_one(tmp_path: Path, rows: list[Row]) -> None:
-    naive = Naive()
+@given(rows=sound_rows(), threads=st.booleans())
+@example(rows=[Row(Op.MALLOC, 0, 8), Row(Op.REALLOC, 0, 0, failed=True)], threads=False)
+@example(rows=[Row(Op.THREAD_EXIT), Row(Op.MALLOC, 0, 8), Row(Op.THREAD_START, thread=1)], threads=True)
+def test_compiler_equals_the_naive_one(tmp_path: Path, rows: list[Row], threads: bool) -> None:
+    naive = Naive(threads=threads)
     for row in rows:
         naive.add(row)
-    compiled = compile_trace(write(tmp_path / "t.parquet", rows))
+    compiled = compile_trace(write(tmp_path / "t.parquet", rows), threads=threads)
     assert entries_of(compiled) == naive.entries
     assert compiled.operations == naive.operations == sum(r.op < Op.THREAD_START for r in rows)
     assert compiled.slots == naive.slots
@@ -116,7 +126,7 @@ def test_compiler_equals_the_naive_one(tmp_path: Path, rows: list[Row]) -> None:
     assert compiled.largest == naive.largest
     counts = compiled.counts()
     assert sum(counts.values()) == compiled.entry_count
-    assert compiled.operations == compiled.entry_count - counts["tick"] - counts["operand"]
+    assert compiled.operations == sum(counts[kind] for kind in KINDS[: KINDS.index("tick")])
     assert (compiled.entries["kind"][compiled.entry_count :] == KINDS.index("end")).all()
     assert len(compiled.entries) == compiled.entry_count + OPS_PAD
 
