@@ -63,6 +63,36 @@ al_fault al_compiler_add(al_compiler *compiler, const al_events *events, size_t 
 struct al_op *al_compiler_finish(al_compiler *compiler);
 void al_entries_free(struct al_op *entries);
 
+/* --- trace: strands --- */
+
+typedef struct al_ops_head {
+    uint64_t magic, entries, operations, slots, peak_live_bytes, peak_live_op, end_live_bytes, end_live_blocks, largest;
+} al_ops_head;
+
+typedef struct al_strands_head {
+    uint64_t magic;
+    al_ops_head whole;
+    uint64_t strands, acts, events, alive;
+} al_strands_head;
+
+typedef struct al_strand_range {
+    uint64_t first, count;
+} al_strand_range;
+
+typedef struct al_act {
+    uint32_t strand, exits;
+} al_act;
+
+typedef struct al_strands_image {
+    al_strands_head head;
+    al_strand_range *ranges;
+    al_act *acts;
+    struct al_op *entries;
+    uint64_t entry_count;
+} al_strands_image;
+bool al_unweave(const al_ops_head *head, const struct al_op *entries, al_strands_image *image);
+void al_strands_image_free(al_strands_image *image);
+
 /* --- trace: validator --- */
 
 typedef struct al_finding {

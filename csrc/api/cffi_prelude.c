@@ -4,6 +4,7 @@
 #include "trace/capture.h"
 #include "trace/compile.h"
 #include "trace/ops.h"
+#include "trace/strands.h"
 #include "trace/identity.h"
 #include "trace/linescan.h"
 #include "trace/tracefile.h"
