@@ -23,7 +23,7 @@ typedef struct al_calls {
     void *(*realloc)(void *self, void *block, size_t bytes);
     void (*free)(void *self, void *block);
     size_t (*usable_size)(void *self, void *block); /* NULL: it cannot tell */
-    void (*aside)(void *self, const al_op *op); /* what is no operation: TICK, THREAD, EXIT, WAIT, POST. NULL: nothing */
+    void (*aside)(void *self, const al_op *op); /* for what is no operation, TICK to POST. NULL: nothing to do */
     al_heap *(*glass)(void *self); /* the heap, where it can be looked into; NULL, or returns NULL, where not */
 } al_calls;
 
