@@ -26,10 +26,14 @@ class TraceError(AlloclabError):
         return cls(f"{path}: {where}: found {found}, expected {expected}")
 
 
-class RecordError(AlloclabError):
-    """A program that cannot be recorded: not found, static, setuid, or gone before it began."""
+class LaunchError(AlloclabError):
+    """A program that cannot be run as we would: not found, static, setuid."""
 
     exit_code = 4
+
+
+class RecordError(LaunchError):
+    """A program that runs, but of which nothing was recorded."""
 
 
 class ReplayError(AlloclabError):
