@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ PAGE = 4096
 CALLS = ("brk", "mmap", "munmap", "mremap", "madvise", "mprotect")
 
 
-def compiled(folder: Path, rows: Iterable[Row]) -> CompiledTrace:
-    return compile_trace(write(folder / "t.parquet", rows))
+def compiled(folder: Path, rows: Iterable[Row], *, threads: bool = False) -> CompiledTrace:
+    return compile_trace(write(folder / "t.parquet", rows), threads=threads)
 
 
 def stress(folder: Path, sizes: str, live: int, seed: int) -> Trace:
@@ -65,6 +65,19 @@ def churn(operations: int, seed: int, *, most: int = 1 << 12, alignments: bool =
     return rows
 
 
+def threaded(rows: Iterable[Row], seed: int) -> list[Row]:
+    """The same operations, each done by some thread of four; threads end, and come again as others of their number."""
+    rng = random.Random(seed)
+    found, thread = [], 0
+    for row in rows:
+        if rng.random() < 0.2:
+            thread = rng.randrange(4)
+        if rng.random() < 0.03:
+            found.append(Row(Op.THREAD_EXIT, thread=rng.randrange(4)))
+        found.append(replace(row, thread=thread))
+    return found
+
+
 @dataclass
 class State:
     """What there is after an operation."""
@@ -85,6 +98,7 @@ class PlainReplay:
 
     before: State
     after: list[State] = field(default_factory=list)
+    ended: State | None = None
     drained: State | None = None
     reallocs: list[tuple[bool, int, bool]] = field(default_factory=list)
     """Per realloc of a block: whether it stayed, min(old, new) bytes, whether mremap was called."""
@@ -122,12 +136,20 @@ def replay_plainly(trace: CompiledTrace, name: str, options: str = "", touched: 
     live = 0
     entries = trace.entries[: trace.entry_count]
     with heap_of(name, options) as (heap, thread):
+        main = int(entries[0]["size"]) if len(entries) and KINDS[entries[0]["kind"]] == "thread" else 0
+        threads = {main: thread}
         found = PlainReplay(_state(heap, 0))
         for index, entry in enumerate(entries):
             kind, slot, size = KINDS[entry["kind"]], int(entry["slot"]), int(entry["size"])
             align = 1 << int(entry["align_log2"])
             mremaps = _state(heap, live).calls["mremap"]
-            if kind in ("tick", "operand"):
+            if kind == "thread":
+                thread = threads.setdefault(size, ffi.NULL)
+                if thread == ffi.NULL:
+                    thread = threads[size] = lib.al_thread_create(heap)
+            elif kind == "exit":
+                lib.al_thread_exit(threads.pop(size))
+            if kind in ("tick", "thread", "exit", "operand"):
                 continue
             if kind == "free":
                 block, bytes_of = slots.pop(slot, (ffi.NULL, 0))
@@ -156,6 +178,9 @@ def replay_plainly(trace: CompiledTrace, name: str, options: str = "", touched: 
                     touch(block, 0, size)
             found.after.append(_state(heap, live))
             assert int(entries[index]["slot"]) == slot
+        found.ended = _state(heap, live)
+        if kind == "exit":
+            thread = threads[main] if main in threads else lib.al_thread_create(heap)
         for slot in sorted(slots):
             lib.al_heap_free(thread, slots[slot][0])
         found.drained = _state(heap, 0)

@@ -45,10 +45,18 @@ touch_option = click.option(
 
 
 def running_options(command: F) -> F:
-    """How to replay: --env --in-process --no-thp --touch --rounds --no-time --instructions."""
+    """How to replay: --env --in-process --threads --no-thp --touch --rounds --no-time --instructions."""
     options = [
         env_option,
         click.option("--in-process", is_flag=True, help="Replay lab allocators inside this process; no libraries."),
+        click.option(
+            "--threads",
+            type=click.Choice(["one", "recorded"]),
+            default="one",
+            show_default=True,
+            help="One thread does all, or lab allocators see every recorded thread as one of its own, from its start "
+            "to its exit (implies --in-process).",
+        ),
         click.option("--no-thp", is_flag=True, help="Without transparent huge pages."),
         touch_option,
         click.option(
@@ -68,9 +76,10 @@ def running_options(command: F) -> F:
 
 def running_settings(options: dict[str, Any]) -> dict[str, Any]:
     """Keyword arguments for ``compare`` from the options of :func:`running_options`."""
-    from alloclab.replay import Settings
+    from alloclab.replay import RECORDED_THREADS, SERIAL, Settings
 
     settings = Settings(
+        mode=RECORDED_THREADS if options["threads"] == "recorded" else SERIAL,
         touch=options["touch"],
         thp=not options["no_thp"],
         in_process=options["in_process"],

@@ -34,7 +34,7 @@ from alloclab.comparison.choices import Choices, choices
 from alloclab.comparison.mappings import ELSEWHERE, HEAP, NO_BLOCK, PAGE, Ints, Located, address_of, locate
 from alloclab.errors import TraceError, UsageError
 from alloclab.native import built_file
-from alloclab.replay import MODE, Settings
+from alloclab.replay import SERIAL, Settings
 from alloclab.replay.places import ADVICE, CALLS, FOREIGN_ADVICE, RIGHTS, Places, explain_places, find_places
 from alloclab.trace import load
 from alloclab.trace.compile import KINDS, CompiledTrace, compile_trace
@@ -117,7 +117,7 @@ class Fidelity:
     choices: Choices | None
     scattered_from: int
     random_addresses: bool
-    mode: str = MODE
+    mode: str = SERIAL
 
     @property
     def same(self) -> bool:

@@ -12,7 +12,7 @@ from alloclab.allocators import Allocator, resolve
 from alloclab.comparison.statistics import TIMED, timed_value
 from alloclab.errors import ReplayError, TraceError, UsageError
 from alloclab.measure import METRICS
-from alloclab.replay import Settings, check, examine, time_once
+from alloclab.replay import RECORDED_THREADS, SERIAL, Settings, check, examine, time_once
 from alloclab.result import FLOOR, Comparison, Result, Value
 from alloclab.trace import load
 from alloclab.trace.compile import CompiledTrace, compile_trace
@@ -105,7 +105,9 @@ class _Plan:
 
     def settings_for(self, allocator: Allocator) -> Settings:
         """The floor is always a process of its own: it is no allocator that a heap could be made of."""
-        return dataclasses.replace(self.settings, in_process=self.settings.in_process and allocator.kind == "lab")
+        if allocator.kind == "lab" or not self.settings.in_process:
+            return self.settings
+        return dataclasses.replace(self.settings, mode=SERIAL, in_process=False)
 
     def check(self) -> None:
         for allocator in self.allocators:
@@ -132,7 +134,7 @@ class _Steps:
 
 def _compare_one(trace: Trace, plan: _Plan, steps: _Steps) -> list[Result]:
     steps.begin(f"{trace.name}: compiling")
-    job = _Job(trace, compile_trace(trace), plan)
+    job = _Job(trace, compile_trace(trace, threads=plan.settings.mode == RECORDED_THREADS), plan)
     if job.compiled.operations == 0:
         raise TraceError(f"{trace.path}: no operations to replay")
     steps.advance()
@@ -202,7 +204,7 @@ class _Job:
             trace=self.trace.name,
             program=self.trace.metadata.program,
             allocator=allocator.spec,
-            mode="serial, in process" if settings.in_process else "serial",
+            mode=settings.mode_and_way,
             touch=settings.touch,
             verified=verified,
             ops=self.compiled.operations,

@@ -19,8 +19,9 @@ from alloclab.errors import ReplayError, UsageError
 from alloclab.replay import inprocess, process
 from alloclab.replay.run import (
     IN_PROCESS,
-    MODE,
     PROCESS,
+    RECORDED_THREADS,
+    SERIAL,
     Lines,
     Pass,
     RawRun,
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     from alloclab.trace.compile import CompiledTrace
 
 __all__ = [
-    "MODE",
+    "RECORDED_THREADS",
+    "SERIAL",
     "RawRun",
     "Settings",
     "Timeline",
@@ -129,7 +131,8 @@ def _add_instructions(
 def check(allocator: Allocator, settings: Settings) -> None:
     """UsageError where the allocator cannot be replayed so."""
     if settings.in_process and allocator.kind != "lab":
-        raise UsageError(f"{allocator.spec}: only lab allocators can be replayed in process")
+        how = "with recorded threads" if settings.mode == RECORDED_THREADS else "in process"
+        raise UsageError(f"{allocator.spec}: only lab allocators can be replayed {how}")
     if settings.in_process and allocator.env:
         raise UsageError(f"{allocator.spec}: variables do not reach a replay in process; its tunables do")
 
@@ -145,6 +148,7 @@ def _run(
         trace=compiled.name,
         allocator=allocator.spec,
         ops=compiled.operations,
+        mode=settings.mode,
         way=IN_PROCESS if settings.in_process else PROCESS,
         touch=settings.touch,
         thp=settings.thp,

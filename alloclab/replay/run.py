@@ -9,8 +9,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-MODE = "serial"
+Mode = Literal["serial", "serial, recorded threads"]
+
+SERIAL: Mode = "serial"
 """Recorded order, one thread of the system, one thread context: the same for every allocator and both ways."""
+
+RECORDED_THREADS: Mode = "serial, recorded threads"
+"""The same order and one thread of the system, but a thread context for every recorded thread, from its start to its
+exit: laboratory's allocators in process."""
 
 Pass = Literal["verify", "calls", "memory", "time", "places"]
 
@@ -22,19 +28,30 @@ IN_PROCESS = "in process"
 class Settings:
     """How to replay.
 
-    ``touch``: "page" writes one byte in every page of a block and its last byte, after a realloc in the new pages
-    only; "none" writes nothing. verify writes every byte either way. ``thp``: False turns transparent huge pages off,
-    True leaves them as found. ``samples``: points of the timeline, beside the peak and the end. ``in_process``: in this
-    process (laboratory's allocators only). ``warm``: 0 times the first pass of a fresh process, page faults and system
-    calls included; n > 0 takes the best of n passes that follow it. ``instructions``: count them with callgrind (slow).
+    ``mode``: one of the words above. ``touch``: "page" writes one byte in every page of a block and its last byte,
+    after a realloc in the new pages only; "none" writes nothing. verify writes every byte either way. ``thp``: False
+    turns transparent huge pages off, True leaves them as found. ``samples``: points of the timeline, beside the peak
+    and the end. ``in_process``: in this process (laboratory's allocators only); so are recorded threads. ``warm``: 0
+    times the first pass of a fresh process, page faults and system calls included; n > 0 takes the best of n passes
+    that follow it. ``instructions``: count them with callgrind (slow).
     """
 
+    mode: Mode = SERIAL
     touch: Literal["page", "none"] = "page"
     thp: bool = True
     samples: int = 200
     in_process: bool = False
     warm: int = 0
     instructions: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mode == RECORDED_THREADS:
+            object.__setattr__(self, "in_process", True)
+
+    @property
+    def mode_and_way(self) -> str:
+        """What results say."""
+        return f"{self.mode}, in process" if self.in_process else self.mode
 
 
 class UnmeasuredError(Exception):
@@ -71,7 +88,7 @@ class RawRun:
     touch: str
     verified: bool
     failure: str | None = None
-    mode: str = MODE
+    mode: Mode = SERIAL
     thp: bool = True
     figures: Mapping[str, float] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)

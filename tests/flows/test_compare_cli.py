@@ -209,6 +209,8 @@ def test_an_allocator_that_fails_gets_no_figures_and_the_command_says_so(run, br
         (["-a", "/nonexistent/libx.so"], 2, "/nonexistent/libx.so"),
         (["-a", "fit", "-a", "fit"], 2, "given twice"),
         (["-a", "system", "--in-process"], 2, "only lab allocators"),
+        (["-a", "system", "--threads", "recorded"], 2, "only lab allocators can be replayed with recorded threads"),
+        (["-a", "fit", "--threads", "two"], 2, "recorded"),
         (["-a", "fit", "--in-process", "--env", "fit", "A=1"], 2, "variables"),
         (["-a", "fit", "--env", "bump", "A=1"], 2, "bump"),
         (["-a", "fit", "--env", "fit", "A"], 2, "NAME=VALUE"),

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
-from replays import CALLS, PlainReplay, churn, compiled, replay_plainly
+from hypothesis import strategies as st
+from replays import CALLS, PlainReplay, churn, compiled, replay_plainly, threaded
 from rows import Row, sound_rows
 from support import budget
 
 from alloclab.allocators import lab_allocators, resolve
 from alloclab.measure import METRICS, measure
-from alloclab.replay import Settings, examine
+from alloclab.replay import RECORDED_THREADS, SERIAL, Settings, examine
 from alloclab.trace.compile import CompiledTrace
 from alloclab.trace.model import Op
 
@@ -54,12 +55,12 @@ def expected(trace: CompiledTrace, plain: PlainReplay, samples: int) -> dict[str
     ratios = [s.mapped / s.live for s in after if s.live]
     resident_ratios = [after[i].resident / after[i].live for i in sampled if after[i].live]
     peak_live, peak_mapped = after[peak].live, after[-1].peak_mapped
-    assert plain.drained is not None
+    assert plain.ended is not None and plain.drained is not None
     values: dict[str, float | None] = {
         "peak_live_bytes": peak_live,
         "peak_mapped_bytes": peak_mapped,
         "peak_resident_bytes": after[fullest].resident,
-        "end_resident_bytes": after[-1].resident,
+        "end_resident_bytes": plain.ended.resident,
         "drained_resident_bytes": plain.drained.resident,
         "fragmentation_1": sum(ratios) / len(ratios) if ratios else None,
         "fragmentation_2": after[peak].mapped / peak_live if peak_live else None,
@@ -70,7 +71,7 @@ def expected(trace: CompiledTrace, plain: PlainReplay, samples: int) -> dict[str
         "fragmentation_resident_3": after[fullest].resident / after[fullest].live if after[fullest].live else None,
         "fragmentation_resident_4": after[fullest].resident / peak_live if peak_live else None,
         "utilization": peak_live / peak_mapped if peak_mapped else None,
-        "peak_vmas": after[-1].vmas,
+        "peak_vmas": plain.ended.vmas,
         "realloc_in_place_share": (
             sum(stayed for stayed, _, _ in plain.reallocs) / len(plain.reallocs) if plain.reallocs else None
         ),
@@ -79,15 +80,18 @@ def expected(trace: CompiledTrace, plain: PlainReplay, samples: int) -> dict[str
         "ledger_rounding": after[peak].ledger["usable"] - peak_live,
     }
     before = plain.before
-    values |= {f"calls_{call}": after[-1].calls[call] - before.calls[call] for call in CALLS}
+    values |= {f"calls_{call}": plain.ended.calls[call] - before.calls[call] for call in CALLS}
     asked = ("brk", "mmap", "munmap", "madvise")
-    values |= {f"bytes_{call}": after[-1].asked[call] - before.asked[call] for call in asked}
+    values |= {f"bytes_{call}": plain.ended.asked[call] - before.asked[call] for call in asked}
     values |= {f"ledger_{part}": after[peak].ledger[part] for part in ("metadata", "cached", "free")}
     return values
 
 
 def hold(trace: CompiledTrace, spec: str, samples: int = 7, touch: str = "page") -> None:
-    run = examine(trace, resolve(spec), Settings(in_process=True, samples=samples, touch=touch))  # type: ignore[arg-type]
+    mode = RECORDED_THREADS if trace.counts()["thread"] else SERIAL
+    settings = Settings(mode=mode, in_process=True, samples=samples, touch=touch)  # type: ignore[arg-type]
+    run = examine(trace, resolve(spec), settings)
+    assert run.mode == mode
     assert run.verified, run.failure
     name, _, options = spec.partition(":")
     found = measure(run)
@@ -109,6 +113,33 @@ def test_measures_equal_a_plain_replay(spec: str, rows: list[Row]) -> None:
 @pytest.mark.parametrize("touch", ["page", "none"])
 def test_measures_equal_a_plain_replay_of_churn(spec: str, touch: str, tmp_path: Path) -> None:
     hold(compiled(tmp_path, churn(600, seed=4, most=1 << 17)), spec, samples=50, touch=touch)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@given(rows=sound_rows(), seed=st.integers(0, 99))
+@settings(max_examples=budget(8))
+def test_measures_of_recorded_threads_equal_a_plain_replay(spec: str, rows: list[Row], seed: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        last = Row(Op.MALLOC, sum(r.object is not None for r in rows) + 1, 40)
+        hold(compiled(Path(folder), threaded([*rows, last], seed), threads=True), spec)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_measures_of_recorded_threads_equal_a_plain_replay_of_churn(spec: str, tmp_path: Path) -> None:
+    rows = [*threaded(churn(600, seed=4, most=1 << 17), seed=1), *(Row(Op.THREAD_EXIT, thread=t) for t in range(4))]
+    hold(compiled(tmp_path, rows, threads=True), spec, samples=50)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_of_one_thread_both_serial_modes_say_the_same(spec: str, tmp_path: Path) -> None:
+    rows = churn(600, seed=5, most=1 << 17)
+    runs = [
+        examine(compiled(tmp_path, rows, threads=told), resolve(spec), Settings(mode=mode, in_process=True))
+        for mode, told in ((SERIAL, False), (RECORDED_THREADS, True))
+    ]
+    differing = {"minor_faults"}
+    one, other = ({name: value for name, value in run.figures.items() if name not in differing} for run in runs)
+    assert one == other
 
 
 def test_the_ledger_at_peak_adds_up_to_mapped(tmp_path: Path) -> None:
