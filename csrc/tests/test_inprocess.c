@@ -1,4 +1,5 @@
-/* Every pass on every allocator, over a random trace of all kinds of operations made by hand. */
+/* Every pass on every allocator, over a random trace of all kinds of operations, of threads that come and go, made by
+ * hand. */
 #include "allocators/heap.h"
 #include "base/check.h"
 #include "base/rng.h"
@@ -7,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPERATIONS = 4000, SLOTS = 100, ENTRIES_MAX = 2 * OPERATIONS + SLOTS + AL_OPS_PAD };
+enum { OPERATIONS = 4000, SLOTS = 100, THREADS = 5, ENTRIES_MAX = 2 * OPERATIONS + SLOTS + AL_OPS_PAD };
 
 static struct {
     al_ops_head head;
@@ -20,7 +21,7 @@ static int held[SLOTS + 1];
 static void add(al_op_kind kind, uint32_t slot, uint64_t size, uint8_t align_log2, al_op_kind original) {
     trace.entries[trace.head.entries++] = (al_op){
         .slot = slot, .kind = (uint8_t)kind, .align_log2 = align_log2, .original = (uint8_t)original, .size = size};
-    if (kind != AL_OP_OPERAND && kind != AL_OP_TICK) trace.head.operations++;
+    if (kind <= AL_OP_FAILED) trace.head.operations++;
 }
 
 static void give(uint32_t slot, uint64_t size) {
@@ -55,6 +56,8 @@ static void add_random(al_rng *rng) {
         add(AL_OP_FAILED, 0, 100, 3, AL_OP_ALIGNED);
         add(AL_OP_TICK, 0, 5000000, 0, AL_OP_MALLOC);
         add(AL_OP_FREE, 0, 0, 0, AL_OP_MALLOC);
+        add(AL_OP_EXIT, 0, al_rng_next(rng) % THREADS, 0, AL_OP_MALLOC);
+        add(AL_OP_THREAD, 0, al_rng_next(rng) % THREADS, 0, AL_OP_MALLOC);
     } else {
         add(what == 7 ? AL_OP_REALLOC_ZERO : AL_OP_FREE, slot, sizes[slot], 0, AL_OP_MALLOC);
         take(slot);
