@@ -88,8 +88,13 @@ def timed_value(rounds: Sequence[float]) -> Value:
 
 
 def time_ratio(result: Result, first: Result) -> Ratio | None:
-    """Median of the ratios of rounds that ran side by side, with its interval. None where either was not timed."""
-    paired = _paired(result, first)
+    """Of rounds that ran side by side, as :func:`paired_ratio`. None where either was not timed."""
+    return paired_ratio(result.rounds, first.rounds)
+
+
+def paired_ratio(rounds: Sequence[float], first: Sequence[float]) -> Ratio | None:
+    """Median of the ratios of pairs, with its interval. None where there are none, or not as many of both."""
+    paired = _paired(rounds, first)
     if paired is None:
         return None
     if len(paired) < 2:
@@ -98,10 +103,10 @@ def time_ratio(result: Result, first: Result) -> Ratio | None:
     return Ratio(float(np.median(paired)), low, high, len(paired))
 
 
-def _paired(result: Result, first: Result) -> list[float] | None:
-    if not result.rounds or len(result.rounds) != len(first.rounds):
+def _paired(rounds: Sequence[float], first: Sequence[float]) -> list[float] | None:
+    if not rounds or len(rounds) != len(first):
         return None
-    return [a / b for a, b in zip(result.rounds, first.rounds, strict=True)]
+    return [a / b for a, b in zip(rounds, first, strict=True)]
 
 
 def ratio(result: Result, first: Result, measure: Measure) -> Ratio | None:
@@ -129,7 +134,7 @@ def mean_time_ratio(comparison: Comparison, allocator: str, against: str | None 
     """Geometric mean over all traces of the time ratio to ``against`` (the first); its interval resamples the rounds
     of every trace. For one trace the same as :func:`time_ratio`. None where one trace has none."""
     pairs = _pairs(comparison, allocator, against or comparison.allocators[0])
-    paired = [_paired(r, other) if r and other else None for r, other in pairs]
+    paired = [_paired(r.rounds, other.rounds) if r and other else None for r, other in pairs]
     complete = [p for p in paired if p]
     if not complete or len(complete) < len(paired):
         return None

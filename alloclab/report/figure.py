@@ -25,7 +25,7 @@ MOST_PANELS = 6
 """Traces in one picture; more are drawn one picture each."""
 
 # Okabe and Ito's colours that the eye tells apart with any colour vision; their yellow is too pale for a line on white.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _DASHES = ("-", "--", "-.", ":")
 _LIVE = "#BBBBBB"
 _OFF_SCALE = 6
@@ -34,7 +34,7 @@ _CLEAR = 1.25
 the next one below it needs: so the others can be told apart, and no line is lost that a little more height would show.
 """
 
-_NOTE = "#555555"
+NOTE = "#555555"
 _NOTE_WIDTH = 64
 _FOOT_WIDTH = 200
 _LEGEND_WIDTH = 24
@@ -106,7 +106,7 @@ def _looks(comparison: Comparison) -> dict[str, tuple[str, str, str]]:
     """
     names = labels(comparison.allocators)
     return {
-        spec: (_COLOURS[i % len(_COLOURS)], _DASHES[i % len(_DASHES)], names[spec])
+        spec: (COLOURS[i % len(COLOURS)], _DASHES[i % len(_DASHES)], names[spec])
         for i, spec in enumerate(comparison.allocators)
     }
 
@@ -170,7 +170,7 @@ def _label(figure: Figure, panel: Axes, comparison: Comparison) -> None:
         f"{sentences.conditions(comparison)}. Lines join samples: a peak between two is in the figures alone. "
         f"{sentences.machine_line(comparison)}"
     )
-    figure.supxlabel(textwrap.fill(notes, _FOOT_WIDTH), fontsize=7, color=_NOTE, x=0.01, ha="left")
+    figure.supxlabel(textwrap.fill(notes, _FOOT_WIDTH), fontsize=7, color=NOTE, x=0.01, ha="left")
 
 
 def _folded(label: str) -> str:
