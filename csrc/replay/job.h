@@ -21,6 +21,9 @@ typedef struct al_job {
     uint32_t warm_passes; /* time: after the first */
 } al_job;
 
+/* Whether `count` entries stay inside the head's slot table and refer to `events` events at most, and their padding is
+ * one. */
+bool al_entries_sound(const al_ops_head *head, const al_op *entries, uint64_t count, uint64_t events);
 /* Whether head and entries fit each other, and the entries stay inside the slot table. */
 bool al_job_sound(const al_job *job);
 /* Bytes that the lines of the pass need at most. */

@@ -27,7 +27,8 @@ typedef struct al_calls {
     al_heap *(*glass)(void *self); /* the heap, where it can be looked into; NULL, or returns NULL, where not */
 } al_calls;
 
-/* Who looks on; each answers whether to go on. before: the block of a realloc or free, as it was. after: what came of
+/* Who looks on; each answers whether to go on. before: the block of a realloc (one that failed when recorded, too) or
+ * free, as it was. after: what came of
  * the operation; `old` is the block before and `block` the result of the call (NULL after a free). `op` points at the
  * entry; a realloc's operand follows it. */
 typedef struct al_watch {
@@ -41,11 +42,16 @@ typedef struct al_ops {
     size_t slot_count;
 } al_ops;
 
-/* Something to replay on, with its own copy of the loop, which watches nothing. */
+/* Something to replay on, with its own copy of the loop, which watches nothing. Where threads run side by side (then
+ * `concurrent` is what each of them replays on), it brings the watched loop as well; `watch` is called by one at a
+ * time. */
 typedef struct al_target {
     const al_calls *calls;
     void *self;
     void (*loop)(void *self, const al_ops *ops, size_t touch_page);
+    const struct al_target *concurrent; /* NULL: one thread, in recorded order */
+    void (*watched)(const struct al_target *target, const al_watch *watch, void *watcher, const al_ops *ops,
+                    size_t touch_page);
 } al_target;
 
 /* One byte in every page of bytes [from, bytes) of the block, and its last byte: what was there before is touched
@@ -122,6 +128,7 @@ AL_INLINE void al_replay(const al_calls *calls, void *self, const al_watch *watc
                 break;
             case AL_OP_FAILED:
                 old = *slot;
+                if (watch->before && !watch->before(watcher, op, old)) return;
                 block = al_replay_failed(calls, self, op, slot);
                 if (op->original == AL_OP_REALLOC) op++;
                 break;
@@ -132,6 +139,15 @@ AL_INLINE void al_replay(const al_calls *calls, void *self, const al_watch *watc
         }
         if (watch->after && !watch->after(watcher, entry, old, block)) return;
     }
+}
+
+/* On any target, under a watch. */
+AL_INLINE void al_replay_watched(const al_target *target, const al_watch *watch, void *watcher, const al_ops *ops,
+                                 size_t touch_page) {
+    if (target->concurrent != NULL)
+        target->watched(target, watch, watcher, ops, touch_page);
+    else
+        al_replay(target->calls, target->self, watch, watcher, ops, touch_page);
 }
 
 /* Frees every survivor, in the order of slots. */

@@ -18,8 +18,11 @@
  *     --no-thp     no transparent huge pages      from before the allocator starts: the program starts itself again
  *     --no-aslr    the same addresses every time  (where the kernel lets it: some containers forbid it)
  *
- * Standard output: lines "name value", documented at verify.h, observe.h, timing.h, places.h and
- * process.h, and
+ * FILE is a trace in recorded order (ops.h), or strands (trace/strands.h): then its threads run side by side, and there
+ * are no places.
+ *
+ * Standard output: lines "name value", documented at verify.h, observe.h, timing.h, concurrent.h,
+ * places.h and process.h, and
  *
  *     peak_resident N        memory: the kernel's high-water mark   unmarked WHY      it could not be reset
  *     uncounted WHY          calls: the system calls could not be counted, so what needs them is missing
@@ -30,6 +33,7 @@
  * Exit status: 0, 1 for trouble, 2 for arguments, 3 for a file that is no compiled trace, 4 if it is no malloc. */
 #include "base/align.h"
 #include "os/os.h"
+#include "replay/concurrent.h"
 #include "replay/job.h"
 #include "replay/null.h"
 #include "replay/outside.h"
@@ -161,7 +165,7 @@ static void start_again(const arguments *a, char **words) {
 
 /* --- the compiled trace --- */
 
-static void load(al_job *job, const char *file) {
+static void load(al_job *job, al_strands *strands, const char *file) {
     int fd = open(file, O_RDONLY | O_CLOEXEC);
     struct stat status;
     if (fd < 0 || fstat(fd, &status) != 0) stop(BAD_FILE, "the compiled trace cannot be opened");
@@ -175,6 +179,11 @@ static void load(al_job *job, const char *file) {
         at += (size_t)got;
     }
     close(fd);
+    if (al_strands_read(strands, image, bytes)) {
+        job->head = &strands->head->whole;
+        job->entries = strands->entries;
+        return;
+    }
     job->head = (const al_ops_head *)image;
     job->entries = (const al_op *)(job->head + 1);
     job->entry_room = (bytes - sizeof *job->head) / sizeof *job->entries;
@@ -187,16 +196,22 @@ static bool wants_aligned(const al_job *job) {
     return false;
 }
 
+static void take_time(const al_job *job, const al_target *target, const al_ops *ops, size_t page, al_text *out) {
+    const uint64_t peak = job->head->peak_live_bytes;
+    al_pretouch(al_min(peak + peak / 2, PRETOUCH_MAX));
+    if (target->concurrent != NULL)
+        al_concurrent_time(target, page, out);
+    else
+        al_time(target, ops, &(al_timing){.touch_page = page, .warm_passes = job->warm_passes}, out);
+}
+
 static void run(const arguments *a, const al_target *target, const al_ops *ops, al_text *out) {
     const al_job *job = &a->job;
-    uint64_t peak = job->head->peak_live_bytes;
     size_t page = job->touch ? al_os_linux.page_size() : 0;
     al_outside outside = {.target = target, .ops = ops, .job = job, .touch_page = page, .preloaded = a->preloaded,
                           .glass = a->null || al_process_is_glass(), .places = a->places,
                           .fail_call = a->fail_call, .limit = a->limit, .stop = a->stop};
     memcpy(outside.explained, a->explained, sizeof outside.explained);
-    al_timing timing = {.touch_page = page, .warm_passes = job->warm_passes,
-                        .pretouch = al_min(peak + peak / 2, PRETOUCH_MAX)};
     switch (job->pass) {
     case AL_PASS_VERIFY:
         al_outside_verify(&outside, out);
@@ -208,7 +223,7 @@ static void run(const arguments *a, const al_target *target, const al_ops *ops, 
         al_outside_calls(&outside, out);
         break;
     case AL_PASS_TIME:
-        al_time(target, ops, &timing, out);
+        take_time(job, target, ops, page, out);
         break;
     case AL_PASS_PLACES:
         al_outside_places(&outside, out);
@@ -222,7 +237,10 @@ int main(int count, char **words) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     arguments a = parse(words);
     if (a.no_thp || a.no_aslr) start_again(&a, words);
-    load(&a.job, a.file);
+    static al_strands strands;
+    load(&a.job, &strands, a.file);
+    const bool concurrent = strands.head != NULL;
+    if (concurrent && a.job.pass == AL_PASS_PLACES) stop(BAD_ARGUMENTS, "strands have no places");
 
     const al_ops_head *head = a.job.head;
     size_t room = al_job_text_bytes(&a.job);
@@ -234,12 +252,17 @@ int main(int count, char **words) {
         stop(TROUBLE, "no memory for the tables of the replay");
 
     al_text out = {begin, begin + room};
-    al_target target = a.null ? al_null_target(&null) : al_process_target();
+    al_target serial = a.null ? al_null_target(&null) : al_process_target();
+    if (a.null && concurrent) serial = al_null_strands_target(&null);
+    const al_target target = concurrent ? al_concurrent_target(&serial, &strands) : serial;
     bool sound = a.null || al_process_identify(a.preloaded, wants_aligned(&a.job), &out);
     al_rss_warm_files();
     if (al_process_is_glass()) al_process_align_break();
     if (sound) {
-        run(&a, &target, &ops, &out);
+        const char *trouble = concurrent ? al_strands_prepare(&strands, ops.slots) : NULL;
+        if (trouble == NULL) run(&a, &target, &ops, &out);
+        if (strands.trouble != NULL) trouble = strands.trouble;
+        if (trouble != NULL) al_text_line(&out, "trouble", trouble);
         al_text_figure(&out, "complete", 1);
     }
     write_all(begin, out.at);

@@ -1,6 +1,7 @@
 #include "replay/null.h"
 
 #include "replay/room.h"
+#include "replay/strands.h"
 
 enum { RING_BYTES = 1 << 20 };
 
@@ -35,12 +36,15 @@ static void *null_realloc(void *self, void *block, size_t bytes) {
     return null_malloc(self, bytes);
 }
 
+static void null_aside(void *self, const al_op *op) { al_strand_aside(((al_null *)self)->strand, op); }
+
 static const al_calls null_calls = {
     .malloc = null_malloc,
     .calloc = null_malloc,
     .memalign = null_memalign,
     .realloc = null_realloc,
     .free = null_free,
+    .aside = null_aside,
 };
 
 static const al_watch nobody = {NULL, NULL};
@@ -51,4 +55,17 @@ void al_loop_null(void *self, const al_ops *ops, size_t touch_page) {
 
 al_target al_null_target(al_null *null) {
     return (al_target){.calls = &null_calls, .self = null, .loop = al_loop_null};
+}
+
+static const al_null *of_all;
+
+static void strand_loop(void *self, const al_ops *ops, size_t touch_page) {
+    al_null own = *of_all;
+    own.strand = self;
+    al_loop_null(&own, ops, touch_page);
+}
+
+al_target al_null_strands_target(const al_null *null) {
+    of_all = null;
+    return (al_target){.calls = &null_calls, .loop = strand_loop};
 }

@@ -6,6 +6,7 @@
 #include "replay/loop.h"
 
 typedef struct al_null {
+    struct al_strand *strand; /* whose it is, where threads run side by side; each has its own, of the same memory */
     char *ring, *large;
     size_t at, largest;
     uint64_t mallocs, frees;
@@ -15,6 +16,8 @@ typedef struct al_null {
  * False: no memory. */
 bool al_null_init(al_null *null, size_t largest);
 al_target al_null_target(al_null *null);
+/* The same for strands, which time alone makes sense of. */
+al_target al_null_strands_target(const al_null *null);
 /* Its loop, by a name that instruction counters can be told. */
 void al_loop_null(void *self, const al_ops *ops, size_t touch_page);
 

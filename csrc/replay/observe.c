@@ -100,10 +100,16 @@ static void account_realloc(observer *o, const al_op *op, const void *old, const
         o->copied += al_min(old_bytes, new_bytes);
 }
 
+/* Of threads side by side nobody knows beforehand when the peak will be. */
+static void look_for_peak(observer *o, uint64_t live) {
+    if (o->target->concurrent != NULL && live > o->peak.live) o->peak = now(o);
+}
+
 static void take_sample(observer *o) {
     if (o->sample_count > 0 && o->samples[o->sample_count - 1].operation == o->operation) return;
     sample s = {.operation = o->operation, .live = o->live, .mapped = mapped(o), .resident = resident(o)};
     add(&o->resident_per_live, s.resident, s.live);
+    look_for_peak(o, s.live);
     if (s.resident > o->peak_resident) {
         o->peak_resident = s.resident;
         o->live_at_peak_resident = s.live;
@@ -168,6 +174,7 @@ static void write_counters(const observer *o, al_text *out) {
         write_figure(out, "bytes_", call_names[kind], o->counters->bytes[kind] - o->at_start.bytes[kind]);
     }
     al_text_figure(out, "peak_vmas", o->counters->peak_vmas);
+    if (o->target->concurrent != NULL) return; /* whose the mremap was is not known */
     al_text_figure(out, "reallocs_by_mremap", o->by_mremap);
     al_text_figure(out, "realloc_bytes_copied", o->copied);
 }
@@ -206,15 +213,16 @@ static void write_samples(const observer *o, al_text *out) {
     }
 }
 
-static uint64_t faults(void) {
+static uint64_t faults(const al_target *target) {
     struct rusage usage;
-    return getrusage(RUSAGE_THREAD, &usage) == 0 ? (uint64_t)usage.ru_minflt : 0;
+    int whose = target->concurrent != NULL ? RUSAGE_SELF : RUSAGE_THREAD;
+    return getrusage(whose, &usage) == 0 ? (uint64_t)usage.ru_minflt : 0;
 }
 
 void al_observe(const al_target *target, const al_ops *ops, const al_ops_head *head, const al_sources *sources,
                 const al_observation *how, al_text *out) {
     observer o = {.target = target, .sources = sources, .counters = sources->counters};
-    o.peak_operation = head->peak_live_op;
+    o.peak_operation = target->concurrent != NULL ? UINT64_MAX - 1 : head->peak_live_op;
     o.sample_every = o.next_sample = how->samples ? al_max(head->operations / how->samples, 1) : UINT64_MAX;
     o.sample_room = head->operations / o.sample_every + 3;
     o.samples = al_room_take(o.sample_room * sizeof *o.samples, 1);
@@ -225,9 +233,9 @@ void al_observe(const al_target *target, const al_ops *ops, const al_ops_head *h
     look_inside(&o);
     if (o.counters) o.at_start = *o.counters;
     if (how->begin) how->begin(sources->context);
-    uint64_t faults_before = faults();
-    al_replay(target->calls, target->self, &watch, &o, ops, how->touch_page);
-    uint64_t faulted = faults() - faults_before;
+    uint64_t faults_before = faults(target);
+    al_replay_watched(target, &watch, &o, ops, how->touch_page);
+    uint64_t faulted = faults(target) - faults_before;
     take_sample(&o);
     moment end = now(&o);
     if (o.counters) write_counters(&o, out);

@@ -128,7 +128,7 @@ void al_outside_calls(const al_outside *outside, al_text *out) {
     if (!outside->glass && trouble == NULL) trouble = watch_from_outside(&account, &startup);
     if (!outside->glass && trouble == NULL) {
         sources.counters = &account.counters;
-        how.begin = calls_begin;
+        how.begin = outside->target->concurrent == NULL ? calls_begin : NULL; /* or each thread begins for itself */
         how.finish = calls_finish;
     }
     al_observe(outside->target, outside->ops, outside->job->head, &sources, &how, out);

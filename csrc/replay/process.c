@@ -1,6 +1,7 @@
 #include "replay/process.h"
 
 #include "replay/clock.h"
+#include "replay/strands.h"
 #include "shim/dropin.h"
 
 #include <dlfcn.h>
@@ -53,6 +54,7 @@ static al_heap *process_glass(void *self) {
     return alloclab_heap ? alloclab_heap() : NULL;
 }
 
+/* `self` is the strand where threads run side by side, else nothing. */
 static const al_calls sized_calls = {
     .malloc = process_malloc,
     .calloc = process_calloc,
@@ -60,6 +62,7 @@ static const al_calls sized_calls = {
     .realloc = process_realloc,
     .free = process_free,
     .usable_size = process_usable_size,
+    .aside = al_strand_aside,
     .glass = process_glass,
 };
 
@@ -70,6 +73,7 @@ static const al_calls unsized_calls = {
     .memalign = process_memalign,
     .realloc = process_realloc,
     .free = process_free,
+    .aside = al_strand_aside,
     .glass = process_glass,
 };
 

@@ -4,7 +4,7 @@
 #include "base/lock.h"
 #include "os/os.h"
 
-enum { ROOMS_MAX = 16 };
+enum { ROOMS_MAX = AL_ROOMS_NOTED_MAX + 16 };
 
 /* Only of the first few: shadow leaves and the like are many, and belong to a pass that asks for no account. */
 static al_room_range rooms[ROOMS_MAX];
@@ -41,6 +41,20 @@ void al_room_drop(void *room, size_t bytes) {
     size_t whole = al_align_up(al_max(bytes, 1), al_os_linux.page_size());
     forget((size_t)room);
     al_os_linux.unmap(room, whole);
+}
+
+/* A stack that libc has handed out again is noted already. */
+void al_room_note(size_t start, size_t end) {
+    if (!al_room_holds(start)) remember((al_room_range){start, end});
+}
+
+bool al_room_holds(size_t address) {
+    bool found = false;
+    al_lock_take(&lock);
+    for (size_t i = 0; i < room_count && !found; i++)
+        found = address >= rooms[i].start && address < rooms[i].end;
+    al_lock_drop(&lock);
+    return found;
 }
 
 size_t al_rooms(const al_room_range **out) {

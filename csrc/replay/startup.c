@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAPS_BYTES = 1 << 20, PAGES_AT_ONCE = 4096, OTHERS_MAX = 256, LOADER_BYTES = 1 << 16 };
+enum { MAPS_BYTES = 1 << 20, PAGES_AT_ONCE = 4096, OTHERS_MAX = AL_ROOMS_NOTED_MAX + 512, LOADER_BYTES = 1 << 16 };
 
 /* What is not the allocator's. */
 typedef struct others {

@@ -1,5 +1,8 @@
 #include "replay/sud.h"
 
+#include "base/lock.h"
+#include "replay/room.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -51,8 +54,9 @@ struct kernel_sigaction {
 
 enum { HAS_RESTORER = 0x04000000 };
 
-static volatile char selector;
+static __thread volatile char selector;
 static al_account *account;
+static al_lock lock; /* one call that concerns memory at a time, so that the account has them in the kernel's order */
 static volatile sig_atomic_t incomplete;
 
 /* These return on another stack, or not at all: they are made again with the gate open, which then stays open. */
@@ -69,6 +73,31 @@ static bool cannot_be_proxied(long number) {
     }
 }
 
+/* Not of a stack that its thread leaves: that is libc's. */
+static bool concerns_account(long number, uint64_t address) {
+    switch (number) {
+    case SYS_brk:
+    case SYS_mmap:
+    case SYS_munmap:
+    case SYS_mremap:
+    case SYS_madvise:
+    case SYS_mprotect:
+        return !al_room_holds(address);
+    default:
+        return false;
+    }
+}
+
+static int64_t watched_call(long number, const uint64_t a[6]) {
+    int64_t result;
+    al_lock_take(&lock);
+    if (!al_account_refuses(account, number, a, &result))
+        result = al_sud_call(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+    al_account_call(account, number, a, result);
+    al_lock_drop(&lock);
+    return result;
+}
+
 static void on_call(int signal, siginfo_t *info, void *context) {
     (void)signal;
     selector = ALLOW;
@@ -82,13 +111,16 @@ static void on_call(int signal, siginfo_t *info, void *context) {
     }
     uint64_t a[6] = {(uint64_t)r[REG_RDI], (uint64_t)r[REG_RSI], (uint64_t)r[REG_RDX],
                      (uint64_t)r[REG_R10], (uint64_t)r[REG_R8],  (uint64_t)r[REG_R9]};
-    int64_t result;
-    if (!al_account_refuses(account, info->si_syscall, a, &result))
-        result = al_sud_call(info->si_syscall, a[0], a[1], a[2], a[3], a[4], a[5]);
-    al_account_call(account, info->si_syscall, a, result);
-    r[REG_RAX] = result;
+    r[REG_RAX] = concerns_account(info->si_syscall, a[0])
+                     ? watched_call(info->si_syscall, a)
+                     : al_sud_call(info->si_syscall, a[0], a[1], a[2], a[3], a[4], a[5]);
     errno = saved;
     selector = BLOCK;
+}
+
+static int dispatch(void) {
+    int failed = prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, al_sud_page, EXEMPT_BYTES, &selector);
+    return failed ? errno : 0;
 }
 
 int al_sud_init(al_account *into) {
@@ -96,11 +128,18 @@ int al_sud_init(al_account *into) {
     struct kernel_sigaction action = {
         .handler = on_call, .flags = SA_SIGINFO | SA_NODEFER | HAS_RESTORER, .restorer = al_sud_return};
     if (syscall(SYS_rt_sigaction, SIGSYS, &action, NULL, sizeof action.mask) != 0) return errno;
-    int failed = prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, al_sud_page, EXEMPT_BYTES, &selector);
-    return failed ? errno : 0;
+    return dispatch();
 }
 
 void al_sud_on(void) { selector = BLOCK; }
+
+void al_sud_join(void) {
+    if (account == NULL) return;
+    if (dispatch() == 0)
+        al_sud_on();
+    else
+        incomplete = 1;
+}
 
 void al_sud_off(void) { selector = ALLOW; }
 

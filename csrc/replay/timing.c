@@ -2,9 +2,7 @@
 
 #include "os/os.h"
 
-/* Memory that the host or another process had until now is slow to fault in for the first time; so what the pass will
- * need is faulted in and given back before, as huge pages and as small ones. Best effort: without memory, nothing. */
-static void pretouch(uint64_t bytes, al_advice advice) {
+static void touch(uint64_t bytes, al_advice advice) {
     size_t page = al_os_linux.page_size(), whole = al_align_up(bytes, page);
     void *room;
     if (bytes == 0 || al_os_linux.map(NULL, whole, AL_PROT_READ_WRITE, AL_PLACE_ANYWHERE, true, &room) != 0) return;
@@ -13,9 +11,12 @@ static void pretouch(uint64_t bytes, al_advice advice) {
     al_os_linux.unmap(room, whole);
 }
 
+void al_pretouch(uint64_t bytes) {
+    touch(bytes, AL_ADVISE_HUGEPAGE);
+    touch(bytes, AL_ADVISE_NOHUGEPAGE);
+}
+
 void al_time(const al_target *target, const al_ops *ops, const al_timing *how, al_text *out) {
-    pretouch(how->pretouch, AL_ADVISE_HUGEPAGE);
-    pretouch(how->pretouch, AL_ADVISE_NOHUGEPAGE);
     for (uint32_t pass = 0; pass <= how->warm_passes; pass++) {
         if (pass > 0) al_drain(target->calls, target->self, ops);
         uint64_t start = al_os_linux.thread_time();
