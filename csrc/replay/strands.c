@@ -163,7 +163,7 @@ static const char *prepare_stacks(al_strands *all) {
     pthread_t keeper;
     uint64_t wanted = all->head->alive - 1, made = 0;
     if (all->head->acts == 0) return NULL;
-    if (wanted + 1 > AL_ROOMS_NOTED_MAX) return "more threads at once than it can keep";
+    if (wanted + 1 > AL_ROOMS_NOTED_MAX) return "more than 4096 threads at once";
     bool all_there = start(&keeper, stand_by, &c) == 0;
     for (; all_there && made < wanted; made += all_there)
         all_there = start(&all->strands[made].thread, stand_by, &c) == 0;

@@ -1,5 +1,7 @@
 #include "allocators/tcmalloc/span.h"
 
+#include <string.h>
+
 /* --- the map --- */
 
 bool al_tc_map_prepare(tc_base *base, uintptr_t from, uintptr_t to) {
@@ -8,6 +10,7 @@ bool al_tc_map_prepare(tc_base *base, uintptr_t from, uintptr_t to) {
         if (base->map.leaves[leaf] != NULL) continue;
         al_pages_leaf *words = base->metadata(base, sizeof *words);
         if (words == NULL) return false;
+        if (base->writes_leaves) memset(words, 0, sizeof *words);
         al_pages_set_leaf(&base->map, leaf << AL_PAGES_LEAF_BITS, words);
     }
     return true;

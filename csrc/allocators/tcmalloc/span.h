@@ -70,6 +70,7 @@ struct tc_base {
     tc_span *(*pages_take)(tc_base *base, size_t pages);      /* in use, entered; NULL: no memory */
     void (*pages_give)(tc_base *base, tc_span *span);         /* in use, without a class */
     al_pages map;
+    bool writes_leaves; /* the zeros of a new leaf of the map are written, so that it is resident, as the real one's */
 };
 
 static inline uintptr_t al_tc_end(const tc_span *span) { return span->address + (span->pages << TC_PAGE_BITS); }

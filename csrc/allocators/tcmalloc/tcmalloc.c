@@ -16,6 +16,7 @@ static int create(al_heap *base) {
     al_tc_central_init(heap);
     al_tc_pages_init(heap);
     heap->base.metadata = al_tc_metadata;
+    heap->base.writes_leaves = true;
     heap->base.pages_take = al_tc_pages_take;
     heap->base.pages_give = al_tc_pages_give;
     heap->unclaimed = (int64_t)heap->params.cache_budget;
