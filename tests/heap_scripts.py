@@ -37,7 +37,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import pytest
 from programs import HERE, compile_c
 
 from alloclab.allocators import Allocator
@@ -243,6 +245,16 @@ def run(check: Check, program: Path, folder: Path, variables: Mapping[str, str])
     steps, first_break = _steps(log.read_text())
     results = [[int(word) for word in row.split()] for row in done.stdout.split("\n")[1:-1]]
     return Ran(results, steps[1:], steps[0], first_break, done.returncode, done.stderr.strip())
+
+
+def each(checks: Sequence[Check]) -> list[Any]:
+    """As values of a parameter; what takes long is left to the whole run."""
+    named = ((check, f"{check.source.removesuffix('.txt')}: {check.title}") for check in checks)
+    return [pytest.param(c, id=name, marks=[pytest.mark.slow] if _takes_long(c) else []) for c, name in named]
+
+
+def _takes_long(check: Check) -> bool:
+    return slept(check) > 0.5 or sum(len(line.statements) for line in check.lines) > 2000
 
 
 def slept(check: Check) -> float:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from alloclab.allocators import lab_allocators
 from alloclab.heap import Heap, Thread
 
-SETTINGS = [
+QUICK = [
     *((lab.name, {}) for lab in lab_allocators()),
+    ("fit", {"policy": "next", "order": "fifo", "coalesce": "deferred", "top_pad": 0}),
+]
+SLOW = [
     ("bump", {"top_pad": 0}),
     ("fit", {"policy": "first", "order": "lifo", "mmap_threshold": "4KiB"}),
-    ("fit", {"policy": "next", "order": "fifo", "coalesce": "deferred", "top_pad": 0}),
     ("fit", {"policy": "worst", "coalesce": "never", "mmap_threshold": "1GiB"}),
     ("fit", {"policy": "next", "trim_threshold": 0, "top_pad": 0, "mmap_threshold": 0}),
     ("buddy", {"min_order": 4, "max_order": 16}),
@@ -26,8 +29,16 @@ SETTINGS = [
     ("tcmalloc", {"aggressive_decommit": True, "transfer_num_obj": 8}),
     ("tcmalloc-hpaa", {"cpus": 1, "max_per_cpu_cache_size": 0, "huge_regions": False, "hugepage_cache_limit": 0}),
 ]
-NAMES = [f"{name}:{','.join(f'{k}={v}' for k, v in tunables.items())}" for name, tunables in SETTINGS]
-every_setting = pytest.mark.parametrize(("name", "tunables"), SETTINGS, ids=NAMES)
+
+
+def _as_value(name: str, tunables: dict[str, int | str], *marks: pytest.MarkDecorator) -> Any:
+    return pytest.param(name, tunables, id=f"{name}:{','.join(f'{k}={v}' for k, v in tunables.items())}", marks=marks)
+
+
+every_setting = pytest.mark.parametrize(
+    ("name", "tunables"),
+    [*(_as_value(*setting) for setting in QUICK), *(_as_value(*setting, pytest.mark.slow) for setting in SLOW)],
+)
 
 Trace = list[tuple[str, int, int]]  # call, slot, size
 

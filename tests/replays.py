@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from rows import Row, write
-from support import ROOT
+from support import ROOT, budget, slow
 
 from alloclab.native import ffi, lib
+from alloclab.trace import load
 from alloclab.trace.compile import KINDS, CompiledTrace, compile_trace
 from alloclab.trace.model import Op
 from alloclab.trace.parquet import Trace
@@ -21,6 +22,8 @@ from alloclab.trace.synth import Recipe, synthesize
 
 every_recording = pytest.mark.parametrize("path", sorted((ROOT / "traces").glob("*.parquet")), ids=lambda p: p.stem)
 PAGE = 4096
+SIZES = ("odd", "huge", *slow("pareto", "tiny", "kilobytes", "mixed"))
+LIVE = (100, *slow(1500, 5000))
 CALLS = ("brk", "mmap", "munmap", "mremap", "madvise", "mprotect")
 
 
@@ -40,6 +43,36 @@ def growing(folder: Path, sizes: str, seed: int) -> Trace:
     """60,000 operations after which 20,000 blocks live."""
     recipe = Recipe(60_000, seed=seed, sizes=sizes, live=20_000, reallocs=0.3)
     return synthesize(folder / f"{sizes}-{seed}.parquet", recipe)
+
+
+class EveryTrace:
+    """Tests of an allocator that does what another does; a subclass says how that is held."""
+
+    def hold(self, trace: Trace) -> None:
+        """Fails with the first operation that differs."""
+        raise NotImplementedError
+
+    @pytest.mark.slow
+    @every_recording
+    def test_recordings(self, path: Path) -> None:
+        self.hold(load(path))
+
+    @pytest.mark.slow
+    def test_extra_traces(self, extra_traces: list[Path]) -> None:
+        for path in extra_traces:
+            self.hold(load(path))
+
+    @pytest.mark.parametrize("live", LIVE)
+    @pytest.mark.parametrize("sizes", SIZES)
+    def test_generated_stress(self, sizes: str, live: int, tmp_path: Path) -> None:
+        for seed in range(budget(1)):
+            self.hold(stress(tmp_path, sizes, live, seed))
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("sizes", SIZES)
+    def test_generated_stress_that_only_grows(self, sizes: str, tmp_path: Path) -> None:
+        for seed in range(budget(1)):
+            self.hold(growing(tmp_path, sizes, seed))
 
 
 def churn(operations: int, seed: int, *, most: int = 1 << 12, alignments: bool = True) -> list[Row]:

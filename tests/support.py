@@ -27,6 +27,11 @@ def budget(examples: int) -> int:
     return examples * int(os.environ.get("ALLOCLAB_TEST_BUDGET", "1"))
 
 
+def slow(*values: Any) -> list[Any]:
+    """Of a parameter: values that only the whole run tries."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
 @contextlib.contextmanager
 def started(command: Sequence[str | Path], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A program in a process group of its own, of which nothing is left afterwards, whatever the test finds."""

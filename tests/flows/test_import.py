@@ -113,6 +113,7 @@ def test_an_output_that_exists_survives_a_failed_import(tmp_path: Path) -> None:
     assert (tmp_path / "bad.parquet").read_text() == "precious"
 
 
+@pytest.mark.slow
 def test_memory_stays_bounded_on_a_large_file(tmp_path: Path) -> None:
     """32 MiB of text hold no more memory than 8 MiB do, but for some slack."""
     peaks = []

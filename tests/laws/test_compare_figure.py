@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from comparisons import MACHINE, MIB, made_up, made_up_result
+from support import slow
 
 from alloclab.errors import UsageError
 from alloclab.report.figure import draw, write
@@ -71,7 +72,7 @@ def test_the_footnote_names_touch_policy_and_machine() -> None:
     assert "touch policy page" in notes and "Test CPU" in notes
 
 
-@pytest.mark.parametrize("name", ["m.png", "m.svg", "M.SVG"])
+@pytest.mark.parametrize("name", ["m.png", "m.svg", *slow("M.SVG")])
 def test_the_ending_names_the_format_and_the_file_repeats(tmp_path: Path, name: str) -> None:
     comparison = made_up(["t"], RIVALS)
     (path,) = write(comparison, tmp_path / name)
@@ -85,6 +86,7 @@ def test_the_ending_names_the_format_and_the_file_repeats(tmp_path: Path, name: 
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.slow
 def test_many_traces_make_a_picture_each(tmp_path: Path) -> None:
     traces = [f"t{i}" for i in range(7)]
     written = write(made_up(traces, {"system": (1.2, 16.0)}), tmp_path / "m.png")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from programs import HERE, compile_c, run
+from support import slow
 
 from alloclab.allocators import LabAllocator, lab_allocators
 
@@ -22,7 +23,7 @@ SPECS = [
     "fit:policy=worst,order=fifo,coalesce=never,mmap_threshold=4KiB,top_pad=0",
 ]
 every_library = pytest.mark.parametrize("lab", lab_allocators(), ids=lambda lab: lab.name)
-every_spec = pytest.mark.parametrize("spec", SPECS)
+every_spec = pytest.mark.parametrize("spec", [*SPECS[:-2], *slow(*SPECS[-2:])])
 PYTHON = Path(sys.executable).resolve()
 
 

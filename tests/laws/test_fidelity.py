@@ -16,7 +16,7 @@ import pytest
 from replays import PAGE, churn
 from rich.console import Console
 from rows import Row, write
-from support import ROOT, budget
+from support import ROOT, budget, slow
 
 from alloclab.allocators import lab_allocators, libraries_needed, resolve
 from alloclab.comparison import fidelity as fidelity_module
@@ -490,7 +490,7 @@ def test_of_scattered_blocks_the_page_is_compared(
 
 
 @pytest.mark.needs("gcc")
-@pytest.mark.parametrize("clock", ["CLOCK_MONOTONIC", "CLOCK_MONOTONIC_COARSE"])
+@pytest.mark.parametrize("clock", ["CLOCK_MONOTONIC", *slow("CLOCK_MONOTONIC_COARSE")])
 def test_clocks_tell_the_recorded_time(clock: str, trace, tmp_path: Path) -> None:
     """Asks the system where three seconds have passed since the last time; usleep makes the machine a slow one."""
     source = """
@@ -593,7 +593,7 @@ def test_json_holds_the_same(trace) -> None:
     assert set(document["sides"][0]["calls"]) == set(CALLS)
 
 
-@pytest.mark.parametrize("name", ["cc1", "node"])
+@pytest.mark.parametrize("name", ["cc1", *slow("node")])
 def test_recordings_of_real_programs_repeat(name: str) -> None:
     found: Fidelity = fidelity(load(ROOT / "traces" / f"{name}.parquet"), "system", "system")
     assert found.same

@@ -156,7 +156,7 @@ class Calls(RuleBasedStateMachine):
 @every_setting
 def test_random_calls(name: str, tunables: dict[str, int | str]) -> None:
     machine = type("Calls_" + name, (Calls,), {"name": name, "tunables": tunables})
-    machine.TestCase.settings = settings(max_examples=12 * BUDGET, stateful_step_count=30)
+    machine.TestCase.settings = settings(max_examples=8 * BUDGET, stateful_step_count=30)
     machine.TestCase("runTest").runTest()
 
 

@@ -7,8 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from heap_scripts import JEMALLOC, Check, compare, compile_program, find, parse_checks, read_checks, run, slept
+from heap_scripts import JEMALLOC, Check, compare, compile_program, each, find, parse_checks, read_checks, run
 from programs import with_equal_start
+from support import slow
 
 from alloclab.allocators import resolve
 
@@ -16,7 +17,7 @@ REAL = "libjemalloc"
 FOLDER = Path(__file__).parent.parent / "jemalloc"
 CHECKS = [check for path in sorted(FOLDER.glob("*.txt")) for check in read_checks(path, JEMALLOC)]
 pytestmark = [pytest.mark.needs(what) for what in ("strace", "gcc", REAL, "glibc 2.36")]
-every_malloc = pytest.mark.parametrize("malloc", [pytest.param(REAL, marks=pytest.mark.slow), "jemalloc"])
+every_malloc = pytest.mark.parametrize("malloc", [*slow(REAL), "jemalloc"])
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +25,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compile_program(tmp_path_factory.mktemp("heap_script"))
 
 
-def marked(check: Check) -> object:
-    name = f"{check.source.removesuffix('.txt')}: {check.title}"
-    return pytest.param(check, id=name, marks=[pytest.mark.slow] if slept(check) > 1 else [])
-
-
 @every_malloc
-@pytest.mark.parametrize("check", [marked(check) for check in CHECKS])
+@pytest.mark.parametrize("check", each(CHECKS))
 def test_it_does_what_the_script_says(check: Check, malloc: str, program: Path, tmp_path: Path) -> None:
     should, does = compare(check, program, tmp_path, with_equal_start(malloc, REAL))
     assert does == should

@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from replays import every_recording, growing, stress
+from replays import EveryTrace, every_recording
 from rows import Row, write
-from support import ROOT, budget
+from support import ROOT, budget, slow
 
 from alloclab.allocators import resolve
 from alloclab.comparison.fidelity import Fidelity, Side, Step, fidelity
@@ -29,8 +29,6 @@ pytestmark = pytest.mark.needs("libjemalloc")
 UNTOUCHED = Settings(touch="none")
 STRICT, FAULTY = "jemalloc", "jemalloc:heap_order=5.3.0"
 NO_DECAY = "dirty_decay_ms:-1"
-MIXES = ("odd", "pareto", "tiny", "kilobytes", "huge")
-LIVE = (100, *(pytest.param(live, marks=pytest.mark.slow) for live in (1500, 5000)))
 
 
 def held(trace: str | Path | Trace, conf: str = NO_DECAY, spec: str = FAULTY, **faults: int) -> Fidelity:
@@ -66,42 +64,10 @@ def the_same_but_for_the_fault(trace: str | Path | Trace) -> None:
         assert found.choices.first == "own", f"{found.trace}: {found.first}, {found.choices}"
 
 
-# --- recordings ---
-
-
-@pytest.mark.slow
-@every_recording
-def test_recordings(path: Path) -> None:
-    trace = load(path)
-    same(trace)
-    the_same_but_for_the_fault(trace)
-
-
-@pytest.mark.slow
-def test_extra_traces(extra_traces: list[Path]) -> None:
-    for path in extra_traces:
-        trace = load(path)
+class TestTraces(EveryTrace):
+    def hold(self, trace: Trace) -> None:
         same(trace)
         the_same_but_for_the_fault(trace)
-
-
-# --- generated stress ---
-
-
-@pytest.mark.parametrize("live", LIVE)
-@pytest.mark.parametrize("sizes", MIXES)
-def test_generated_stress(sizes: str, live: int, tmp_path: Path) -> None:
-    for seed in range(budget(2)):
-        trace = stress(tmp_path, sizes, live, seed)
-        same(trace)
-        the_same_but_for_the_fault(trace)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("sizes", MIXES)
-def test_generated_stress_that_only_grows(sizes: str, tmp_path: Path) -> None:
-    for seed in range(budget(1)):
-        same(growing(tmp_path, sizes, seed))
 
 
 def test_where_waiting_slabs_are_ordered_early(tmp_path: Path) -> None:
@@ -125,14 +91,11 @@ def mebibytes(folder: Path, live: int, seed: int) -> Trace:
     return synthesize(folder / f"mebibytes-{live}-{seed}.parquet", recipe)
 
 
-NO_MUZZY_DECAY = pytest.param("dirty_decay_ms:0,muzzy_decay_ms:-1", marks=pytest.mark.slow)
-
-
-@pytest.mark.parametrize("conf", [NO_DECAY, "dirty_decay_ms:0", NO_MUZZY_DECAY])
-@pytest.mark.parametrize("live", [3, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("conf", [NO_DECAY, *slow("dirty_decay_ms:0", "dirty_decay_ms:0,muzzy_decay_ms:-1")])
+@pytest.mark.parametrize("live", [3, *slow(12)])
 def test_blocks_of_mebibytes(live: int, conf: str, tmp_path: Path) -> None:
     """From either side of what has an arena of its own."""
-    for seed in range(budget(2)):
+    for seed in range(budget(1)):
         same(mebibytes(tmp_path, live, seed), conf)
 
 
@@ -173,22 +136,22 @@ def test_pages_decay_alike(conf: str, tmp_path: Path) -> None:
 # --- settings, given to both sides ---
 
 SETTINGS = (
-    *("narenas:1", "tcache:false", "retain:false", "retain:false,dirty_decay_ms:0"),
-    *("tcache_max:0", "tcache_max:4096", "tcache_max:1048576", "tcache_max:8388608"),
-    *("lg_tcache_nslots_mul:-1", "lg_tcache_nslots_mul:0", "lg_tcache_nslots_mul:3"),
-    *("tcache_nslots_small_min:2", "tcache_nslots_small_min:100", "tcache_nslots_small_max:31"),
-    *("tcache_nslots_large:2", "tcache_nslots_large:101"),
-    *("tcache_gc_incr_bytes:1024", "tcache_gc_incr_bytes:10000000"),
-    *("tcache_gc_delay_bytes:2000", "tcache_gc_delay_bytes:100000", "tcache_gc_delay_bytes:10000000"),
-    *("lg_tcache_flush_small_div:3", "lg_tcache_flush_large_div:4"),
-    *("dirty_decay_ms:0", "muzzy_decay_ms:-1", "dirty_decay_ms:0,muzzy_decay_ms:-1"),
-    "dirty_decay_ms:0,muzzy_decay_ms:1000",
-    *("oversize_threshold:0", "oversize_threshold:16384", "oversize_threshold:1000000", "oversize_threshold:100000000"),
-    *("lg_extent_max_active_fit:0", "lg_extent_max_active_fit:2", "lg_extent_max_active_fit:63"),
-    *("dss:disabled", "dss:primary", "zero:true", "junk:true", "thp:always", "thp:never"),
-    *("slab_sizes:1-4096:17|100-112:3", "slab_sizes:1-20000:1", "slab_sizes:1-20000:2000,retain:false"),
-    "slab_sizes:1-20000:40|500-900:5,dirty_decay_ms:0",
-    *("bin_shards:1-14336:64", "bin_shards:1-128:4|1025-4096:3"),
+    *("tcache:false", "retain:false,dirty_decay_ms:0", "lg_tcache_nslots_mul:-1", "slab_sizes:1-4096:17|100-112:3"),
+    *slow("narenas:1", "tcache_max:4096", "dirty_decay_ms:0,muzzy_decay_ms:-1", "oversize_threshold:16384"),
+    *slow("retain:false", "tcache_max:0", "tcache_max:1048576", "tcache_max:8388608"),
+    *slow("lg_tcache_nslots_mul:0", "lg_tcache_nslots_mul:3"),
+    *slow("tcache_nslots_small_min:2", "tcache_nslots_small_min:100", "tcache_nslots_small_max:31"),
+    *slow("tcache_nslots_large:2", "tcache_nslots_large:101"),
+    *slow("tcache_gc_incr_bytes:1024", "tcache_gc_incr_bytes:10000000"),
+    *slow("tcache_gc_delay_bytes:2000", "tcache_gc_delay_bytes:100000", "tcache_gc_delay_bytes:10000000"),
+    *slow("lg_tcache_flush_small_div:3", "lg_tcache_flush_large_div:4"),
+    *slow("dirty_decay_ms:0", "muzzy_decay_ms:-1", "dirty_decay_ms:0,muzzy_decay_ms:1000"),
+    *slow("oversize_threshold:0", "oversize_threshold:1000000", "oversize_threshold:100000000"),
+    *slow("lg_extent_max_active_fit:0", "lg_extent_max_active_fit:2", "lg_extent_max_active_fit:63"),
+    *slow("dss:disabled", "dss:primary", "zero:true", "junk:true", "thp:always", "thp:never"),
+    *slow("slab_sizes:1-20000:1", "slab_sizes:1-20000:2000,retain:false"),
+    *slow("slab_sizes:1-20000:40|500-900:5,dirty_decay_ms:0"),
+    *slow("bin_shards:1-14336:64", "bin_shards:1-128:4|1025-4096:3"),
 )
 
 
@@ -222,9 +185,9 @@ def trace(tmp_path: Path) -> Trace:
     return write(tmp_path / "t.parquet", all_calls())
 
 
-RETAINED = ("", NO_DECAY, *(pytest.param(c, marks=pytest.mark.slow) for c in ("dirty_decay_ms:0", "dss:disabled")))
-UNRETAINED = [pytest.param(c, marks=pytest.mark.slow) for c in ("retain:false", "retain:false,dirty_decay_ms:0")]
-MORE = [pytest.param(c, marks=pytest.mark.slow) for c in ("dss:primary", "thp:always", "oversize_threshold:0")]
+RETAINED = (NO_DECAY, *slow("", "dirty_decay_ms:0", "dss:disabled"))
+UNRETAINED = slow("retain:false", "retain:false,dirty_decay_ms:0")
+MORE = slow("dss:primary", "thp:always", "oversize_threshold:0")
 
 
 def gives_back(step: Step) -> bool:

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 from heaps import come_and_go, kept, shelved
+from support import slow
 
 from alloclab.heap import Heap
 
@@ -218,8 +219,8 @@ def test_the_backlog_is_what_was_freed_when() -> None:
 
 SETTINGS: list[dict[str, int | str]] = [
     {},
-    {"heap_order": "5.3.0"},
     {"retain": False, "muzzy_decay_ms": 1000},
+    {"heap_order": "5.3.0"},
     {"tcache": False, "dirty_decay_ms": 0},
     {"narenas": 2, "muzzy_decay_ms": 5000},
     {"tcache_max": 8 * MIB, "dirty_decay_ms": -1},
@@ -234,8 +235,8 @@ SETTINGS: list[dict[str, int | str]] = [
 ]
 
 
-@pytest.mark.parametrize("tunables", SETTINGS, ids=str)
-@pytest.mark.parametrize("refused", [pytest.param(False, marks=pytest.mark.slow), True], ids=["", "refused"])
+@pytest.mark.parametrize("tunables", [SETTINGS[0], *slow(*SETTINGS[1:])], ids=str)
+@pytest.mark.parametrize("refused", [*slow(False), True], ids=["", "refused"])
 def test_threads_come_and_go_and_free_what_others_took(tunables: dict[str, int | str], refused: bool) -> None:
     """After every call the heap is sound, and all that is free is kept somewhere: also where calls of the system fail,
     and a stranger moves the break."""

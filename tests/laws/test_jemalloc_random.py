@@ -11,7 +11,7 @@ import pytest
 from heap_scripts import JEMALLOC, accounts, compile_program
 from programs import with_equal_start
 from random_scripts import Script
-from support import budget
+from support import budget, slow
 
 pytestmark = [pytest.mark.needs(what) for what in ("strace", "gcc", "libjemalloc", "glibc 2.36")]
 
@@ -40,8 +40,8 @@ def both(seed: int, setting: str, bits: int, program: Path, folder: Path, *mallo
     return accounts(text, JEMALLOC, program, folder, *(with_equal_start(malloc, "libjemalloc") for malloc in mallocs))
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s or "default")
-@pytest.mark.parametrize("bits", [pytest.param(19, marks=pytest.mark.slow), 24])
+@pytest.mark.parametrize("setting", [SETTINGS[0], *slow(*SETTINGS[1:])], ids=lambda s: s or "default")
+@pytest.mark.parametrize("bits", [*slow(19), 24])
 def test_both_do_the_same(setting: str, bits: int, program: Path, tmp_path: Path) -> None:
     for seed in range(budget(2)):
         theirs, ours = both(seed, setting, bits, program, tmp_path, "libjemalloc", "jemalloc:heap_order=5.3.0")

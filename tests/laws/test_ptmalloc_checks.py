@@ -15,18 +15,20 @@ from heap_scripts import (
     account,
     compare,
     compile_program,
+    each,
     find,
     parse_checks,
     read_checks,
     run,
     transcript,
 )
+from support import slow
 
 from alloclab.allocators import resolve
 
 FOLDER = Path(__file__).parent.parent / "ptmalloc"
 CHECKS = [check for path in sorted(FOLDER.glob("*.txt")) for check in read_checks(path, PTMALLOC)]
-MALLOCS = (pytest.param("system", marks=pytest.mark.slow), "ptmalloc")
+MALLOCS = (*slow("system"), "ptmalloc")
 LIMIT = max(8 * os.sysconf("SC_NPROCESSORS_ONLN"), 9)
 """Arenas there may be: eight for each processor, asked for the first time when there are more than eight."""
 
@@ -40,7 +42,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @every_malloc
-@pytest.mark.parametrize("check", CHECKS, ids=lambda c: f"{c.source.removesuffix('.txt')}: {c.title}")
+@pytest.mark.parametrize("check", each(CHECKS))
 def test_it_does_what_the_script_says(check: Check, malloc: str, program: Path, tmp_path: Path) -> None:
     should, does = compare(check, program, tmp_path, resolve(malloc))
     assert does == should

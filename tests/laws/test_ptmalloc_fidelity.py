@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from replays import every_recording, growing, stress
+from replays import EveryTrace
 from rows import Row, write
-from support import ROOT, budget
+from support import ROOT, budget, slow
 
 from alloclab.comparison.fidelity import Fidelity, fidelity
 from alloclab.replay import Settings
-from alloclab.trace import load
 from alloclab.trace.model import Op
 from alloclab.trace.parquet import Trace
 from alloclab.trace.synth import Recipe, synthesize
@@ -19,8 +18,6 @@ from alloclab.trace.synth import Recipe, synthesize
 pytestmark = pytest.mark.needs("glibc 2.36")
 
 UNTOUCHED = Settings(touch="none")
-MIXES = ("odd", "pareto", "tiny", "kilobytes", "huge")
-LIVE = (100, *(pytest.param(live, marks=pytest.mark.slow) for live in (1500, 5000)))
 
 
 def same(trace: str | Path | Trace, **faults: int) -> Fidelity:
@@ -32,47 +29,20 @@ def same(trace: str | Path | Trace, **faults: int) -> Fidelity:
     return found
 
 
-# --- recordings ---
-
-
-@pytest.mark.slow
-@every_recording
-def test_recordings(path: Path) -> None:
-    same(load(path))
-
-
-@pytest.mark.slow
-def test_extra_traces(extra_traces: list[Path]) -> None:
-    for path in extra_traces:
-        same(load(path))
-
-
-# --- generated stress ---
-
-
-@pytest.mark.parametrize("live", LIVE)
-@pytest.mark.parametrize("sizes", MIXES)
-def test_generated_stress(sizes: str, live: int, tmp_path: Path) -> None:
-    for seed in range(budget(2)):
-        same(stress(tmp_path, sizes, live, seed))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("sizes", MIXES)
-def test_generated_stress_that_only_grows(sizes: str, tmp_path: Path) -> None:
-    for seed in range(budget(1)):
-        same(growing(tmp_path, sizes, seed))
+class TestTraces(EveryTrace):
+    hold = staticmethod(same)
 
 
 # --- settings: ours against glibc's of the same name ---
 
 SETTINGS = (
-    *("tcache_count=0", "tcache_count=1", "tcache_count=50", "tcache_max=0", "tcache_max=24", "tcache_max=500"),
-    *("tcache_unsorted_limit=1", "tcache_unsorted_limit=3", "mxfast=0", "mxfast=64", "mxfast=160"),
-    *("mmap_threshold=0", "mmap_threshold=4096", "mmap_threshold=131072", "mmap_threshold=100000000"),
-    *("trim_threshold=0", "trim_threshold=10000", "trim_threshold=1000000"),
-    *("top_pad=0", "top_pad=1", "top_pad=4096", "top_pad=1000000", "mmap_max=0", "mmap_max=3"),
-    *("perturb=1", "hugetlb=1"),
+    *("tcache_count=0", "tcache_max=500", "tcache_unsorted_limit=3", "mxfast=160", "mmap_threshold=4096"),
+    *("trim_threshold=10000", "top_pad=4096", "mmap_max=3", "perturb=1", "hugetlb=1"),
+    *slow("tcache_count=1", "tcache_count=50", "tcache_max=0", "tcache_max=24"),
+    *slow("tcache_unsorted_limit=1", "mxfast=0", "mxfast=64"),
+    *slow("mmap_threshold=0", "mmap_threshold=131072", "mmap_threshold=100000000"),
+    *slow("trim_threshold=0", "trim_threshold=1000000"),
+    *slow("top_pad=0", "top_pad=1", "top_pad=1000000", "mmap_max=0"),
 )
 
 

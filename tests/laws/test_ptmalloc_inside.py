@@ -6,6 +6,7 @@ import random
 from collections import Counter
 
 import pytest
+from support import slow
 
 from alloclab.heap import Heap, Thread
 
@@ -176,7 +177,10 @@ def all_looks_agree(heap: Heap) -> None:
 
 @pytest.mark.parametrize(
     "tunables",
-    [{}, {"arena_max": 2}, {"tcache_count": 0}, {"trim_threshold": 0, "top_pad": 0}, {"mmap_threshold": 1 << 30}],
+    [
+        {"arena_max": 2},
+        *slow({}, {"tcache_count": 0}, {"trim_threshold": 0, "top_pad": 0}, {"mmap_threshold": 1 << 30}),
+    ],
     ids=str,
 )
 def test_threads_come_and_go_and_free_what_others_took(tunables: dict[str, int]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from heap_scripts import PTMALLOC, accounts, compile_program
 from random_scripts import Script
-from support import budget
+from support import budget, slow
 
 from alloclab.allocators import resolve
 
@@ -39,14 +39,14 @@ def both(seed: int, setting: str, program: Path, folder: Path, *mallocs: str) ->
     return accounts(text, PTMALLOC, program, folder, *map(resolve, mallocs))
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s[16:-1] or "default")
+@pytest.mark.parametrize("setting", [SETTINGS[0], *slow(*SETTINGS[1:])], ids=lambda s: s[16:-1] or "default")
 def test_both_do_the_same(setting: str, program: Path, tmp_path: Path) -> None:
     for seed in range(budget(2)):
         theirs, ours = both(seed, setting, program, tmp_path, "system", "ptmalloc")
         assert ours == theirs
 
 
-@pytest.mark.parametrize("setting", ["tcache_count=6", "mxfast=112", "top_pad=132KiB", "mmap_threshold=8KiB"])
+@pytest.mark.parametrize("setting", ["tcache_count=6", *slow("mxfast=112", "top_pad=132KiB", "mmap_threshold=8KiB")])
 def test_another_setting_is_seen(setting: str, program: Path, tmp_path: Path) -> None:
     theirs, ours = both(0, "", program, tmp_path, "system", f"ptmalloc:{setting}")
     assert ours != theirs

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from replays import CALLS, PlainReplay, churn, compiled, replay_plainly, threaded
 from rows import Row, sound_rows
-from support import budget
+from support import budget, slow
 
 from alloclab.allocators import lab_allocators, resolve
 from alloclab.measure import METRICS, measure
@@ -20,10 +20,8 @@ from alloclab.trace.model import Op
 
 SPECS = [
     *(lab.name for lab in lab_allocators()),
-    "fit:policy=first",
-    "fit:policy=best,coalesce=deferred",
-    "fit:policy=next,mmap_threshold=32KiB",
-    "fit:policy=worst,coalesce=never,trim_threshold=16KiB",
+    *slow("fit:policy=first", "fit:policy=best,coalesce=deferred"),
+    *slow("fit:policy=next,mmap_threshold=32KiB", "fit:policy=worst,coalesce=never,trim_threshold=16KiB"),
 ]
 
 # fmt: off

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from replays import churn, compiled
-from support import children_of, started, wait_for
+from support import children_of, slow, started, wait_for
 
 from alloclab.allocators import resolve
 from alloclab.native import built_file
@@ -96,7 +96,7 @@ def test_instructions_repeat(tmp_path: Path) -> None:
     assert first is not None and floor is not None and first > floor > 0
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, *slow(signal.SIGKILL)])
 def test_an_interrupted_replay_leaves_no_process(how: signal.Signals, tmp_path: Path) -> None:
     compiled(tmp_path, churn(20000, 2))
     command = [sys.executable, "-c", REPLAY_FOREVER, str(tmp_path / "t.parquet")]

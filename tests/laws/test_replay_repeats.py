@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from replays import churn, compiled
-from support import ROOT
+from support import ROOT, slow
 
 from alloclab.allocators import lab_allocators, resolve
 from alloclab.replay import RawRun, Settings, examine
@@ -15,10 +15,8 @@ from alloclab.trace.compile import CompiledTrace, compile_trace
 
 SPECS = [
     *(lab.name for lab in lab_allocators()),
-    "fit:policy=first",
-    "fit:policy=best,order=address,coalesce=deferred",
-    "fit:policy=next,mmap_threshold=32KiB",
-    "fit:policy=worst,coalesce=never,top_pad=64KiB",
+    *slow("fit:policy=first", "fit:policy=best,order=address,coalesce=deferred"),
+    *slow("fit:policy=next,mmap_threshold=32KiB", "fit:policy=worst,coalesce=never,top_pad=64KiB"),
 ]
 EXACT = {"trace", "calls", "ledger", "realloc"}
 BY_PLACE = {"jemalloc": {"peak_vmas"}}
@@ -30,7 +28,7 @@ def exact(run: RawRun) -> dict[str, float]:
     return {name: value for name, value in run.figures.items() if group_of(name) in EXACT}
 
 
-@pytest.fixture(scope="module", params=[1, 2, "sed"])
+@pytest.fixture(scope="module", params=[2, *slow(1, "sed")])
 def trace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CompiledTrace:
     if isinstance(request.param, str):
         return compile_trace(load(ROOT / "traces" / f"{request.param}.parquet"))

@@ -8,8 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from heap_scripts import TCMALLOC, Check, Ran, compare, compile_program, find, parse_checks, read_checks, run
+from heap_scripts import TCMALLOC, Check, Ran, compare, compile_program, each, find, parse_checks, read_checks, run
 from programs import with_equal_start
+from support import slow
 
 from alloclab.allocators import resolve
 
@@ -18,7 +19,7 @@ FOLDER = Path(__file__).parent.parent / "tcmalloc"
 CHECKS = [check for path in sorted(FOLDER.glob("*.txt")) for check in read_checks(path, TCMALLOC)]
 PAGE, MIB = 8192, 1 << 20
 pytestmark = [pytest.mark.needs(what) for what in ("strace", "gcc", REAL, "glibc 2.36")]
-every_malloc = pytest.mark.parametrize("malloc", [pytest.param(REAL, marks=pytest.mark.slow), "tcmalloc"])
+every_malloc = pytest.mark.parametrize("malloc", [*slow(REAL), "tcmalloc"])
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +27,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compile_program(tmp_path_factory.mktemp("heap_script"))
 
 
-def named(check: Check) -> object:
-    return pytest.param(check, id=f"{check.source.removesuffix('.txt')}: {check.title}")
-
-
 @every_malloc
-@pytest.mark.parametrize("check", [named(check) for check in CHECKS])
+@pytest.mark.parametrize("check", each(CHECKS))
 def test_it_does_what_the_script_says(check: Check, malloc: str, program: Path, tmp_path: Path) -> None:
     should, does = compare(check, program, tmp_path, with_equal_start(malloc, REAL))
     assert does == should

@@ -3,22 +3,20 @@ calls."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from programs import with_equal_start
-from replays import every_recording, growing, stress
+from replays import EveryTrace
 from rows import Row, write
-from support import ROOT, budget
+from support import ROOT, budget, slow
 
 from alloclab.comparison.fidelity import Fidelity, Step, fidelity
 from alloclab.errors import ReplayError
 from alloclab.replay import Settings
 from alloclab.replay.places import find_places
-from alloclab.trace import load
 from alloclab.trace.compile import compile_trace
 from alloclab.trace.model import Op
 from alloclab.trace.parquet import Trace
@@ -28,18 +26,12 @@ pytestmark = pytest.mark.needs("libtcmalloc_minimal")
 
 UNTOUCHED = Settings(touch="none")
 OURS, THEIRS = "tcmalloc", "libtcmalloc_minimal"
-MIXES = ("odd", "pareto", "tiny", "kilobytes", "huge", "mixed")
-LIVE = (100, *(pytest.param(live, marks=pytest.mark.slow) for live in (1500, 5000)))
 
 
 def variables(setting: str) -> dict[str, str]:
     """Of "RELEASE_RATE=2 SKIP_SBRK=1"."""
     pairs = (word.partition("=") for word in setting.split())
     return {f"TCMALLOC_{name}": value for name, _, value in pairs}
-
-
-def slow(*settings: str) -> Iterator[Any]:
-    yield from (pytest.param(setting, marks=pytest.mark.slow) for setting in settings)
 
 
 def held(trace: str | Path | Trace, setting: str = "", **faults: int) -> Fidelity:
@@ -58,36 +50,11 @@ def same(trace: str | Path | Trace, setting: str = "", **faults: int) -> Fidelit
     return found
 
 
-# --- recordings ---
+class TestTraces(EveryTrace):
+    hold = staticmethod(same)
 
 
-@pytest.mark.slow
-@every_recording
-def test_recordings(path: Path) -> None:
-    same(load(path))
-
-
-@pytest.mark.slow
-def test_extra_traces(extra_traces: list[Path]) -> None:
-    for path in extra_traces:
-        same(load(path))
-
-
-# --- generated stress ---
-
-
-@pytest.mark.parametrize("live", LIVE)
-@pytest.mark.parametrize("sizes", MIXES)
-def test_generated_stress(sizes: str, live: int, tmp_path: Path) -> None:
-    for seed in range(budget(1)):
-        same(stress(tmp_path, sizes, live, seed))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("sizes", MIXES)
-def test_generated_stress_that_only_grows(sizes: str, tmp_path: Path) -> None:
-    for seed in range(budget(1)):
-        same(growing(tmp_path, sizes, seed))
+# --- large blocks ---
 
 
 def large_blocks(folder: Path, sizes: str, events: int, live: int, seed: int) -> Trace:
@@ -97,7 +64,7 @@ def large_blocks(folder: Path, sizes: str, events: int, live: int, seed: int) ->
 
 
 @pytest.mark.parametrize("setting", ["", *slow("RELEASE_RATE=10"), "AGGRESSIVE_DECOMMIT=1"])
-@pytest.mark.parametrize("live", [3, 30])
+@pytest.mark.parametrize("live", [30, *slow(3)])
 def test_blocks_of_mebibytes(live: int, setting: str, tmp_path: Path) -> None:
     """More pages are freed than may be before something is released."""
     for seed in range(budget(2)):
@@ -116,9 +83,10 @@ def test_many_gibibytes(setting: str, tmp_path: Path) -> None:
 # --- settings, given to both sides ---
 
 SETTINGS = (
-    *("RELEASE_RATE=0.3", "RELEASE_RATE=1000000", "AGGRESSIVE_DECOMMIT=1", "SKIP_SBRK=1", "SKIP_MMAP=1"),
-    *("HEAP_LIMIT_MB=20", "HEAP_LIMIT_MB=60 RELEASE_RATE=1000", "HEAP_LIMIT_MB=20 DISABLE_MEMORY_RELEASE=1"),
-    *("MAX_TOTAL_THREAD_CACHE_BYTES=0", *(f"TRANSFER_NUM_OBJ={count}" for count in (1, 7, 33, 1024))),
+    *("AGGRESSIVE_DECOMMIT=1", "SKIP_SBRK=1", "HEAP_LIMIT_MB=60 RELEASE_RATE=1000", "TRANSFER_NUM_OBJ=33"),
+    *slow("RELEASE_RATE=0.3", "RELEASE_RATE=1000000", "SKIP_MMAP=1"),
+    *slow("HEAP_LIMIT_MB=20", "HEAP_LIMIT_MB=20 DISABLE_MEMORY_RELEASE=1"),
+    *slow("MAX_TOTAL_THREAD_CACHE_BYTES=0", *(f"TRANSFER_NUM_OBJ={count}" for count in (1, 7, 1024))),
     *slow("RELEASE_RATE=0", "RELEASE_RATE=1000", "DISABLE_MEMORY_RELEASE=1 RELEASE_RATE=1000", "HEAP_LIMIT_MB=60"),
     *slow("AGGRESSIVE_DECOMMIT=1 RELEASE_RATE=100", "HEAP_LIMIT_MB=20 AGGRESSIVE_DECOMMIT=1"),
     *slow("SKIP_SBRK=1 AGGRESSIVE_DECOMMIT=1", "SKIP_SBRK=1 SKIP_MMAP=1"),
@@ -184,8 +152,10 @@ def any_one_call_fails(trace: Trace, setting: str) -> None:
 
 
 FAULTED = (
-    *("", "SKIP_SBRK=1"),
-    *slow("AGGRESSIVE_DECOMMIT=1", "SKIP_SBRK=1 AGGRESSIVE_DECOMMIT=1", "RELEASE_RATE=10000", "SKIP_MMAP=1"),
+    "",
+    *slow(
+        "SKIP_SBRK=1", "AGGRESSIVE_DECOMMIT=1", "SKIP_SBRK=1 AGGRESSIVE_DECOMMIT=1", "RELEASE_RATE=10000", "SKIP_MMAP=1"
+    ),
     *slow("HEAP_LIMIT_MB=20", "HEAP_LIMIT_MB=6000"),
 )
 

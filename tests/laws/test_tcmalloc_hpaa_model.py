@@ -26,8 +26,14 @@ SIZES = [
 ]
 
 
+CACHES = [
+    pytest.param(cpus, budget, marks=[] if budget == 200_000 else [pytest.mark.slow])
+    for cpus, budget in ((1, 3 << 19), (3, 3 << 19), (2, 20_000), (2, 200_000))
+]
+
+
 @pytest.mark.parametrize("sizes", SIZES)
-@pytest.mark.parametrize(("cpus", "budget"), [(1, 3 << 19), (3, 3 << 19), (2, 20_000), (2, 200_000)])
+@pytest.mark.parametrize(("cpus", "budget"), CACHES)
 def test_every_block_lies_where_the_rules_say(sizes: tuple[int, ...], cpus: int, budget: int) -> None:
     """In its span, that is: the model knows no addresses, and learns that of a span by its first block."""
     rng = random.Random(sizes[0] * 100 + cpus)

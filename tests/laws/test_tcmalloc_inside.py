@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 from heaps import come_and_go, kept, shelved
+from support import slow
 
 from alloclab.heap import Heap
 
@@ -152,13 +153,10 @@ SETTINGS: list[dict[str, int | str]] = [
     {"heap_limit_mb": 20},
     {"disable_memory_release": True},
 ]
-QUICK = 3
 
 
-@pytest.mark.parametrize(
-    "tunables", [*SETTINGS[:QUICK], *(pytest.param(t, marks=pytest.mark.slow) for t in SETTINGS[QUICK:])], ids=str
-)
-@pytest.mark.parametrize("refused", [pytest.param(False, marks=pytest.mark.slow), True], ids=["", "refused"])
+@pytest.mark.parametrize("tunables", [SETTINGS[0], *slow(*SETTINGS[1:])], ids=str)
+@pytest.mark.parametrize("refused", [*slow(False), True], ids=["", "refused"])
 def test_threads_come_and_go_and_free_what_others_took(tunables: dict[str, int | str], refused: bool) -> None:
     """After every call the heap is sound, and all that is free is kept somewhere: also where calls of the system fail,
     and a stranger moves the break."""

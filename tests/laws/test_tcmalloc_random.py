@@ -10,7 +10,7 @@ import pytest
 from heap_scripts import TCMALLOC, accounts, compile_program
 from programs import with_equal_start
 from random_scripts import Script
-from support import budget
+from support import budget, slow
 
 REAL = "libtcmalloc_minimal"
 pytestmark = [pytest.mark.needs(what) for what in ("strace", "gcc", REAL, "glibc 2.36")]
@@ -46,10 +46,10 @@ def both(
 
 @pytest.mark.parametrize(
     "setting",
-    [SETTINGS[0], *(pytest.param(setting, marks=pytest.mark.slow) for setting in SETTINGS[1:])],
+    [SETTINGS[0], *slow(*SETTINGS[1:])],
     ids=lambda s: s or "default",
 )
-@pytest.mark.parametrize("bits", [pytest.param(19, marks=pytest.mark.slow), 23])
+@pytest.mark.parametrize("bits", [*slow(19), 23])
 def test_both_do_the_same(setting: str, bits: int, program: Path, tmp_path: Path) -> None:
     for seed in range(budget(2)):
         theirs, ours = both(seed, setting, bits, seed % 2 == 1, program, tmp_path, REAL, "tcmalloc")

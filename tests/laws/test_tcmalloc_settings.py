@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from programs import HERE, Said, compile_c, listen
-from support import budget
+from support import budget, slow
 
 from alloclab.allocators import lab_allocator
 from alloclab.errors import UsageError
@@ -50,6 +50,7 @@ VALUES = {
 """What each variable may say. TCMALLOC_TRANSFER_NUM_OBJ below 1 ends the real library, or hangs it."""
 UNUSED = {"TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD": ["1", "300000"], "TCMALLOC_SAMPLE_PARAMETER": ["1", "524288"]}
 """Known elsewhere: the library without a profiler does nothing about them."""
+QUICK = ("TCMALLOC_RELEASE_RATE", "TCMALLOC_TRANSFER_NUM_OBJ", "TCMALLOC_SKIP_SBRK")
 
 
 def run(spec: str, program: Path, *words: str, **variables: str) -> Said:
@@ -76,7 +77,7 @@ def test_every_setting_has_its_variable_tried() -> None:
 
 
 @pytest.mark.needs("fixed addresses")
-@pytest.mark.parametrize("name", [*VALUES, *UNUSED])
+@pytest.mark.parametrize("name", [*QUICK, *slow(*sorted({*VALUES, *UNUSED} - {*QUICK}))])
 def test_it_reads_each_variable(name: str, program: Path) -> None:
     for value in (VALUES | UNUSED)[name]:
         compare(program, "options", **{name: value})

@@ -196,7 +196,7 @@ def assert_reallocs_agree(stats: Stats, naive: Naive) -> None:
     assert {(c.reallocs, c.object, c.born, c.last) for c in reallocs.longest} <= set(naive.chains)
 
 
-@settings(max_examples=budget(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=budget(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=sound_rows())
 @example(rows=[Row(Op.MALLOC, 0, 8), Row(Op.REALLOC, 0, 0, failed=True)])
 def test_figures_equal_a_naive_count(tmp_path: Path, rows: list[Row]) -> None:
