@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -43,12 +44,15 @@ static unsigned cpus_online(void) {
     return count;
 }
 
+/* Asked within a free, which is no place to be cancelled at. */
 static int overcommit(void) {
     char digit = '0';
-    int before = errno;
+    int before = errno, cancelled;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelled);
     int fd = open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
     ssize_t got = fd < 0 ? 0 : read(fd, &digit, 1);
     if (fd >= 0) close(fd);
+    pthread_setcancelstate(cancelled, NULL);
     errno = before;
     return got == 1 && digit >= '0' && digit <= '2' ? digit - '0' : 0;
 }

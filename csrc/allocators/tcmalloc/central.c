@@ -1,6 +1,7 @@
 /* What threads share of a class: whole batches in slots, and spans. */
 #include "allocators/tcmalloc/tcmalloc.h"
 
+#include <pthread.h>
 #include <unistd.h>
 
 void al_tc_central_init(tc_heap *heap) {
@@ -26,8 +27,9 @@ static void *chained(const tc_span *span, const tc_class *shape) {
     return (void *)span->address;
 }
 
-/* A program's heap says so, as theirs does. */
+/* A program's heap says so, as theirs does; but a thread is not cancelled for it, here within malloc. */
 static void say_failed(tc_heap *heap, size_t bytes) {
+    int cancelled;
     if (al_regions_base(heap->base.heap.regions) != NULL) return;
     char text[96] = "src/central_freelist.cc:330] tcmalloc: allocation failed ", digits[24];
     char *at = digits + sizeof digits - 3;
@@ -35,8 +37,10 @@ static void say_failed(tc_heap *heap, size_t bytes) {
     do *--at = (char)('0' + bytes % 10);
     while ((bytes /= 10) != 0);
     strcat(text, at);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelled);
     const ssize_t ignored = write(STDERR_FILENO, text, strlen(text));
     (void)ignored;
+    pthread_setcancelstate(cancelled, NULL);
 }
 
 static tc_span *populate(tc_heap *heap, tc_central *central) {
