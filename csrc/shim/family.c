@@ -71,20 +71,20 @@ LATE void shim_late_free(void *block) {
 
 EXPORT void *malloc(size_t bytes) {
     al_thread *thread = al_shim_current;
-    if (__builtin_expect(thread == NULL, 0)) return shim_checked(shim_late_malloc(bytes));
+    if (__builtin_expect(!al_shim_is_context(thread), 0)) return shim_checked(shim_late_malloc(bytes));
     return shim_checked(al_rule_malloc(&AL_SHIM, thread, bytes));
 }
 
 EXPORT void *calloc(size_t count, size_t each) {
     al_thread *thread = al_shim_current;
-    if (__builtin_expect(thread == NULL, 0)) return shim_checked(shim_late_calloc(count, each));
+    if (__builtin_expect(!al_shim_is_context(thread), 0)) return shim_checked(shim_late_calloc(count, each));
     return shim_checked(al_rule_calloc(&AL_SHIM, thread, count, each));
 }
 
 EXPORT void free(void *block) {
     al_thread *thread = al_shim_current;
     if (__builtin_expect(block == NULL, 0)) return;
-    if (__builtin_expect(thread == NULL, 0))
+    if (__builtin_expect(!al_shim_is_context(thread), 0))
         shim_late_free(block);
     else
         al_rule_free(&AL_SHIM, thread, block);
@@ -96,7 +96,7 @@ static bool shim_frees(const void *block, size_t bytes) {
 
 EXPORT void *realloc(void *block, size_t bytes) {
     al_thread *thread = al_shim_current;
-    void *moved = __builtin_expect(thread == NULL, 0) ? shim_late_realloc(block, bytes)
+    void *moved = __builtin_expect(!al_shim_is_context(thread), 0) ? shim_late_realloc(block, bytes)
                                                       : al_rule_realloc(&AL_SHIM, thread, block, bytes);
     if (__builtin_expect(moved == NULL, 0)) errno = shim_frees(block, bytes) ? EINVAL : ENOMEM;
     return moved;
@@ -110,7 +110,7 @@ EXPORT void *reallocarray(void *block, size_t count, size_t each) {
 
 static void *shim_aligned(size_t alignment, size_t bytes) {
     al_thread *thread = al_shim_current;
-    if (__builtin_expect(thread == NULL, 0)) return shim_late_memalign(alignment, bytes);
+    if (__builtin_expect(!al_shim_is_context(thread), 0)) return shim_late_memalign(alignment, bytes);
     return al_rule_memalign(&AL_SHIM, thread, alignment, bytes);
 }
 
@@ -164,6 +164,18 @@ EXPORT void free_aligned_sized(void *block, size_t alignment, size_t bytes) {
 
 EXPORT void cfree(void *block) { free(block); }
 
+/* --- glibc's other names, by which a program gets round a malloc of its own --- */
+
+#define SAME_AS(name) EXPORT __attribute__((alias(#name), copy(name)))
+
+SAME_AS(malloc) __typeof__(malloc) __libc_malloc;
+SAME_AS(calloc) __typeof__(calloc) __libc_calloc;
+SAME_AS(realloc) __typeof__(realloc) __libc_realloc;
+SAME_AS(free) __typeof__(free) __libc_free;
+SAME_AS(memalign) __typeof__(memalign) __libc_memalign;
+SAME_AS(valloc) __typeof__(valloc) __libc_valloc;
+SAME_AS(pvalloc) __typeof__(pvalloc) __libc_pvalloc;
+
 /* --- glibc's questions --- */
 
 EXPORT int malloc_trim(size_t pad) { return al_heap_trim(al_shim_heap(), pad); }
@@ -188,6 +200,9 @@ EXPORT struct mallinfo mallinfo(void) {
         .keepcost = (int)wide.keepcost,
     };
 }
+
+EXPORT struct mallinfo __libc_mallinfo(void) __attribute__((alias("mallinfo"))); /* deprecated: not to be named */
+SAME_AS(mallopt) __typeof__(mallopt) __libc_mallopt;
 
 EXPORT void malloc_stats(void) { al_heap_report(al_shim_heap(), stderr); }
 

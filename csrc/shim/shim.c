@@ -1,12 +1,14 @@
 /* A drop-in library's instance, and the context of each thread. AL_SHIM names the allocator: -DAL_SHIM=al_bump.
  *
  * The heap is made at the first call, which may come from the loader, before any constructor ran. A thread's context
- * is one `__thread` pointer; it is handed back by the destructor of a pthread key. What a thread does with malloc
- * after that (in later destructors, in libc's own) borrows a context for each call, so nothing stays behind.
+ * is one `__thread` pointer, and all the static TLS there is. The destructor of a pthread key hands it back, in the
+ * last round of destructors: until then those of others have it. What a thread does with malloc after that (libc's own
+ * destructors) borrows a context for each call, so nothing stays behind.
  *
  * The heap's lock is held over a fork, so nobody's fork handler may find it taken: ours are registered before all
  * others, by the first constructor of the process (the library is linked with -z initfirst), hence run last before the
- * fork and first after it.
+ * fork and first after it. libc holds its list of open files over a fork, too, and takes it after our handler; but who
+ * flushes all files allocates while he holds it (a stream in memory grows). So the list is taken first here.
  *
  * Settings come from the real allocator's variables, where ours reads them, then from ALLOCLAB_OPTIONS. Where those are
  * wrong, or there is no memory for the heap itself, the process writes one line to standard error and ends with
@@ -16,11 +18,14 @@
 #include "shim/dropin.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
+/* libc's own, for its fork. The list may be taken again by the thread that has it. */
+extern void _IO_list_lock(void), _IO_list_unlock(void), _IO_list_resetlock(void);
+
 __thread al_thread *al_shim_current;
-static __thread bool departed; /* this thread has handed its context back */
 static _Atomic(al_heap *) the_heap;
 static al_lock starting;
 static pthread_key_t key;
@@ -52,9 +57,12 @@ static al_heap *make_heap(void) {
     return heap;
 }
 
-static void hand_back(void *context) {
-    departed = true;
-    al_shim_current = NULL;
+/* The key's value counts the rounds of destructors. */
+static void hand_back(void *round) {
+    const uintptr_t next = (uintptr_t)round + 1;
+    if (next <= PTHREAD_DESTRUCTOR_ITERATIONS && pthread_setspecific(key, (void *)next) == 0) return;
+    al_thread *context = al_shim_current;
+    al_shim_current = AL_SHIM_DEPARTED;
     al_thread_exit(context);
     if (--al_shim_users == 0) al_shim_ring();
 }
@@ -63,7 +71,7 @@ static void hand_back(void *context) {
  * context in place; where it fails, the context stays borrowed. */
 static void keep(al_thread *context) {
     al_shim_current = context;
-    if (pthread_setspecific(key, context) != 0)
+    if (pthread_setspecific(key, (void *)1) != 0)
         al_shim_current = NULL;
     else if (al_shim_users++ == 0 && loaded)
         al_shim_background(the_heap);
@@ -90,8 +98,8 @@ al_thread *al_shim_arrive(void) {
     int saved = errno;
     if (the_heap == NULL) start();
     al_thread *thread = al_shim_current;
-    if (thread == NULL) {
-        bool stays = key_made && !departed;
+    if (!al_shim_is_context(thread)) {
+        bool stays = key_made && thread != AL_SHIM_DEPARTED;
         thread = stays ? al_thread_create(the_heap) : al_thread_borrow(the_heap);
         if (thread != NULL && stays) keep(thread);
     }
@@ -108,16 +116,25 @@ al_heap *al_shim_heap(void) {
     return the_heap;
 }
 
+/* This thread's context, if it has one of its own. */
+static al_thread *own_context(void) { return al_shim_is_context(al_shim_current) ? al_shim_current : NULL; }
+
 /* A thread that has called nothing yet gets its context here: what its allocator does for one that forks, it does. */
 static void before_fork(void) {
     al_shim_leave(al_shim_arrive());
-    al_heap_fork(the_heap, al_shim_current, AL_FORK_PREPARE);
+    _IO_list_lock();
+    al_heap_fork(the_heap, own_context(), AL_FORK_PREPARE);
 }
-static void after_fork_in_parent(void) { al_heap_fork(the_heap, al_shim_current, AL_FORK_PARENT); }
+
+static void after_fork_in_parent(void) {
+    al_heap_fork(the_heap, own_context(), AL_FORK_PARENT);
+    _IO_list_unlock();
+}
 
 static void after_fork_in_child(void) {
-    al_heap_fork(the_heap, al_shim_current, AL_FORK_CHILD);
-    al_shim_users = al_shim_current != NULL;
+    al_heap_fork(the_heap, own_context(), AL_FORK_CHILD);
+    _IO_list_resetlock();
+    al_shim_users = own_context() != NULL;
     al_shim_background_in_child(the_heap);
 }
 

@@ -10,8 +10,12 @@ extern const al_allocator AL_SHIM __attribute__((visibility("hidden")));
 
 al_heap *al_shim_heap(void); /* made if it is not there yet */
 
-/* This thread's context: NULL before its first call, and after it has handed the context back. */
+/* This thread's context: NULL before its first call, AL_SHIM_DEPARTED after it has handed the context back. */
 extern __thread al_thread *al_shim_current;
+#define AL_SHIM_DEPARTED ((al_thread *)1)
+
+/* One comparison, as with NULL alone. */
+static inline bool al_shim_is_context(const al_thread *thread) { return thread > AL_SHIM_DEPARTED; }
 
 /* A call that finds none runs between these two. NULL: there is no memory for one; then there is nothing to leave. */
 al_thread *al_shim_arrive(void);

@@ -16,6 +16,8 @@ FAMILY = [
     *("malloc", "calloc", "realloc", "reallocarray", "free", "cfree", "free_sized", "free_aligned_sized"),
     *("memalign", "aligned_alloc", "posix_memalign", "valloc", "pvalloc", "malloc_usable_size", "malloc_trim"),
     *("mallinfo", "mallinfo2", "mallopt", "malloc_stats", "malloc_info"),
+    *("__libc_malloc", "__libc_calloc", "__libc_realloc", "__libc_free", "__libc_memalign", "__libc_valloc"),
+    *("__libc_pvalloc", "__libc_mallinfo", "__libc_mallopt"),
 ]
 SPECS = [
     *(lab.name for lab in lab_allocators()),
@@ -69,6 +71,13 @@ def test_only_libc_is_needed(lab: LabAllocator) -> None:
     assert len(needed) == 1 and "libc.so.6" in needed[0]
     assert "RUNPATH" not in dynamic and "RPATH" not in dynamic
     assert "NOW" in dynamic and "NOOPEN" in dynamic
+
+
+@every_library
+def test_a_thread_costs_one_pointer_of_static_storage(lab: LabAllocator) -> None:
+    """What there is of it for all libraries is a few hundred bytes more than what the program brings."""
+    listed = subprocess.run(["readelf", "-lW", lab.library], capture_output=True, text=True, check=True)
+    assert [int(line.split()[5], 16) for line in listed.stdout.splitlines() if line.split()[:1] == ["TLS"]] == [8]
 
 
 def same_output(spec: str, *command: str | Path) -> None:
