@@ -6,9 +6,11 @@ import dataclasses
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from alloclab.commands._options import json_flag, output_console
@@ -20,7 +22,9 @@ from alloclab.trace.stats import Class, Peak, Size, Spread, Stats, summarize
 from alloclab.trace.validate import Problems, validate
 
 THREADS = 10
+MEMORY = ("Rss", "Pss", "Private_Clean", "Private_Dirty", "Anonymous", "AnonHugePages", "Swap", "Locked")
 LONGEST_COMMAND = 200
+CONTROL = dict.fromkeys(range(32), " ")
 
 
 @click.command()
@@ -56,7 +60,7 @@ def command(trace: Path, as_json: bool) -> None:
         console = output_console()
         _print_metadata(console, source.name, source.metadata)
         if stats is not None:
-            _print_stats(console, stats)
+            _print_stats(console, stats, _whole(source.metadata).get("thread_names", {}))
         for problem in problems:
             console.print(f"  {problem}", markup=False, soft_wrap=True)
     if problems:
@@ -127,8 +131,11 @@ def _print_metadata(console: Console, name: str, metadata: Metadata) -> None:
         "recorded on": metadata.allocator,
         "source": metadata.source,
         "clock": _clock(metadata),
+        "stopped": _whole(metadata).get("stopped", ""),
         "dropped": ", ".join(f"{count:,} {reason}" for reason, count in metadata.dropped.items()),
     }
+    memory = _whole(metadata).get("memory_at_exit", {})
+    facts["at exit"] = ", ".join(f"{name} {say_bytes(memory[name])}" for name in MEMORY if memory.get(name))
     if "cut" in metadata.extra:
         part = metadata.extra["cut"]
         facts["cut"] = f"rows {part['from']:,} to {part['to']:,} of {part['of']}"
@@ -138,15 +145,23 @@ def _print_metadata(console: Console, name: str, metadata: Metadata) -> None:
     console.print()
 
 
+def _whole(metadata: Metadata) -> dict[str, Any]:
+    """What the source knew of the whole trace, were this a part of it."""
+    extra = metadata.extra
+    while "whole" in extra:
+        extra = extra["whole"]
+    return extra
+
+
 def _clock(metadata: Metadata) -> str:
     resolution = metadata.clock_resolution_ns
     return metadata.clock if resolution is None else f"{metadata.clock} (resolution {_time(resolution)})"
 
 
-def _print_stats(console: Console, stats: Stats) -> None:
+def _print_stats(console: Console, stats: Stats, names: dict[str, str]) -> None:
     for line in _summary(stats):
         console.print(line, soft_wrap=True)
-    sections = [_operations(stats), _sizes(stats), _lifetimes(stats), _top_sizes(stats), _threads(stats)]
+    sections = [_operations(stats), _sizes(stats), _lifetimes(stats), _top_sizes(stats), _threads(stats, names)]
     if stats.reallocs.chains.count:
         sections += [_growth(stats), _chains(stats)]
     for section in sections:
@@ -259,14 +274,15 @@ def _top_sizes(stats: Stats) -> Section:
     return section
 
 
-def _threads(stats: Stats) -> Section:
+def _threads(stats: Stats, names: dict[str, str]) -> Section:
     title = "Threads" if len(stats.threads) <= THREADS else f"Threads (the busiest {THREADS} of {len(stats.threads):,})"
     section = Section(
         title, "thread", "calls", "births", "bytes asked", "deaths", "cross-thread", "survivors", "their bytes"
     )
     for t in stats.threads[:THREADS]:
         figures = (t.calls, t.births, t.born_bytes, t.deaths, t.cross, t.left, t.left_bytes)
-        section.add(str(t.thread), *(f"{figure:,}" for figure in figures))
+        name = escape(names.get(str(t.thread), "").translate(CONTROL))
+        section.add(f"{t.thread} {name}".rstrip(), *(f"{figure:,}" for figure in figures))
     return section
 
 

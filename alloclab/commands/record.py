@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from json import dumps
 from pathlib import Path
@@ -20,7 +20,7 @@ from alloclab import machine
 from alloclab.commands._options import next_step, output_option
 from alloclab.errors import RecordError
 from alloclab.files import STDOUT, check_output, write_whole
-from alloclab.record import Capture, Recording, record
+from alloclab.record import ENOUGH_EVENTS, TIME_IS_UP, Capture, Recording, record
 from alloclab.report.columns import say_bytes
 from alloclab.trace.importers.capture import CaptureReader, Counts
 from alloclab.trace.model import Metadata
@@ -52,9 +52,29 @@ class Saved:
 @click.option(
     "--addresses", is_flag=True, help="Keep the address of every block too; a trace gets about twice as large."
 )
+@click.option(
+    "--duration",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Stop recording after that time; the program runs on.",
+)
+@click.option(
+    "--max-events",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Stop recording a process image after its first N events; the program runs on.",
+)
 @output_option("--json", ".json", "Write what was recorded as JSON; to stdout after all that the program writes there.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(output: str | None, no_children: bool, addresses: bool, json: str | None, command: tuple[str, ...]) -> int:
+def command(
+    output: str | None,
+    no_children: bool,
+    addresses: bool,
+    duration: float | None,
+    max_events: int | None,
+    json: str | None,
+    command: tuple[str, ...],
+) -> int:
     """Run COMMAND and record its heap traffic.
 
     Threads, children, and what happens before and after main are in it. The exit code is COMMAND's; 128 + n where
@@ -66,7 +86,8 @@ def command(output: str | None, no_children: bool, addresses: bool, json: str | 
     check_output(str(path), [".parquet"])
     console = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 160)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        recording = record(command, Path(folder), children=not no_children)
+        captures = captures_folder(Path(folder))
+        recording = record(command, captures, children=not no_children, duration=duration, max_events=max_events)
         try:
             with console.status("writing traces"):
                 saved = save(recording, path, addresses=addresses)
@@ -77,6 +98,16 @@ def command(output: str | None, no_children: bool, addresses: bool, json: str | 
     show(console, saved)
     sys.stderr.flush()
     return recording.status if recording.status >= 0 else 128 - recording.status
+
+
+def captures_folder(folder: Path) -> Path:
+    """A folder for captures in ours. What root starts may go on as another user, and needs to write there, too."""
+    captures = folder / "captures"
+    captures.mkdir()
+    if os.geteuid() == 0:
+        folder.chmod(0o711)
+        captures.chmod(0o1733)  # a user finds there no file but by its name, and removes no other's
+    return captures
 
 
 def _write_json(path: str, recording: Recording, saved: list[Saved]) -> None:
@@ -108,9 +139,13 @@ def save(recording: Recording, path: Path, *, addresses: bool = False) -> list[S
     Returns them by number of events, most first; images without events leave none. Raises RecordError where none has.
     """
     if not recording.captures:
-        raise RecordError(f"{path}: nothing was recorded: the recorder could not be loaded, or not write its files")
+        late = "" if recording.until_ns is None else f", or {TIME_IS_UP} before the program began"
+        raise RecordError(
+            f"{path}: nothing was recorded: the recorder could not be loaded, or not write its files{late}"
+        )
     facts = machine.describe()
-    made = [_convert(capture, facts, addresses) for capture in recording.captures]
+    folder = recording.captures[0].path.parent.parent
+    made = [_convert(capture, recording, folder, facts, addresses) for capture in recording.captures]
     made = sorted((s for s in made if s.counts.events > 1), key=lambda s: -s.counts.events)
     if not made:
         for capture in recording.captures:
@@ -128,14 +163,23 @@ def save(recording: Recording, path: Path, *, addresses: bool = False) -> list[S
     return named
 
 
-def _convert(capture: Capture, facts: dict[str, object], addresses: bool) -> Saved:
-    """The trace of a capture, beside it; the capture is removed, so that the disk holds one of them at a time."""
-    path = capture.path.with_suffix(".parquet")
-    with CaptureReader(capture.path) as reader, TraceWriter(path, Metadata(), address=addresses) as writer:
+def _convert(capture: Capture, recording: Recording, folder: Path, facts: dict[str, object], addresses: bool) -> Saved:
+    """The trace of a capture, in ``folder``; the capture goes as the trace grows, for the disk may be full."""
+    path = folder / f"{capture.path.stem}.parquet"
+    reader = CaptureReader(
+        capture.path,
+        max_events=recording.max_events,
+        until_ns=None if recording.until_ns is None else max(0, recording.until_ns - capture.start_ns),
+        consume=True,
+    )
+    with reader, TraceWriter(path, Metadata(), address=addresses) as writer:
         for events in reader:
             writer.write(events)
         counts = reader.counts()
-        writer.metadata = _metadata(capture, counts, facts)
+        if counts.cut:
+            why = ENOUGH_EVENTS if counts.events == recording.max_events else TIME_IS_UP
+            capture = replace(capture, stopped=why)
+        writer.metadata = _metadata(capture, counts, reader.thread_names(), facts)
     capture.path.unlink()
     return Saved(path, capture, counts)
 
@@ -145,7 +189,7 @@ def _name(capture: Capture) -> str:
     return Path(capture.command[0] if capture.command else capture.program).name
 
 
-def _metadata(capture: Capture, counts: Counts, facts: dict[str, object]) -> Metadata:
+def _metadata(capture: Capture, counts: Counts, names: dict[int, str], facts: dict[str, object]) -> Metadata:
     glibc = Path(capture.allocator).name.startswith("libc.so")
     return Metadata(
         program=_name(capture),
@@ -166,6 +210,8 @@ def _metadata(capture: Capture, counts: Counts, facts: dict[str, object]) -> Met
             "stopped": capture.stopped,
             "peak_live_bytes": counts.peak_live_bytes,
             "live_bytes_at_end": counts.live_bytes,
+            "thread_names": {str(thread): name for thread, name in names.items()},
+            "memory_at_exit": dict(capture.memory),
         },
     )
 

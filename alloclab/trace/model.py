@@ -96,6 +96,12 @@ class Metadata:
 
     ``source``: which importer or recorder wrote it. ``ended``: how the program ended, in words ("exit 0", "signal 9").
     ``dropped``: what was left out, by reason, counted. ``extra``: whatever else the source knows, as JSON values.
+
+    The recorder's ``extra``: ``executable``; ``pid``, ``parent`` and ``image`` (how many programs this pid was before);
+    ``forked`` (the heap was inherited); ``stopped`` (why recording stopped early, or ""); ``peak_live_bytes`` and
+    ``live_bytes_at_end``; ``thread_names`` (thread number as text -> its name when it exited, when the program did, or
+    when recording stopped; without those that ended otherwise) and ``memory_at_exit`` (bytes by the names of
+    /proc/self/smaps_rollup, without the recorder's buffers; empty where the program did not end by exit()).
     """
 
     schema: int = SCHEMA_VERSION

@@ -423,14 +423,16 @@ size_t al_heap_report_text(al_heap *heap, bool xml, char *out, size_t room);
 typedef struct al_capture_header {
     uint64_t magic;
     uint32_t pid, parent, image, forked;
-    uint64_t start_ns, end_ns, lost;
+    uint64_t start_ns, end_ns, lost, stop_ns;
     uint32_t stopped, command_bytes;
     char program[1024];
     char allocator[1024];
     char libc[32];
     char command[8192];
+    char smaps[2048];
     ...;
 } al_capture_header;
+enum { AL_STOPPED_TIME = ..., AL_STOPPED_EVENTS = ... };
 bool al_capture_read_header(int fd, al_capture_header *header);
 
 /* --- trace: captures of the recorder --- */
@@ -449,14 +451,15 @@ typedef struct al_rows {
 typedef struct al_capture_counts {
     uint64_t events, frees_unknown, reallocs_unknown, frees_lost, calls_lost;
     uint64_t live_bytes, peak_live_bytes;
-    uint64_t stamps, span_ns;
+    uint64_t stamps, span_ns, cut;
 } al_capture_counts;
 
 typedef struct al_capture al_capture;
-al_capture *al_capture_open(const char *path, const char **error);
+al_capture *al_capture_open(const char *path, uint64_t max_events, bool consume, const char **error);
 void al_capture_close(al_capture *capture);
 int64_t al_capture_next(al_capture *capture, al_rows *rows, const char **error);
 al_capture_counts al_capture_counted(const al_capture *capture);
+const char *al_capture_thread_name(const al_capture *capture, uint32_t thread);
 
 
 /* --- trace: foreign formats --- */

@@ -25,7 +25,10 @@
  *     bits      0..2    3..7       8         9..63
  *     WIDE      kind    al_wide    failed    distance            then three words: address, size, extra
  *
- * What does not fit the short forms is WIDE. A word is never zero: the first zero ends a live unit. */
+ * What does not fit the short forms is WIDE. A word is never zero: the first zero ends a live unit.
+ *
+ * A thread's name comes with its exit; those of threads that live when recording ends lie in the heads of their live
+ * units, for which there is room on the fullest disk. */
 #ifndef AL_RECORD_CAPTURE_H
 #define AL_RECORD_CAPTURE_H
 
@@ -33,9 +36,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define AL_CAPTURE_MAGIC UINT64_C(0x3154504143434c41) /* "ALCCAPT1" */
+#define AL_CAPTURE_MAGIC UINT64_C(0x3254504143434c41) /* "ALCCAPT2" */
 
-enum { AL_CAPTURE_UNIT = 256 * 1024, AL_CAPTURE_HEADER = 16 * 1024, AL_WIDE_WORDS = 4 };
+enum { AL_CAPTURE_UNIT = 256 * 1024, AL_CAPTURE_HEADER = 16 * 1024, AL_WIDE_WORDS = 4, AL_NAME_BYTES = 16 };
 
 typedef enum al_kind {
     AL_KIND_NONE,
@@ -56,7 +59,7 @@ typedef enum al_wide {
     AL_WIDE_REALLOC_IN,
     AL_WIDE_ALIGNED,      /* extra = alignment */
     AL_WIDE_THREAD_START, /* address = number of the thread, whose words follow */
-    AL_WIDE_THREAD_EXIT,  /* address = number of the thread; what ends with it may still call */
+    AL_WIDE_THREAD_EXIT,  /* address = number of the thread; what ends with it may still call. size, extra = its name */
     AL_WIDE_BELONGS       /* address = number of the thread, whose words follow; makes no event */
 } al_wide;
 
@@ -81,7 +84,13 @@ typedef struct al_capture_unit {
     uint64_t sequence;        /* the number before its first */
     uint32_t thread;          /* whose words come first */
     _Atomic uint32_t copied; /* live: these words have a complete copy; copy: how many words it holds */
+    _Atomic uint32_t named;  /* live: of which thread, + 1, the name is; 0: of none */
+    char name[AL_NAME_BYTES];
+    uint32_t unused[3];
 } al_capture_unit;
+
+/* Why recording stopped early, other than by an error of the system. */
+enum { AL_STOPPED_TIME = 1 << 16, AL_STOPPED_EVENTS };
 
 typedef struct al_capture_header {
     uint64_t magic;
@@ -93,18 +102,20 @@ typedef struct al_capture_header {
     _Atomic uint64_t units;      /* units of the file, holes included */
     _Atomic uint64_t lost;       /* events that could not be recorded */
     _Atomic uint64_t last;       /* where recording stopped early: events of greater numbers do not count */
-    _Atomic uint32_t stopped;    /* why it stopped early: an errno value, or 0 */
+    _Atomic uint64_t stop_ns;    /* when that was, since the start */
+    _Atomic uint32_t stopped;    /* why it stopped early: an errno value, AL_STOPPED_TIME .., or 0 */
     uint32_t command_bytes;      /* command: arguments, each ended by a zero byte; cut where it is too long */
     char program[1024];
     char allocator[1024]; /* the library that answered malloc */
     char libc[32];
     char command[8192];
+    char smaps[2048];            /* /proc/self/smaps_rollup when the image went through exit(), without these units */
 } al_capture_header;
 
 /* Of the open capture fd. false: not a capture, or of another version. */
 bool al_capture_read_header(int fd, al_capture_header *header);
 
-_Static_assert(sizeof(al_capture_unit) == 32, "four words");
+_Static_assert(sizeof(al_capture_unit) == 64, "eight words");
 _Static_assert(sizeof(al_capture_header) <= AL_CAPTURE_HEADER, "the header has its own pages");
 
 #endif

@@ -20,6 +20,7 @@
 enum { FIRST_DESCRIPTOR = 900, IMAGES_MAX = 100000 };
 
 al_image *al_image_now;
+al_limits al_image_limits;
 
 /* The open capture. Not wiped by a fork: the child closes what it inherited. */
 static struct {
@@ -38,9 +39,9 @@ static void copy_text(char *to, size_t room, const char *from) {
     to[n] = 0;
 }
 
-static char *put_text(char *to, const char *from) { return stpcpy(to, from); }
+char *al_put_text(char *to, const char *from) { return stpcpy(to, from); }
 
-static char *put_number(char *to, uint64_t n) {
+char *al_put_number(char *to, uint64_t n) {
     char digits[20];
     size_t count = 0;
     do digits[count++] = (char)('0' + n % 10);
@@ -50,10 +51,17 @@ static char *put_number(char *to, uint64_t n) {
     return to;
 }
 
+static uint64_t asked_number(const char *name) {
+    const char *asked = getenv(name);
+    return asked == NULL ? 0 : strtoull(asked, NULL, 10);
+}
+
 static void read_environment(void) {
-    const char *asked = getenv("ALLOCLAB_RECORD_DIR"), *only = getenv("ALLOCLAB_RECORD_ONLY");
+    const char *asked = getenv("ALLOCLAB_RECORD_DIR");
     if (asked != NULL && strlen(asked) < sizeof directory) copy_text(directory, sizeof directory, asked);
-    if (only != NULL) only_process = (pid_t)strtol(only, NULL, 10);
+    only_process = (pid_t)asked_number("ALLOCLAB_RECORD_ONLY");
+    al_image_limits.until_ns = asked_number("ALLOCLAB_RECORD_UNTIL");
+    al_image_limits.events = asked_number("ALLOCLAB_RECORD_EVENTS");
 }
 
 /* Programs close descriptors they do not know, mostly the low ones. */
@@ -87,9 +95,10 @@ static int descriptor(void) {
 static uint32_t create_file(void) {
     if (file.fd >= 0 && is_capture(file.fd)) syscall(SYS_close, file.fd);
     file.fd = -1;
-    char *stem = put_text(put_number(put_text(put_text(file.path, directory), "/"), (uint64_t)getpid()), ".");
+    char *stem = al_put_text(al_put_text(file.path, directory), "/");
+    stem = al_put_text(al_put_number(stem, (uint64_t)getpid()), ".");
     for (uint32_t image = 0; image < IMAGES_MAX; image++) {
-        put_text(put_number(stem, image), ".capture");
+        al_put_text(al_put_number(stem, image), ".capture");
         file.fd = open_path(O_CREAT | O_EXCL);
         struct stat made;
         if (file.fd >= 0 && fstat(file.fd, &made) == 0) {
@@ -124,13 +133,6 @@ static bool reserve(int fd, uint64_t offset, size_t bytes) {
     return true;
 }
 
-static size_t read_proc(const char *path, char *to, size_t room) {
-    int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-    long n = fd < 0 ? 0 : syscall(SYS_read, fd, to, room);
-    if (fd >= 0) syscall(SYS_close, fd);
-    return n < 0 ? 0 : (size_t)n;
-}
-
 static void describe(al_capture_header *header, uint32_t image, bool forked) {
     header->unit_bytes = AL_CAPTURE_UNIT;
     header->header_bytes = AL_CAPTURE_HEADER;
@@ -143,7 +145,7 @@ static void describe(al_capture_header *header, uint32_t image, bool forked) {
     header->last = UINT64_MAX;
     long n = readlink("/proc/self/exe", header->program, sizeof header->program - 1);
     header->program[n < 0 ? 0 : n] = 0;
-    header->command_bytes = (uint32_t)read_proc("/proc/self/cmdline", header->command, sizeof header->command);
+    header->command_bytes = (uint32_t)al_ending_read("/proc/self/cmdline", header->command, sizeof header->command);
     copy_text(header->allocator, sizeof header->allocator, al_real_library());
     copy_text(header->libc, sizeof header->libc, gnu_get_libc_version());
     atomic_signal_fence(memory_order_seq_cst);
@@ -154,6 +156,7 @@ static void describe(al_capture_header *header, uint32_t image, bool forked) {
 static bool open_capture(al_image *image) {
     static bool again; /* an image before this one was recorded: then it is a fork's child */
     if (directory[0] == 0 || (only_process != 0 && only_process != getpid())) return false;
+    if (al_image_limits.until_ns != 0 && al_os_linux.now() >= al_image_limits.until_ns) return false;
     uint32_t number = create_file();
     if (number == IMAGES_MAX) return false;
     void *header;
@@ -208,28 +211,34 @@ bool al_image_open(void) {
 }
 
 /* All events up to now are in the live units; later ones would refer to what is missing. */
-static void stop(int why) {
+void al_image_stop(int why) {
     al_capture_header *header = al_image_now->header;
     uint32_t none = 0;
-    if (atomic_compare_exchange_strong(&header->stopped, &none, (uint32_t)why))
+    if (atomic_compare_exchange_strong(&header->stopped, &none, (uint32_t)why)) {
         atomic_store(&header->last, atomic_load(&al_sequence));
-    atomic_store(&al_image_now->state, AL_IMAGE_OFF);
+        atomic_store(&header->stop_ns, al_os_linux.now() - header->start_ns);
+        atomic_store(&al_image_now->state, AL_IMAGE_OFF);
+        al_ending_name_threads(al_image_now);
+    }
 }
 
 static uint64_t next_offset(void) {
     return atomic_fetch_add(&al_image_now->header->units, 1) * AL_CAPTURE_UNIT;
 }
 
-al_capture_unit *al_image_map_unit(void) {
-    void *unit = NULL;
-    uint64_t offset = next_offset();
+bool al_image_make_room(uint64_t offset, size_t bytes) {
     int fd = descriptor();
-    if (fd < 0 || !reserve(fd, offset, AL_CAPTURE_UNIT)) {
-        stop(errno);
-        return NULL;
-    }
-    int error = al_os_linux.map_file(fd, offset, AL_CAPTURE_UNIT, &unit);
-    if (error != 0) stop(error);
+    if (fd >= 0 && reserve(fd, offset, bytes)) return true;
+    al_image_stop(errno);
+    return false;
+}
+
+al_capture_unit *al_image_map_unit(uint64_t *offset) {
+    void *unit = NULL;
+    *offset = next_offset();
+    if (!al_image_make_room(*offset, AL_ROOM_FIRST)) return NULL;
+    int error = al_os_linux.map_file(file.fd, *offset, AL_CAPTURE_UNIT, &unit);
+    if (error != 0) al_image_stop(error);
     return unit;
 }
 
@@ -237,7 +246,7 @@ bool al_image_copy_unit(const al_capture_unit *head, const void *words, size_t b
     uint64_t offset = next_offset();
     struct rlimit size = {0};
     if (syscall(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &size) == 0 && offset + AL_CAPTURE_UNIT > size.rlim_cur) {
-        stop(EFBIG);
+        al_image_stop(EFBIG);
         return false;
     }
     struct iovec parts[2] = {{(void *)head, sizeof *head}, {(void *)words, bytes}};
@@ -246,7 +255,7 @@ bool al_image_copy_unit(const al_capture_unit *head, const void *words, size_t b
         long n = fd < 0 ? -1 : syscall(SYS_pwritev, fd, parts + first, 2 - first, offset, 0L);
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) {
-            stop(n < 0 ? errno : ENOSPC);
+            al_image_stop(n < 0 ? errno : ENOSPC);
             return false;
         }
         offset += (uint64_t)n;
@@ -262,6 +271,9 @@ bool al_image_copy_unit(const al_capture_unit *head, const void *words, size_t b
 __attribute__((constructor)) static void begin(void) { al_image_open(); }
 
 __attribute__((destructor)) static void end(void) {
-    if (al_image_now != NULL && atomic_load(&al_image_now->state) == AL_IMAGE_OPEN)
-        atomic_store(&al_image_now->header->end_ns, al_os_linux.now() - al_image_now->header->start_ns);
+    al_image *image = al_image_now;
+    if (image == NULL || image->header == NULL) return;
+    if (atomic_load(&image->state) == AL_IMAGE_OPEN) al_ending_name_threads(image);
+    al_ending_note_memory(image);
+    atomic_store(&image->header->end_ns, al_os_linux.now() - image->header->start_ns);
 }

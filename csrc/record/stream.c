@@ -31,13 +31,15 @@ static void begin_unit(al_stream *stream, uint64_t ordinal) {
     unit->thread = stream->thread;
     atomic_store_explicit(&unit->copied, 0, memory_order_release);
     stream->cursor = words_of(unit);
+    stream->counted = 0;
 }
 
 /* The order of the stores keeps a reader right whenever the process is killed: the copy counts once it is complete. */
 static bool flush(al_stream *stream) {
     al_capture_unit *unit = stream->unit;
     size_t bytes = (size_t)((char *)stream->cursor - (char *)words_of(unit));
-    al_capture_unit copy = {unit->stream, 0, unit->ordinal, unit->sequence, unit->thread, (uint32_t)(bytes / 8)};
+    al_capture_unit copy = {.stream = unit->stream, .ordinal = unit->ordinal, .sequence = unit->sequence,
+                            .thread = unit->thread, .copied = (uint32_t)(bytes / 8)};
     if (!al_image_copy_unit(&copy, words_of(unit), bytes)) return false;
     atomic_store_explicit(&unit->copied, 1, memory_order_release);
     atomic_signal_fence(memory_order_seq_cst); /* the words go after that, not before */
@@ -51,11 +53,48 @@ static void set_limit(al_stream *stream, uint64_t **limit) {
     *limit = next < last ? next : last;
 }
 
+/* The file gets room for a unit bit by bit, as most processes of a build, say, need little of theirs. */
+static bool extend(al_stream *stream) {
+    size_t bytes = (size_t)((char *)stream->end - (char *)stream->unit);
+    if (bytes == AL_CAPTURE_UNIT) return flush(stream);
+    if (!al_image_make_room(stream->offset + bytes, bytes)) return false;
+    stream->end += bytes / sizeof *stream->end;
+    return true;
+}
+
+/* A realloc is one event, which its OUT is. */
+static bool is_event(uint64_t word) {
+    al_kind kind = (al_kind)(word % (1 << AL_DISTANCE_SHIFT));
+    if (kind != AL_KIND_WIDE) return kind != AL_KIND_STAMP && kind != AL_KIND_REALLOC_IN;
+    al_wide op = (al_wide)(word % (1 << AL_WIDE_FAILED_SHIFT) >> AL_DISTANCE_SHIFT);
+    return op != AL_WIDE_REALLOC_IN && op != AL_WIDE_BELONGS;
+}
+
+/* Adds the stream's new events to the image's; false: there are as many as asked for, and recording has stopped. */
+static bool count_events(al_stream *stream) {
+    uint64_t *words = words_of(stream->unit), found = 0;
+    uint32_t filled = (uint32_t)(stream->cursor - words);
+    for (uint32_t at = stream->counted; at < filled;) {
+        uint64_t word = words[at];
+        found += is_event(word);
+        at += word % (1 << AL_DISTANCE_SHIFT) == AL_KIND_WIDE ? AL_WIDE_WORDS : 1;
+    }
+    stream->counted = filled;
+    if (atomic_fetch_add(&al_image_now->events, found) + found < al_image_limits.events) return true;
+    al_image_stop(AL_STOPPED_EVENTS);
+    return false;
+}
+
 /* Makes room in a busy stream, and stamps it. *limit is what its limit shall be. */
 static bool refresh(al_stream *stream, uint64_t **limit) {
-    if (stream->end - stream->cursor < 4 * AL_WIDE_WORDS && !flush(stream)) return false;
-    uint64_t now = al_os_linux.now() - al_image_now->header->start_ns;
-    *stream->cursor++ = AL_KIND_STAMP | now << AL_DISTANCE_SHIFT;
+    uint64_t now = al_os_linux.now();
+    if (al_image_limits.until_ns != 0 && now >= al_image_limits.until_ns) {
+        al_image_stop(AL_STOPPED_TIME);
+        return false;
+    }
+    if (al_image_limits.events != 0 && !count_events(stream)) return false;
+    if (stream->end - stream->cursor < 4 * AL_WIDE_WORDS && !extend(stream)) return false;
+    *stream->cursor++ = AL_KIND_STAMP | (now - al_image_now->header->start_ns) << AL_DISTANCE_SHIFT;
     set_limit(stream, limit);
     return true;
 }
@@ -76,9 +115,11 @@ static void put_wide(al_stream *stream, uint64_t sequence, al_wide op, bool fail
 
 /* Gives a new stream its unit. */
 static bool found_stream(al_stream *stream, uint32_t number) {
-    al_capture_unit *unit = al_image_map_unit();
+    uint64_t offset;
+    al_capture_unit *unit = al_image_map_unit(&offset);
     if (unit == NULL) return false;
-    *stream = (al_stream){.unit = unit, .end = (uint64_t *)((char *)unit + AL_CAPTURE_UNIT), .number = number};
+    uint64_t *end = (uint64_t *)((char *)unit + AL_ROOM_FIRST);
+    *stream = (al_stream){.unit = unit, .end = end, .number = number, .offset = offset};
     unit->live = 1;
     begin_unit(stream, 0);
     atomic_signal_fence(memory_order_seq_cst);
@@ -105,8 +146,8 @@ static al_stream *bear(al_image *image) {
     al_lock_take(&image->streams_lock);
     al_stream *stream = take_stream(image);
     if (stream != NULL) {
+        stream->tid = 0;
         stream->leaving = 0;
-        stream->tid = thread_id();
         stream->limit = NULL;
     }
     al_lock_drop(&image->streams_lock);
@@ -116,6 +157,7 @@ static al_stream *bear(al_image *image) {
         return NULL;
     }
     stream->thread = atomic_fetch_add(&image->threads, 1);
+    stream->tid = thread_id();
     put_wide(stream, al_sequence_next(), AL_WIDE_THREAD_START, false, stream->thread, 0, 0);
     al_my_stream = stream;
     if (have_exit_key) pthread_setspecific(exit_key, stream);
@@ -127,9 +169,10 @@ static al_stream *bear(al_image *image) {
 static void thread_exits(void *value) {
     al_stream *stream = value;
     if (stream != al_my_stream || stream->unit == NULL || al_image_now->state != AL_IMAGE_OPEN) return;
-    uint64_t *limit = stream->limit;
+    uint64_t *limit = stream->limit, name[AL_NAME_BYTES / sizeof(uint64_t)];
     stream->limit = NULL;
-    al_event_slow(stream, limit, AL_WIDE_THREAD_EXIT, false, stream->thread, 0, 0);
+    al_ending_own_name((char *)name);
+    al_event_slow(stream, limit, AL_WIDE_THREAD_EXIT, false, stream->thread, name[0], name[1]);
     stream->leaving = 1;
 }
 
@@ -138,10 +181,11 @@ void al_streams_prepare(void) {
 }
 
 /* An event inside another of the same thread: of a signal handler, or of the C library where the slow way calls it. All
- * such events share one stream, and say whose they are. */
+ * such events share one stream, and say whose they are. No signal may interrupt: a handler would wait for the lock. */
 static bool nested_event(al_image *image, uint32_t thread, al_wide op, bool failed, uint64_t address, uint64_t size,
                          uint64_t extra) {
-    if (!al_lock_try(&image->nested_lock)) return false;
+    uint64_t blocked = al_signals_block();
+    al_lock_take(&image->nested_lock);
     al_stream *stream = &image->stream[AL_NESTED_STREAM];
     uint64_t *limit;
     bool done = (stream->unit != NULL || found_stream(stream, AL_NESTED_STREAM + 1)) && refresh(stream, &limit);
@@ -151,7 +195,13 @@ static bool nested_event(al_image *image, uint32_t thread, al_wide op, bool fail
         stream->thread = thread;
     }
     al_lock_drop(&image->nested_lock);
+    al_signals_restore(blocked);
     return done;
+}
+
+/* Not for the want of room: then recording has stopped, and says so. */
+static void lose_event(al_image *image) {
+    if (image->state == AL_IMAGE_OPEN) atomic_fetch_add(&image->header->lost, 1);
 }
 
 static void slow(al_stream *stream, uint64_t *limit, al_wide op, bool failed, uint64_t address, uint64_t size,
@@ -161,20 +211,19 @@ static void slow(al_stream *stream, uint64_t *limit, al_wide op, bool failed, ui
     if (limit != NULL) {
         if (!refresh(stream, &limit)) return;
     } else if (stream == &being_born) {
-        atomic_fetch_add(&image->header->lost, 1);
+        lose_event(image);
         return;
     } else if (stream->unit == NULL) {
         uint64_t blocked = al_signals_block();
         stream = bear(image);
         al_signals_restore(blocked);
         if (stream == NULL) {
-            atomic_fetch_add(&image->header->lost, 1);
+            lose_event(image);
             return;
         }
         set_limit(stream, &limit);
     } else {
-        if (!nested_event(image, stream->thread, op, failed, address, size, extra))
-            atomic_fetch_add(&image->header->lost, 1);
+        if (!nested_event(image, stream->thread, op, failed, address, size, extra)) lose_event(image);
         return;
     }
     al_event_wide(stream, limit, al_sequence_next(), op, failed, address, size, extra);

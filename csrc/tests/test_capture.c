@@ -44,6 +44,15 @@ static uint64_t *wide(uint64_t *at, al_wide op, bool failed, uint64_t distance, 
     return at + AL_WIDE_WORDS;
 }
 
+static uint64_t two_words[2];
+
+/* The words of a name of at most 15 characters. */
+static const uint64_t *name_words(const char *name) {
+    memset(two_words, 0, sizeof two_words);
+    memcpy(two_words, name, strlen(name));
+    return two_words;
+}
+
 /* Two threads; the first one's stream has a copied unit, its live unit before the reset, and is read once. */
 static void write_example(void) {
     memset(file, 0, sizeof file);
@@ -60,7 +69,8 @@ static void write_example(void) {
     *at++ = birth(AL_KIND_REALLOC_OUT, 3, 48, 0x2000);          /* 6 */
     ((al_capture_unit *)file[2])->copied = (uint32_t)(at - first);
 
-    at = begin_unit(1, (al_capture_unit){.stream = 2, .live = 1, .ordinal = 1, .sequence = 6, .thread = 7});
+    at = begin_unit(1, (al_capture_unit){
+        .stream = 2, .live = 1, .ordinal = 1, .sequence = 6, .thread = 7, .named = 7 + 1, .name = "the living"});
     *at++ = stamp(500);
     *at++ = death(AL_KIND_FREE, 2, 0x2000);                     /* 8 */
     *at++ = death(AL_KIND_FREE, 1, 0x9000);                     /* 9: unknown */
@@ -72,11 +82,13 @@ static void write_example(void) {
     begin_unit(3, *(al_capture_unit *)file[2]);
     ((al_capture_unit *)file[3])->live = 1;
 
-    at = begin_unit(4, (al_capture_unit){.stream = 3, .live = 1});
+    /* its thread has ended since it was named so */
+    at = begin_unit(4, (al_capture_unit){.stream = 3, .live = 1, .named = 3 + 1, .name = "wrong"});
     at = wide(at, AL_WIDE_THREAD_START, false, 4, 3, 0, 0);     /* 4 */
     *at++ = birth(AL_KIND_MALLOC, 1, 10, 0x1000);               /* 5: the address that the realloc leaves */
     *at++ = birth(AL_KIND_MALLOC, 2, 10, 0x1000);               /* 7: its free was lost */
-    at = wide(at, AL_WIDE_THREAD_EXIT, false, 4, 3, 0, 0);      /* 11 */
+    const uint64_t *name = name_words("the late one ..");
+    at = wide(at, AL_WIDE_THREAD_EXIT, false, 4, 3, name[0], name[1]); /* 11 */
     *at++ = death(AL_KIND_FREE, 2, 0x1000);                     /* 13: late, still of this thread */
     at = wide(at, AL_WIDE_ALIGNED, false, 2, 0x4000, 100, 64);  /* 15 */
 }
@@ -113,7 +125,7 @@ static void expect(size_t i, al_event_op op, uint32_t thread, int64_t object, ui
 
 static void check_example(void) {
     const char *error = NULL;
-    al_capture *capture = al_capture_open(path, &error);
+    al_capture *capture = al_capture_open(path, UINT64_MAX, false, &error);
     assert(capture != NULL);
     al_rows rows = rows_of(ROWS);
     assert(al_capture_next(capture, &rows, &error) == 13);
@@ -137,6 +149,9 @@ static void check_example(void) {
     assert(al_capture_next(capture, &rows, &error) == 0);
     al_capture_counts counts = al_capture_counted(capture);
     assert(counts.events == 13 && counts.frees_unknown == 1 && counts.frees_lost == 1 && counts.calls_lost == 1);
+    assert(strcmp(al_capture_thread_name(capture, 0), "the living") == 0);
+    assert(strcmp(al_capture_thread_name(capture, 1), "the late one ..") == 0);
+    assert(al_capture_thread_name(capture, 2) == NULL && !counts.cut);
     assert(counts.live_bytes == 140 && counts.peak_live_bytes == 140 && counts.stamps == 3 && counts.span_ns == 500);
     al_capture_close(capture);
 }
@@ -145,7 +160,7 @@ static void check_example(void) {
 static void check_small_blocks(void) {
     for (size_t capacity = 3; capacity < 16; capacity++) {
         const char *error = NULL;
-        al_capture *capture = al_capture_open(path, &error);
+        al_capture *capture = al_capture_open(path, UINT64_MAX, false, &error);
         al_rows rows = rows_of(capacity);
         int64_t total = 0, births = 0, ready;
         while ((ready = al_capture_next(capture, &rows, &error)) > 0) {
@@ -157,6 +172,38 @@ static void check_small_blocks(void) {
         assert(ready == 0 && total == 13 && births == 5);
         al_capture_close(capture);
     }
+}
+
+/* The first rows, the same as in the whole: their times, too, once the clock was read after them. Threads that have
+ * none of them have no name. */
+static void check_first_events(void) {
+    for (uint64_t n = 1; n <= 14; n++) {
+        const char *error = NULL;
+        al_capture *capture = al_capture_open(path, n, false, &error);
+        al_rows rows = rows_of(ROWS);
+        assert(al_capture_next(capture, &rows, &error) == (int64_t)(n < 13 ? n : 13));
+        if (n == 7 || n == 8) assert(columns.time_ns[1] == 100 + 400 / 7);
+        for (uint64_t i = 1; i < n && i < 13; i++) assert(columns.time_ns[i] >= columns.time_ns[i - 1]);
+        al_capture_counts counts = al_capture_counted(capture);
+        assert(counts.events == (n < 13 ? n : 13) && counts.cut == (n < 13));
+        assert(strcmp(al_capture_thread_name(capture, 0), "the living") == 0);
+        const char *late = al_capture_thread_name(capture, 1);
+        assert(n < 3 ? late == NULL : strcmp(late, "the late one ..") == 0);
+        al_capture_close(capture);
+    }
+}
+
+/* What was read is gone from the file. */
+static void check_consumption(void) {
+    const char *error = NULL;
+    al_capture *capture = al_capture_open(path, UINT64_MAX, true, &error);
+    al_rows rows = rows_of(ROWS);
+    assert(al_capture_next(capture, &rows, &error) == 13 && al_capture_next(capture, &rows, &error) == 0);
+    al_capture_close(capture);
+    uint64_t word = 1;
+    int fd = open(path, O_RDONLY);
+    assert(fd >= 0 && pread(fd, &word, sizeof word, 2 * AL_CAPTURE_UNIT + sizeof(al_capture_unit)) == sizeof word);
+    assert(word == 0 && close(fd) == 0);
 }
 
 static bool header_is_read(void) {
@@ -194,7 +241,7 @@ static void check_damage(void) {
         }
         store();
         const char *error = NULL;
-        al_capture *capture = al_capture_open(path, &error);
+        al_capture *capture = al_capture_open(path, UINT64_MAX, false, &error);
         if (capture == NULL) continue;
         al_rows rows = rows_of(ROWS);
         while (al_capture_next(capture, &rows, &error) > 0) continue;
@@ -209,6 +256,8 @@ int main(void) {
     store();
     check_example();
     check_small_blocks();
+    check_first_events();
+    check_consumption();
     write_example_with_an_unfinished_copy();
     store();
     check_example();

@@ -30,8 +30,13 @@ typedef struct caller {
     bool exiting;
 } caller;
 
+typedef struct thread_name {
+    char text[AL_NAME_BYTES + 1];
+} thread_name;
+
 struct al_capture {
     al_merge *merge;
+    uint64_t max_events;
     al_addrmap map;
     block *blocks;
     size_t blocks_room, blocks_used;
@@ -40,6 +45,8 @@ struct al_capture {
     uint32_t *threads; /* the recorder's number -> dense + 1 */
     size_t threads_room;
     uint32_t threads_used;
+    thread_name *names; /* by dense number, names_room of them */
+    size_t names_room;
     caller *callers; /* by stream */
     uint64_t sequence;
     size_t filled, ready; /* rows; those before ready have their times */
@@ -101,6 +108,36 @@ static uint32_t dense_thread(al_capture *c, uint32_t thread) {
     }
     if (c->threads[thread] == 0) c->threads[thread] = ++c->threads_used;
     return c->threads[thread] - 1;
+}
+
+/* Of a thread that has rows: the first name that is found. */
+static void name_thread(al_capture *c, uint32_t thread, const void *name) {
+    if (thread >= c->threads_room || c->threads[thread] == 0) return;
+    uint32_t dense = c->threads[thread] - 1;
+    if (dense >= c->names_room) {
+        size_t room = (size_t)dense * 2 + 16;
+        thread_name *larger = realloc(c->names, room * sizeof *larger);
+        if (larger == NULL) {
+            c->out_of_memory = true;
+            return;
+        }
+        memset(larger + c->names_room, 0, (room - c->names_room) * sizeof *larger);
+        c->names = larger;
+        c->names_room = room;
+    }
+    if (c->names[dense].text[0] == 0) memcpy(c->names[dense].text, name, AL_NAME_BYTES);
+}
+
+static void name_by_exit(al_capture *c, const al_record *r) {
+    const uint64_t name[] = {r->size, r->extra};
+    _Static_assert(sizeof name == AL_NAME_BYTES, "two words");
+    name_thread(c, r->thread, name);
+}
+
+static void name_the_living(al_capture *c) {
+    const al_thread_name *names;
+    size_t count = al_merge_names(c->merge, &names);
+    for (size_t i = 0; i < count; i++) name_thread(c, names[i].thread, names[i].name);
 }
 
 static void add_row(al_capture *c, al_rows *rows, const al_record *r, al_event_op op, int64_t object, bool failed,
@@ -206,7 +243,10 @@ static void row_of(al_capture *c, al_rows *rows, const al_record *r) {
         *by = (caller){0};
         add_row(c, rows, r, AL_EVENT_THREAD_START, NO_OBJECT, false, 0);
         break;
-    case AL_WIDE_THREAD_EXIT: by->exiting = true; break;
+    case AL_WIDE_THREAD_EXIT:
+        by->exiting = true;
+        name_by_exit(c, r);
+        break;
     case AL_WIDE_BELONGS: break;
     }
     if (by->exiting && r->thread_ends) {
@@ -242,12 +282,13 @@ static void stamp_rest(al_capture *c, al_rows *rows) {
 
 /* --- all of it --- */
 
-al_capture *al_capture_open(const char *path, const char **error) {
+al_capture *al_capture_open(const char *path, uint64_t max_events, bool consume, const char **error) {
     al_capture *c = calloc(1, sizeof *c);
     *error = "";
     if (c == NULL) return NULL;
     c->blocks_free = c->waiting_ns = -1;
-    c->merge = al_merge_open(path, error);
+    c->max_events = max_events;
+    c->merge = al_merge_open(path, consume, error);
     if (c->merge != NULL) c->callers = calloc(al_merge_streams(c->merge) + 1, sizeof *c->callers);
     if (c->merge != NULL && c->callers != NULL && al_addrmap_init(&c->map)) return c;
     if (c->merge != NULL) *error = "";
@@ -260,6 +301,7 @@ void al_capture_close(al_capture *c) {
     al_addrmap_destroy(&c->map);
     free(c->blocks);
     free(c->threads);
+    free(c->names);
     free(c->callers);
     free(c);
 }
@@ -283,6 +325,30 @@ static void carry(al_capture *c, al_rows *rows) {
     c->ready = 0;
 }
 
+/* A record after the last that was asked for still tells the time and a thread's name. */
+static void pass_by(al_capture *c, al_rows *rows, const al_record *r) {
+    c->counts.cut = 1;
+    if (r->stamp_ns >= 0 && c->ready < c->filled) spread(c, rows, c->filled, r->stamp_ns);
+    if (r->op == AL_WIDE_THREAD_EXIT) name_by_exit(c, r);
+}
+
+static void take_record(al_capture *c, al_rows *rows, const al_record *r) {
+    c->counts.calls_lost += r->sequence - c->sequence - 1;
+    c->sequence = r->sequence;
+    size_t before = c->filled;
+    row_of(c, rows, r);
+    if (c->counts.events > c->max_events) {
+        c->filled -= c->counts.events - c->max_events;
+        c->counts.events = c->max_events;
+        c->counts.cut = 1;
+    }
+    if (r->stamp_ns >= 0) c->waiting_ns = r->stamp_ns;
+    if (c->waiting_ns >= 0 && c->filled > before) {
+        stamp(c, rows, before, c->waiting_ns);
+        c->waiting_ns = -1;
+    }
+}
+
 int64_t al_capture_next(al_capture *c, al_rows *rows, const char **error) {
     carry(c, rows);
     al_record r = {0};
@@ -292,21 +358,17 @@ int64_t al_capture_next(al_capture *c, al_rows *rows, const char **error) {
             *error = "it names a thread that cannot be";
             return -1;
         }
-        c->counts.calls_lost += r.sequence - c->sequence - 1;
-        c->sequence = r.sequence;
-        size_t before = c->filled;
-        row_of(c, rows, &r);
-        if (r.stamp_ns >= 0) c->waiting_ns = r.stamp_ns;
-        if (c->waiting_ns >= 0 && c->filled > before) {
-            stamp(c, rows, before, c->waiting_ns);
-            c->waiting_ns = -1;
-        }
+        if (c->counts.events == c->max_events)
+            pass_by(c, rows, &r);
+        else
+            take_record(c, rows, &r);
         if (c->out_of_memory) {
             *error = "";
             return -1;
         }
     }
     if (!more && *error != NULL) return -1;
+    if (!more) name_the_living(c);
     int64_t end = (int64_t)al_merge_end_ns(c->merge);
     if (!more && end > 0 && c->ready < c->filled) spread(c, rows, c->filled, end);
     if (!more || c->ready == 0) stamp_rest(c, rows);
@@ -314,3 +376,8 @@ int64_t al_capture_next(al_capture *c, al_rows *rows, const char **error) {
 }
 
 al_capture_counts al_capture_counted(const al_capture *c) { return c->counts; }
+
+const char *al_capture_thread_name(const al_capture *c, uint32_t thread) {
+    if (thread >= c->threads_used) return NULL;
+    return thread < c->names_room ? c->names[thread].text : "";
+}

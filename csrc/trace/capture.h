@@ -3,6 +3,7 @@
 #ifndef AL_TRACE_CAPTURE_H
 #define AL_TRACE_CAPTURE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,17 +28,22 @@ typedef struct al_capture_counts {
     uint64_t calls_lost;       /* numbers that no stream has, as of calls in flight at the end */
     uint64_t live_bytes, peak_live_bytes;
     uint64_t stamps, span_ns; /* clock readings, and from the first to the last */
+    uint64_t cut;             /* there are more events than were asked for */
 } al_capture_counts;
 
 typedef struct al_capture al_capture;
 
-/* NULL: *error says what is wrong in words, "" if memory ran out. */
-al_capture *al_capture_open(const char *path, const char **error);
+/* Reads the first `max_events` rows, the last made up of them included. consume: what was read is given back to the
+ * disk, page by page. NULL: *error says what is wrong in words, "" if memory ran out. */
+al_capture *al_capture_open(const char *path, uint64_t max_events, bool consume, const char **error);
 void al_capture_close(al_capture *capture);
 
 /* The next rows, at least one; 0 = the end; -1 = *error says why. The columns are the same in every call and belong to
  * the decoder from the first call to the last: rows after those returned may wait there for their time. */
 int64_t al_capture_next(al_capture *capture, al_rows *rows, const char **error);
 al_capture_counts al_capture_counted(const al_capture *capture);
+/* At the end: the name of a thread by its number in the rows, at most AL_NAME_BYTES, when it exited or recording ended;
+ * "": not known. NULL: there is no such thread. */
+const char *al_capture_thread_name(const al_capture *capture, uint32_t thread);
 
 #endif

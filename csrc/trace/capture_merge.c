@@ -30,11 +30,14 @@ static const char UNREADABLE[] = "it cannot be read";
 
 struct al_merge {
     int fd;
+    bool consume;
     bool unreadable; /* a part of it could not be read: what came before does not count either */
     uint64_t last; /* records of greater numbers do not count */
     uint64_t end_ns;
     unit *units;
     size_t count;
+    al_thread_name *names;
+    size_t name_count;
     stream **streams; /* all of them, by index */
     stream **heap;    /* those with a head, a binary heap by its number */
     size_t stream_count, heap_count;
@@ -68,14 +71,20 @@ static const char *find_units(al_merge *merge) {
         return "it is not a capture, or of another version of the recorder";
     if (fstat(merge->fd, &file) != 0) return UNREADABLE;
     merge->last = header.last;
-    merge->end_ns = header.end_ns;
+    merge->end_ns = header.stopped ? header.stop_ns : header.end_ns;
     size_t room = (size_t)file.st_size / AL_CAPTURE_UNIT + 1;
     merge->units = calloc(room, sizeof *merge->units);
-    if (merge->units == NULL) return "";
+    merge->names = calloc(room, sizeof *merge->names);
+    if (merge->units == NULL || merge->names == NULL) return "";
     for (uint64_t offset = AL_CAPTURE_UNIT; offset + sizeof(al_capture_unit) <= (uint64_t)file.st_size;
          offset += AL_CAPTURE_UNIT) {
         al_capture_unit head;
         if (!read_at(merge->fd, &head, sizeof head, offset)) return UNREADABLE;
+        if (head.live && head.named != 0) {
+            al_thread_name *named = &merge->names[merge->name_count++];
+            named->thread = head.named - 1;
+            memcpy(named->name, head.name, sizeof named->name);
+        }
         if (head.stream == 0 || (head.live && head.copied)) continue;
         uint32_t words = head.live ? UNIT_WORDS : head.copied;
         uint64_t end = offset + sizeof head + words * sizeof(uint64_t);
@@ -105,6 +114,11 @@ static void enter_unit(stream *s) {
     s->thread = s->units[s->at].thread;
 }
 
+/* Memory has what was read, so the disk need not: what the reader makes of it may go to the same full disk. */
+static void give_back(const al_merge *merge, uint64_t offset, uint64_t bytes) {
+    if (merge->consume) fallocate(merge->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)bytes);
+}
+
 /* The words at the stream's place, at least `want` of them in this unit; NULL: the unit has no more. */
 static const uint64_t *look(al_merge *merge, stream *s, uint32_t want) {
     if (s->filled - s->used < want) {
@@ -118,6 +132,7 @@ static const uint64_t *look(al_merge *merge, stream *s, uint32_t want) {
             merge->unreadable = true;
             return NULL;
         }
+        give_back(merge, offset, more * sizeof *s->window);
         s->used = 0;
         s->filled = rest + more;
         s->read += more;
@@ -227,11 +242,12 @@ static const char *make_streams(al_merge *merge) {
     return merge->unreadable ? UNREADABLE : NULL;
 }
 
-al_merge *al_merge_open(const char *path, const char **error) {
+al_merge *al_merge_open(const char *path, bool consume, const char **error) {
     al_merge *merge = calloc(1, sizeof *merge);
     *error = "";
     if (merge == NULL) return NULL;
-    merge->fd = open(path, O_RDONLY | O_CLOEXEC);
+    merge->consume = consume;
+    merge->fd = open(path, (consume ? O_RDWR : O_RDONLY) | O_CLOEXEC);
     *error = merge->fd < 0 ? strerror(errno) : find_units(merge);
     if (*error == NULL) *error = make_streams(merge);
     if (*error == NULL) return merge;
@@ -245,11 +261,17 @@ void al_merge_close(al_merge *merge) {
     free(merge->streams);
     free(merge->heap);
     free(merge->units);
+    free(merge->names);
     free(merge);
 }
 
 size_t al_merge_streams(const al_merge *merge) { return merge->stream_count; }
 uint64_t al_merge_end_ns(const al_merge *merge) { return merge->end_ns; }
+
+size_t al_merge_names(const al_merge *merge, const al_thread_name **out) {
+    *out = merge->names;
+    return merge->name_count;
+}
 
 bool al_merge_next(al_merge *merge, al_record *record, const char **error) {
     *error = NULL;

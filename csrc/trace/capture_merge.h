@@ -19,13 +19,20 @@ typedef struct al_record {
     bool thread_ends; /* no record of its thread follows in its stream */
 } al_record;
 
+/* A thread that lived when recording ended. */
+typedef struct al_thread_name {
+    uint32_t thread; /* as the recorder counts */
+    char name[AL_NAME_BYTES];
+} al_thread_name;
+
 typedef struct al_merge al_merge;
 
-/* NULL: *error says why, "" if memory ran out. */
-al_merge *al_merge_open(const char *path, const char **error);
+/* consume: what was read is given back to the disk. NULL: *error says why, "" if memory ran out. */
+al_merge *al_merge_open(const char *path, bool consume, const char **error);
 void al_merge_close(al_merge *merge);
 size_t al_merge_streams(const al_merge *merge);
-uint64_t al_merge_end_ns(const al_merge *merge); /* 0: not known */
+uint64_t al_merge_end_ns(const al_merge *merge); /* when recording ended; 0: not known */
+size_t al_merge_names(const al_merge *merge, const al_thread_name **out);
 
 /* false: the end, or *error is set. */
 bool al_merge_next(al_merge *merge, al_record *record, const char **error);

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from recorded import build
 from support import children_of, started, wait_for
@@ -359,3 +360,174 @@ def test_recording_that_stopped_early_is_said_once(tmp_path: Path) -> None:
     done = alloclab(tmp_path, "record", "./target")
     assert done.returncode == 0 and done.stderr.count("recording stopped early: File too large") == 1
     assert Trace.open(tmp_path / "target.parquet").metadata.extra["stopped"] == "File too large"
+
+
+STEADY = (
+    HEAD
+    + """
+    #include <time.h>
+    static long now(void) {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return t.tv_sec * 1000000000 + t.tv_nsec;
+    }
+    int main(void) {
+        long begin = now();
+        void *p = malloc(30);
+        for (int i = 0; now() - begin < 600000000; i++) {
+            free(malloc(7001));
+            p = realloc(p, 30 + i % 50);
+            usleep(200);
+        }
+        free(p);
+        puts("to its end");
+        return 9;
+    }
+    """
+)
+
+
+def test_recording_stops_after_the_duration_asked_for_and_the_program_runs_on(tmp_path: Path) -> None:
+    """Also that of a child which begins before its end; one that begins later has no trace."""
+    build(tmp_path, STEADY)
+    script = "./target & sleep 0.6; ./target; wait"
+    done = alloclab(tmp_path, "record", "-o", "t.parquet", "--duration", "0.3", "--", "/bin/sh", "-c", script)
+    assert (done.returncode, done.stdout) == (0, "to its end\n" * 2)
+    assert done.stderr.count("t.parquet: recording stopped early: the duration asked for is over;") == 1
+    trace = Trace.open(tmp_path / "t.parquet")
+    assert validate(trace) == []
+    assert trace.metadata.ended.startswith("exit")
+    assert trace.metadata.extra["stopped"] == "the duration asked for is over"
+    [rows] = trace.blocks()
+    assert 100 < (rows.size == 7001).sum() < 1500 and rows.time_ns[-1] <= 300_000_000
+    others = [Trace.open(path).metadata.program for path in tmp_path.glob("t.parquet.*")]
+    assert "sleep" in others and "target" not in others
+    assert "stopped      the duration asked for is over" in alloclab(tmp_path, "info", "t.parquet").stdout
+
+
+def test_what_a_slow_program_does_after_the_duration_is_left_out(tmp_path: Path) -> None:
+    """The clock is read once in many events; those between the end and its next reading are left out, too."""
+    source = HEAD + "int main(void) { for (int i = 0; i < 8; i++) { free(malloc(7001)); usleep(100000); } return 3; }"
+    build(tmp_path, source)
+    done = alloclab(tmp_path, "record", "--duration", "0.4", "./target")
+    assert done.returncode == 3 and done.stderr.count("recording stopped early") == 1
+    [rows] = Trace.open(tmp_path / "target.parquet").blocks()
+    assert 2 <= (rows.size == 7001).sum() <= 5 and rows.time_ns[-1] <= 400_000_000
+
+
+@pytest.mark.parametrize("events", [2, 1000, 1001])
+def test_recording_stops_after_as_many_events_as_asked_for(tmp_path: Path, events: int) -> None:
+    source = """
+    #include <sys/wait.h>
+    int main(void) {
+        void *p = NULL;
+        for (int i = 0; i < 100000; i++) free(malloc(7001)), p = realloc(p, i % 900 + 1);
+        if (fork() == 0) { for (int i = 0; i < 100000; i++) free(malloc(7002)); _exit(0); }
+        wait(NULL);
+        return 5;
+    }
+    """
+    build(tmp_path, HEAD + source)
+    done = alloclab(tmp_path, "record", "-o", "t.parquet", "--json", "t.json", "--max-events", str(events), "./target")
+    assert done.returncode == 5
+    assert done.stderr.count("recording stopped early: there are as many events as asked for;") == 2
+    found = json.loads((tmp_path / "t.json").read_text())
+    for image in found["traces"]:
+        assert image["stopped"] == "there are as many events as asked for"
+        trace = Trace.open(tmp_path / image["trace"])
+        assert image["events"] == len(trace) == events and validate(trace) == []
+        births = np.concatenate([rows.op for rows in trace.blocks()]) <= Op.ALIGNED
+        assert events < 10 or births.sum() > events / 3
+    assert len(found["traces"]) == 2
+
+
+def test_a_limit_that_is_not_reached_changes_nothing(tmp_path: Path) -> None:
+    build(tmp_path, BUSY)
+    limits = ["--max-events", "100000", "--duration", "1000"]
+    done = alloclab(tmp_path, "record", *limits, "--", "./target")
+    assert done.returncode == 0 and "stopped" not in done.stderr
+    trace = Trace.open(tmp_path / "target.parquet")
+    assert trace.metadata.extra["stopped"] == "" and len(trace) > 100
+
+
+def test_where_no_event_comes_before_the_end_of_the_duration_one_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(tmp_path, BUSY)
+    error = refused(tmp_path, monkeypatch, capsys, "--duration", "1e-9", "./target")
+    assert "nothing was recorded" in error and "the duration asked for is over" in error
+
+
+NAMED = (
+    HEAD
+    + """
+    #include <pthread.h>
+    #include <string.h>
+    #include <sys/prctl.h>
+    static pthread_barrier_t named;
+    static void *work(void *argument) {
+        char name[16];
+        snprintf(name, sizeof name, "worker-%ld", (long)argument);
+        prctl(PR_SET_NAME, name);
+        free(malloc(7000 + (long)argument));
+        pthread_barrier_wait(&named);
+        if ((long)argument >= 3) for (;;) pause();
+        return NULL;
+    }
+    int main(void) {
+        pthread_t threads[6];
+        pthread_barrier_init(&named, NULL, 7);
+        for (long i = 0; i < 6; i++) pthread_create(&threads[i], NULL, work, (void *)i);
+        pthread_barrier_wait(&named);
+        for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+        prctl(PR_SET_NAME, "[red]main");
+        memset(malloc(20 << 20), 1, 20 << 20);
+        LEAVE;
+    }
+    """
+)
+
+
+def named_threads(trace: Trace) -> dict[int, str]:
+    """Of each worker: the size it asked for, and its name."""
+    [rows] = trace.blocks()
+    workers = (rows.op == Op.MALLOC) & (rows.size >= 7000) & (rows.size < 7006)
+    names = trace.metadata.extra["thread_names"]
+    return {int(rows.size[i]): names.get(str(rows.thread[i])) for i in np.flatnonzero(workers)}
+
+
+def test_threads_have_their_names_and_the_process_its_memory_at_exit(tmp_path: Path) -> None:
+    """Three threads ended before, three live on, and the first makes the exit."""
+    build(tmp_path, NAMED.replace("LEAVE", "return 0"))
+    assert alloclab(tmp_path, "record", "./target").returncode == 0
+    trace = Trace.open(tmp_path / "target.parquet")
+    assert named_threads(trace) == {7000 + i: f"worker-{i}" for i in range(6)}
+    assert trace.metadata.extra["thread_names"]["0"] == "[red]main"
+    memory = trace.metadata.extra["memory_at_exit"]
+    assert 20 << 20 < memory["Anonymous"] <= memory["Rss"] < 40 << 20
+    assert memory["Private_Dirty"] < 21 << 20  # the recorder's own seven buffers are not in it
+    assert {"Pss", "Private_Clean", "AnonHugePages", "Swap", "Locked"} <= memory.keys()
+    shown = alloclab(tmp_path, "info", "target.parquet").stdout
+    assert "at exit      Rss 2" in shown and "0 [red]main" in shown and " worker-5 " in shown
+    alloclab(tmp_path, "cut", "target.parquet", "-o", "part.parquet", "--to", "40")
+    assert "0 [red]main" in alloclab(tmp_path, "info", "part.parquet").stdout
+
+
+def test_a_killed_program_leaves_the_names_of_threads_that_had_ended(tmp_path: Path) -> None:
+    build(tmp_path, NAMED.replace("LEAVE", "kill(getpid(), SIGKILL)"))
+    assert alloclab(tmp_path, "record", "./target").returncode == 137
+    trace = Trace.open(tmp_path / "target.parquet")
+    assert named_threads(trace) == {7000 + i: f"worker-{i}" if i < 3 else None for i in range(6)}
+    assert trace.metadata.extra["memory_at_exit"] == {}
+    shown = alloclab(tmp_path, "info", "target.parquet").stdout
+    assert "at exit" not in shown and " worker-2 " in shown
+
+
+def test_threads_have_the_names_they_had_when_recording_stopped(tmp_path: Path) -> None:
+    leave = 'for (int i = 0; i < 1000; i++) free(malloc(50)); prctl(PR_SET_NAME, "late"); return 0'
+    build(tmp_path, NAMED.replace("LEAVE", leave))
+    assert alloclab(tmp_path, "record", "--max-events", "900", "./target").returncode == 0
+    trace = Trace.open(tmp_path / "target.parquet")
+    assert len(trace) == 900 and named_threads(trace) == {7000 + i: f"worker-{i}" for i in range(6)}
+    assert trace.metadata.extra["thread_names"]["0"] == "[red]main"
+    assert trace.metadata.extra["memory_at_exit"]["Rss"] > 20 << 20
