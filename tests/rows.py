@@ -25,6 +25,7 @@ class Row:
     thread: int = 0
     time: int | None = None
     failed: bool = False
+    address: int | None = None
 
 
 def events(rows: Iterable[Row]) -> Events:
@@ -38,7 +39,12 @@ def events(rows: Iterable[Row]) -> Events:
         align=np.array([r.align for r in rows], np.uint64),
         time_ns=np.array([-1 if r.time is None else r.time for r in rows], np.int64),
         failed=np.array([r.failed for r in rows], np.bool_),
+        address=np.array([r.address or 0 for r in rows], np.uint64) if have_addresses(rows) else None,
     )
+
+
+def have_addresses(rows: Iterable[Row]) -> bool:
+    return any(row.address is not None for row in rows)
 
 
 def rows_of(trace: Trace) -> list[Row]:
@@ -61,7 +67,8 @@ def rows_of(trace: Trace) -> list[Row]:
 
 
 def write(path: Path, rows: Iterable[Row], metadata: Metadata | None = None) -> Trace:
-    with TraceWriter(path, metadata or Metadata(program="test")) as writer:
+    rows = list(rows)
+    with TraceWriter(path, metadata or Metadata(program="test"), address=have_addresses(rows)) as writer:
         writer.write(events(rows))
     return Trace.open(path)
 

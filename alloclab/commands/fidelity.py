@@ -32,7 +32,11 @@ class Bytes(click.ParamType[int]):
 @click.argument("trace")
 @click.option("-a", "--allocator", "specs", required=True, multiple=True, metavar="SPEC", help="As in `compare`.")
 @click.option(
-    "--against", default="system", show_default=True, metavar="SPEC", help="The one it is held against, likewise."
+    "--against",
+    default="system",
+    show_default=True,
+    metavar="SPEC|recorded",
+    help="The one it is held against, likewise; or where the trace says that its blocks lay.",
 )
 @env_option
 @touch_option
@@ -55,7 +59,8 @@ def command(trace: str, specs: tuple[str, ...], against: str, **options: Any) ->
     Both replay the trace in a process of their own, where time passes as it was recorded. Where each block lies (in
     which mapping, at which offset), its usable size and the system calls of every operation are compared; the first
     difference is shown with what led to it, and where a lab allocator is among them, with what its heap had in both
-    places. What chance has a part in need not agree, as when jemalloc looks at the clock: dirty_decay_ms=-1 on both
+    places. `--against recorded` compares where blocks lie with where they lay as `record --addresses` saw them, nothing
+    else. What chance has a part in need not agree, as when jemalloc looks at the clock: dirty_decay_ms=-1 on both
     sides switches that off. Exit code 1 if they differ.
     """
     from alloclab.comparison.fidelity import fidelity

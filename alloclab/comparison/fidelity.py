@@ -15,14 +15,17 @@ Where blocks of a lab allocator are scattered, that is begin at a random place w
 compared in place of the offset; but not against a lab allocator that scatters none.
 
 Clocks stand still on both sides but for the recorded time that passes between operations.
+
+Instead of another allocator a trace's own addresses may be the other side (:mod:`alloclab.comparison.recorded`): then
+blocks alone are compared, and of these the place.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,7 @@ import numpy.typing as npt
 from alloclab.allocators import Allocator, lab_allocator, libraries_needed, resolve
 from alloclab.comparison.choices import Choices, choices
 from alloclab.comparison.mappings import ELSEWHERE, HEAP, NO_BLOCK, PAGE, Ints, Located, address_of, locate
+from alloclab.comparison.recorded import Recorded, locate_recorded, read_recorded
 from alloclab.errors import TraceError, UsageError
 from alloclab.native import built_file
 from alloclab.replay import SERIAL, Settings
@@ -41,6 +45,8 @@ from alloclab.trace.compile import KINDS, CompiledTrace, compile_trace
 from alloclab.trace.parquet import Trace
 
 FIDELITY_SCHEMA = 1
+RECORDED = "recorded"
+"""Against this: the addresses that the trace itself says."""
 STEPS = 6
 """Operations shown before the first difference."""
 
@@ -90,21 +96,23 @@ class Step:
 class Side:
     """Totals of one allocator. ``mapped_before``: readable and writable bytes that it held before the first operation,
     for what libraries allocate as they start; ``peak_mapped``: the largest such sum ever. ``usable_bytes``: summed over
-    the blocks of all operations; None without a malloc_usable_size."""
+    the blocks of all operations; None without a malloc_usable_size. Of a recording nothing is known but the name."""
 
     allocator: str
-    calls: Mapping[str, int]
-    failed_calls: int
-    mapped_before: int
-    peak_mapped: int
-    usable_bytes: int | None
+    calls: Mapping[str, int] = field(default_factory=dict)
+    failed_calls: int | None = None
+    mapped_before: int | None = None
+    peak_mapped: int | None = None
+    usable_bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class Fidelity:
     """``agreeing`` of ``operations`` do the same on both sides; in ``other_blocks`` the block differs, in
     ``other_calls`` the system calls do, in some both. ``first`` is the first that differs, ``before`` the last ones
-    before it. ``random_addresses``: the kernel did not let them be the same in every process."""
+    before it. ``random_addresses``: the kernel did not let them be the same in every process. ``recorded``: what is
+    known of the recording, where its addresses are the other side.
+    """
 
     trace: str
     operations: int
@@ -118,12 +126,13 @@ class Fidelity:
     scattered_from: int
     random_addresses: bool
     mode: str = SERIAL
+    recorded: Recorded | None = None
 
     @property
     def same(self) -> bool:
-        """Every operation agrees, and so do the totals of mapped bytes."""
+        """Every operation agrees, and so do the totals of mapped bytes where both are known."""
         mapped = [(side.mapped_before, side.peak_mapped) for side in self.sides]
-        return self.agreeing == self.operations and mapped[0] == mapped[1]
+        return self.agreeing == self.operations and (self.recorded is not None or mapped[0] == mapped[1])
 
     def to_json(self) -> str:
         """The document as text, ending in a newline."""
@@ -145,7 +154,7 @@ def fidelity(
 
     ``fail_call``: the n-th system call for memory, of any kind, from the first operation on fails with ENOMEM, on both
     sides. ``limit``: what would make more bytes readable and writable fails likewise. 0: none. ``env``: spec ->
-    variables.
+    variables. Against "recorded" one allocator alone replays, and nothing can fail on the other side.
 
     Raises UsageError, TraceError and ReplayError as :func:`alloclab.compare` does, and ReplayError where the system
     calls of a foreign library cannot be seen.
@@ -153,13 +162,17 @@ def fidelity(
     settings = settings or Settings()
     if settings.in_process:
         raise UsageError("each allocator is compared in a process of its own, never in this one")
+    if against == RECORDED and (fail_call or limit):
+        raise UsageError("what was recorded cannot be made to fail; hold two allocators against each other")
     allocators = _with_equal_start(_resolve(spec, against, env or {}))
     opened = trace if isinstance(trace, Trace) else load(trace)
     compiled = compile_trace(opened)
     if compiled.operations == 0:
         raise TraceError(f"{opened.path}: no operations to replay")
+    ops = _operations(compiled)
+    recording = read_recorded(opened, ops) if against == RECORDED else None
     places = [find_places(compiled, a, settings, fail_call=fail_call, limit=limit) for a in allocators]
-    comparison = _Comparison(compiled, places[0], places[1], _scattered_from(allocators))
+    comparison = _Comparison(compiled.name, ops, places, _scattered_from(allocators), recording)
     found = comparison.result(allocators)
     glass = next((side for side, a in enumerate(allocators) if a.kind == "lab"), None)
     if glass is None or found.first is None or found.random_addresses:
@@ -172,32 +185,36 @@ def fidelity(
     return dataclasses.replace(found, choices=choices(allocators[glass].spec, pieces, asked))
 
 
-def _resolve(
-    spec: str | Allocator, against: str | Allocator, env: Mapping[str, Mapping[str, str]]
-) -> tuple[Allocator, Allocator]:
-    """A spec given twice gets its variables the second time, as in a comparison."""
-    unused = set(env).difference(s for s in (spec, against) if isinstance(s, str))
+def _resolve(spec: str | Allocator, against: str | Allocator, env: Mapping[str, Mapping[str, str]]) -> list[Allocator]:
+    """Those that replay. A spec given twice gets its variables the second time, as in a comparison."""
+    unused = set(env).difference(s for s in (spec, against) if isinstance(s, str) and s != RECORDED)
     if unused:
         raise UsageError(f"variables for {', '.join(sorted(unused))}, which is not among the allocators compared")
     if isinstance(spec, str):
         spec = resolve(spec, None if spec == against else env.get(spec))
+    if against == RECORDED:
+        return [spec]
     if isinstance(against, str):
         against = resolve(against, env.get(against))
-    return spec, against
+    return [spec, against]
 
 
-def _with_equal_start(allocators: tuple[Allocator, Allocator]) -> tuple[Allocator, Allocator]:
+def _with_equal_start(allocators: list[Allocator]) -> list[Allocator]:
     """What a library needs may allocate as it starts, before the trace (libstdc++ does): both sides load it. And to
     both time is what was recorded."""
     clock = str(built_file("liballoclab-clock.so"))
-    one, other = ([clock] if a.preload is None else [*libraries_needed(a.preload), clock] for a in allocators)
-    return (
-        dataclasses.replace(allocators[0], beside=tuple(other)),
-        dataclasses.replace(allocators[1], beside=tuple(one)),
-    )
+    beside = [[clock] if a.preload is None else [*libraries_needed(a.preload), clock] for a in allocators]
+    return [dataclasses.replace(a, beside=tuple(b)) for a, b in zip(allocators, reversed(beside), strict=True)]
 
 
-def _scattered_from(allocators: tuple[Allocator, Allocator]) -> int:
+def _operations(compiled: CompiledTrace) -> npt.NDArray[np.void]:
+    """The entries that count."""
+    entries = compiled.entries[: compiled.entry_count]
+    kept: npt.NDArray[np.void] = entries[~np.isin(entries["kind"], [KINDS.index("tick"), KINDS.index("operand")])]
+    return kept
+
+
+def _scattered_from(allocators: Sequence[Allocator]) -> int:
     """From which usable size on blocks are scattered on both sides; of a library it is not known, and may be so."""
     sizes = [lab_allocator(a.name).scattered_from for a in allocators if a.kind == "lab"]
     return max(sizes, default=0) if all(sizes) else 0
@@ -206,20 +223,27 @@ def _scattered_from(allocators: tuple[Allocator, Allocator]) -> int:
 class _Comparison:
     """Both replays of one trace, as arrays with one entry per operation."""
 
-    def __init__(self, compiled: CompiledTrace, one: Places, other: Places, scattered_from: int) -> None:
-        entries = compiled.entries[: compiled.entry_count]
-        kept = ~np.isin(entries["kind"], [KINDS.index("tick"), KINDS.index("operand")])
-        self.name = compiled.name
-        self.ops = entries[kept]
-        self.before = _operation_before(self.ops)
-        self.places = (one, other)
-        self.located = (locate(one), locate(other))
+    def __init__(
+        self,
+        name: str,
+        ops: npt.NDArray[np.void],
+        replayed: Sequence[Places],
+        scattered_from: int,
+        recording: tuple[Recorded, Places] | None,
+    ) -> None:
+        self.name = name
+        self.ops = ops
+        self.before = _operation_before(ops)
+        self.recorded = None if recording is None else recording[0]
+        one, other = self.places = (replayed[0], replayed[1] if recording is None else recording[1])
+        self.scattered_from = scattered_from
+        self.scattered = self._scattered()
+        mine = locate(one)
+        self.located = (mine, locate(other) if recording is None else locate_recorded(other, one, mine, self._unit()))
         self.asked = np.int64(1) << self.ops["align_log2"].astype(np.int64)
         self.loose = self._loose(self.located[0]) | self._loose(self.located[1])
         self.stretched = (self.before >= 0) & self.loose[self.before]
         self.sized = one.sized and other.sized
-        self.scattered_from = scattered_from
-        self.scattered = self._scattered()
         self.unlike = {
             "mapping": self._unequal([where.mapping for where in self.located]),
             "offset": ~self.loose & self._unequal([self._offset(where) for where in self.located]),
@@ -263,14 +287,21 @@ class _Comparison:
         flags: Flags = (usable >= self.scattered_from) & (self.scattered_from > 0)
         return flags
 
+    def _unit(self) -> Ints:
+        """What places are compared in."""
+        return np.where(self.scattered, PAGE, 1)
+
     def _offset(self, where: Located) -> Ints:
-        offsets: Ints = np.where(self.scattered, where.offset // PAGE * PAGE, where.offset)
+        unit = self._unit()
+        offsets: Ints = where.offset // unit * unit
         return offsets
 
     # --- calls ---
 
     def _unlike_calls(self) -> Flags:
-        """Operations whose calls are not the same ones in the same order."""
+        """Operations whose calls are not the same ones in the same order; a recording does not say."""
+        if self.recorded is not None:
+            return np.zeros(len(self.ops), np.bool_)
         made = [side.events["op"] for side in self.places]
         counts = [np.bincount(ops, minlength=len(self.ops)) for ops in made]
         unlike: Flags = counts[0] != counts[1]
@@ -299,23 +330,27 @@ class _Comparison:
 
     # --- the outcome ---
 
-    def result(self, allocators: tuple[Allocator, Allocator]) -> Fidelity:
+    def result(self, allocators: Sequence[Allocator]) -> Fidelity:
         blocks = np.logical_or.reduce([flags for name, flags in self.unlike.items() if name != "calls"])
         calls = self.unlike["calls"]
         different = np.flatnonzero(blocks | calls)
         first = int(different[0]) if len(different) else None
+        sides = [self._side(a, side) for a, side in zip(allocators, self.places, strict=False)]
+        if self.recorded is not None:
+            sides.append(Side(self.recorded.side))
         return Fidelity(
             trace=self.name,
             operations=len(self.ops),
             agreeing=len(self.ops) - len(different),
             other_blocks=int(np.count_nonzero(blocks)),
             other_calls=int(np.count_nonzero(calls)),
-            sides=(self._side(allocators[0], self.places[0]), self._side(allocators[1], self.places[1])),
+            sides=(sides[0], sides[1]),
             first=None if first is None else self._step(first),
             before=() if first is None else tuple(self._step(op) for op in range(max(first - STEPS, 0), first)),
             choices=None,
             scattered_from=self.scattered_from,
             random_addresses=any(side.random for side in self.places),
+            recorded=self.recorded,
         )
 
     def chosen(self, side: int, op: int) -> list[int] | None:

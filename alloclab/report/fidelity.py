@@ -9,6 +9,7 @@ from rich.text import Text
 
 from alloclab.comparison.choices import Choices
 from alloclab.comparison.fidelity import Block, Call, Fidelity, Side, Step
+from alloclab.comparison.recorded import Recorded
 from alloclab.heap import Fact
 from alloclab.replay.places import CALLS, Piece
 from alloclab.report.columns import ABSENT
@@ -27,8 +28,9 @@ def print_fidelity(found: Fidelity, console: Console) -> None:
             console.print()
             console.print(Text(_verdict(found, found.choices)))
             console.print(_pieces(found, found.choices))
-    console.print()
-    console.print(_totals(found))
+    if found.recorded is None:
+        console.print()
+        console.print(_totals(found))
     for note in _notes(found):
         console.print(Text(note, style="dim"))
 
@@ -40,15 +42,17 @@ def _names(found: Fidelity) -> tuple[str, str]:
 
 def _agreement(found: Fidelity) -> str:
     if found.same:
+        if found.recorded is not None:
+            return "The same: every operation agrees in where its block lies."
         usable = "" if any(side.usable_bytes is None for side in found.sides) else ", its usable size"
         return f"The same: every operation agrees in where its block lies{usable} and its system calls."
     if found.first is None:
         return "Every operation agrees, but not the mapped bytes."
     share = 100 * found.agreeing / found.operations
+    calls = "" if found.recorded is not None else f", {found.other_calls:,} in their system calls"
     return (
-        f"{found.agreeing:,} operations agree ({share:.4g} %); {found.other_blocks:,} differ in their block, "
-        f"{found.other_calls:,} in their system calls.\nFirst: operation {found.first.operation:,} "
-        f"({', '.join(found.first.differs)})"
+        f"{found.agreeing:,} operations agree ({share:.4g} %); {found.other_blocks:,} differ in their block{calls}.\n"
+        f"First: operation {found.first.operation:,} ({', '.join(found.first.differs)})"
     )
 
 
@@ -156,18 +160,19 @@ def _totals(found: Fidelity) -> Table:
 
 def _figures(sides: tuple[Side, Side]) -> dict[str, list[str]]:
     rows = {kind: [f"{side.calls[kind]:,}" for side in sides] for kind in CALLS}
-    rows["failed calls"] = [f"{side.failed_calls:,}" for side in sides]
-    rows["mapped bytes before"] = [f"{side.mapped_before:,}" for side in sides]
-    rows["peak mapped bytes"] = [f"{side.peak_mapped:,}" for side in sides]
-    rows["usable bytes, all blocks"] = [
-        ABSENT if side.usable_bytes is None else f"{side.usable_bytes:,}" for side in sides
-    ]
+    rows["failed calls"] = [_number(side.failed_calls) for side in sides]
+    rows["mapped bytes before"] = [_number(side.mapped_before) for side in sides]
+    rows["peak mapped bytes"] = [_number(side.peak_mapped) for side in sides]
+    rows["usable bytes, all blocks"] = [_number(side.usable_bytes) for side in sides]
     return rows
 
 
+def _number(value: int | None) -> str:
+    return ABSENT if value is None else f"{value:,}"
+
+
 def _notes(found: Fidelity) -> list[str]:
-    unsized = dict.fromkeys(side.allocator for side in found.sides if side.usable_bytes is None)
-    notes = [f"Usable sizes are not compared: {name} has no malloc_usable_size." for name in unsized]
+    notes = _notes_on_recording(found.recorded) if found.recorded else _notes_on_sizes(found)
     if found.scattered_from:
         notes.append(
             f"Blocks of {found.scattered_from:,} usable bytes or more begin at a random place within their first "
@@ -178,4 +183,23 @@ def _notes(found: Fidelity) -> list[str]:
             "Addresses were random, for the kernel let nobody turn that off: an allocator whose choices hang on them, "
             "or that libraries used before the first operation, may differ from itself."
         )
+    return notes
+
+
+def _notes_on_sizes(found: Fidelity) -> list[str]:
+    unsized = dict.fromkeys(side.allocator for side in found.sides if side.usable_bytes is None)
+    return [f"Usable sizes are not compared: {name} has no malloc_usable_size." for name in unsized]
+
+
+def _notes_on_recording(recorded: Recorded) -> list[str]:
+    notes = []
+    if recorded.second_thread is not None:
+        notes.append(
+            f"{recorded.threads:,} threads were recorded, one replays: what caches and arenas of the others did cannot "
+            f"match, from operation {recorded.second_thread:,} on, the first of a second thread."
+        )
+    if recorded.forked:
+        notes.append("The recorded process was forked: what its heap held before is not in the recording.")
+    if recorded.lost:
+        notes.append(f"The recording lacks {recorded.lost:,} events.")
     return notes
