@@ -1,12 +1,14 @@
 """Frozen results and their JSON, the one format in which figures leave the program.
 
     {"schema": 1, "machine": {...},
-     "results": [{"trace", "program", "allocator", "mode", "touch", "verified", "ops", "failure",
-                  "rounds_ns_per_op": [...], "metrics": {NAME: {"value", "unit"}}}]}
+     "results": [{"trace", "program", "allocator", "mode", "touch", "verified", "ops", "failure", "memory_runs",
+                  "rounds_ns_per_op": [...], "rounds_ops_per_second": [...],
+                  "metrics": {NAME: {"value", "unit"}}}]}
 
 A metric carries ``low`` and ``high`` where it was measured with an interval, and ``reason`` where its value is null.
 ``rounds_ns_per_op`` are the interleaved timings as they were taken: round i of every allocator of a trace ran side by
-side, so every ratio and interval can be computed again from the file.
+side, so every ratio and interval can be computed again from the file. ``rounds_ops_per_second`` are those of concurrent
+replays, which also measure memory in several runs.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ FLOOR = "null"
 class Value:
     """A measured figure. ``value`` is None where it was not measured, and ``reason`` then says why in a few words.
 
-    ``low`` and ``high`` bound it where it was measured with an interval (bootstrap, 95 %).
+    ``low`` and ``high`` bound it where it was measured more than once: timed in rounds, by a bootstrap interval of its
+    median (95 %); otherwise the least and the most that was found.
     """
 
     value: float | int | None
@@ -38,14 +41,22 @@ class Value:
     high: float | None = None
     reason: str | None = None
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Of what bounds it; the figure itself where nothing does."""
+        assert self.value is not None
+        return (self.value if self.low is None else self.low, self.value if self.high is None else self.high)
+
 
 @dataclass(frozen=True)
 class Result:
     """One trace on one allocator.
 
     ``failure`` says why it is not verified (None for the floor, which is not tried); its figures are then null.
-    ``rounds``: ns per operation of each interleaved timed round. ``timeline``: see :mod:`alloclab.replay`; kept out of
-    the JSON. ``program``: what was recorded, where the trace says.
+    ``rounds``: ns per operation of each interleaved timed round; ``speeds``: operations per second, of concurrent
+    replays. ``memory_runs``: how many runs all else is the median of. ``timeline``: of the one of them whose peak
+    resident is the median, see :mod:`alloclab.replay`; kept out of the JSON. ``program``: what was recorded, where the
+    trace says.
     """
 
     trace: str
@@ -57,6 +68,8 @@ class Result:
     metrics: dict[str, Value]
     failure: str | None = None
     rounds: tuple[float, ...] = ()
+    speeds: tuple[float, ...] = ()
+    memory_runs: int = 1
     program: str = ""
     timeline: Any = field(default=None, compare=False, repr=False)
 
@@ -144,7 +157,9 @@ def _result_to_dict(result: Result) -> dict[str, Any]:
         "verified": result.verified,
         "ops": result.ops,
         "failure": result.failure,
+        "memory_runs": result.memory_runs,
         "rounds_ns_per_op": list(result.rounds),
+        "rounds_ops_per_second": list(result.speeds),
         "metrics": {name: _value_to_dict(value) for name, value in result.metrics.items()},
     }
 
@@ -196,10 +211,6 @@ def _kind(value: object) -> str:
 def _result_from_dict(value: Any, place: str) -> Result:
     fields = _Fields(value, place)
     metrics = fields.get("metrics", dict)
-    rounds = fields.optional("rounds_ns_per_op", list) or []
-    for i, ns in enumerate(rounds):
-        if not isinstance(ns, (int, float)) or isinstance(ns, bool):
-            raise UsageError(f"{place}: rounds_ns_per_op[{i}]: found {_kind(ns)}, expected a number")
     return Result(
         trace=fields.get("trace", str),
         program=fields.optional("program", str) or "",
@@ -209,9 +220,19 @@ def _result_from_dict(value: Any, place: str) -> Result:
         verified=fields.get("verified", bool),
         ops=fields.get("ops", int),
         failure=fields.optional("failure", str),
-        rounds=tuple(rounds),
+        rounds=_rounds(fields, "rounds_ns_per_op"),
+        speeds=_rounds(fields, "rounds_ops_per_second"),
+        memory_runs=fields.optional("memory_runs", int) or 1,
         metrics={name: _value_from_dict(v, f"{place}: metrics.{name}") for name, v in metrics.items()},
     )
+
+
+def _rounds(fields: _Fields, name: str) -> tuple[float, ...]:
+    found = fields.optional(name, list) or []
+    for i, number in enumerate(found):
+        if not isinstance(number, (int, float)) or isinstance(number, bool):
+            raise UsageError(f"{fields.place}: {name}[{i}]: found {_kind(number)}, expected a number")
+    return tuple(found)
 
 
 def _value_from_dict(value: Any, place: str) -> Value:

@@ -45,7 +45,8 @@ touch_option = click.option(
 
 
 def running_options(command: F) -> F:
-    """How to replay: --env --in-process --threads --no-thp --touch --rounds --no-time --instructions."""
+    """How to replay: --env --in-process --threads --concurrent --memory-runs --no-thp --touch --rounds --no-time
+    --instructions."""
     options = [
         env_option,
         click.option("--in-process", is_flag=True, help="Replay lab allocators inside this process; no libraries."),
@@ -57,6 +58,17 @@ def running_options(command: F) -> F:
             help="One thread does all, or lab allocators see every recorded thread as one of its own, from its start "
             "to its exit (implies --in-process).",
         ),
+        click.option(
+            "--concurrent",
+            is_flag=True,
+            help="Every recorded thread in a thread of its own, side by side; one waits only for a block that another "
+            "has yet to leave.",
+        ),
+        click.option(
+            "--memory-runs",
+            type=click.IntRange(min=1),
+            help="Runs that memory and calls are the median of: by default 1, and 5 with --concurrent, where they vary.",
+        ),
         click.option("--no-thp", is_flag=True, help="Without transparent huge pages."),
         touch_option,
         click.option(
@@ -66,7 +78,9 @@ def running_options(command: F) -> F:
             show_default=True,
             help="Timed rounds over all allocators. Intervals need 6, differences below 5 % need 10.",
         ),
-        click.option("--no-time", is_flag=True, help="Measure memory and calls only; those repeat exactly."),
+        click.option(
+            "--no-time", is_flag=True, help="Measure memory and calls only; but in concurrent replays, those repeat."
+        ),
         click.option("--instructions", is_flag=True, help="Count instructions too, with callgrind (slow)."),
     ]
     for option in reversed(options):
@@ -76,16 +90,20 @@ def running_options(command: F) -> F:
 
 def running_settings(options: dict[str, Any]) -> dict[str, Any]:
     """Keyword arguments for ``compare`` from the options of :func:`running_options`."""
-    from alloclab.replay import RECORDED_THREADS, SERIAL, Settings
+    from alloclab.replay import CONCURRENT, RECORDED_THREADS, SERIAL, Settings
 
+    recorded = options["threads"] == "recorded"
+    if options["concurrent"] and recorded:
+        raise click.UsageError("--concurrent and --threads recorded exclude each other: side by side, or in order")
     settings = Settings(
-        mode=RECORDED_THREADS if options["threads"] == "recorded" else SERIAL,
+        mode=CONCURRENT if options["concurrent"] else RECORDED_THREADS if recorded else SERIAL,
         touch=options["touch"],
         thp=not options["no_thp"],
         in_process=options["in_process"],
         instructions=options["instructions"],
     )
-    return {"settings": settings, "rounds": 0 if options["no_time"] else options["rounds"], "env": env_of(options)}
+    rounds = 0 if options["no_time"] else options["rounds"]
+    return {"settings": settings, "rounds": rounds, "memory_runs": options["memory_runs"], "env": env_of(options)}
 
 
 def env_of(options: dict[str, Any]) -> dict[str, dict[str, str]]:

@@ -91,13 +91,22 @@ def _refuse_contradictions(options: dict[str, Any]) -> None:
 
 def _columns(options: dict[str, Any]) -> tuple[Column, ...]:
     """The columns asked for, or the usual ones that will have figures."""
-    from alloclab.report.columns import DEFAULT_COLUMNS, INSTRUCTIONS, columns_named, every_column
+    from alloclab.report.columns import (
+        CONCURRENT_COLUMNS,
+        DEFAULT_COLUMNS,
+        INSTRUCTIONS,
+        columns_named,
+        every_column,
+    )
 
     if options["every"]:
         return every_column()
     if options["columns"] is not None:
         return columns_named([name.strip() for name in options["columns"].split(",")])
-    usual = [column for column in DEFAULT_COLUMNS if not (column.timed and options["no_time"])]
+    if options["no_time"]:
+        usual = [column for column in DEFAULT_COLUMNS if not column.timed]
+    else:
+        usual = [*DEFAULT_COLUMNS, *(CONCURRENT_COLUMNS if options["concurrent"] else ())]
     return (*usual, INSTRUCTIONS) if options["instructions"] else tuple(usual)
 
 

@@ -128,20 +128,15 @@ def _judge(condition: Condition, result: Result, other: Result | None) -> str | 
         then = other.metrics.get(condition.metric)
         if then is None or then.value is None:
             return "not measured in the baseline"
-    nearest = _end(now, low=condition.above)
-    bound = condition.factor * (_end(then, low=not condition.above) if then else 0) + condition.offset
+    low, high = now.ends
+    nearest = low if condition.above else high
+    then_low, then_high = then.ends if then else (0, 0)
+    bound = condition.factor * (then_high if condition.above else then_low) + condition.offset
     holds = nearest > bound if condition.above else nearest < bound
     if not holds:
         return None
     against = f", {_say(then)} in the baseline" if then else ""
     return f"{_say(now)}{against}"
-
-
-def _end(value: Value, *, low: bool) -> float:
-    """The end of the interval, or the figure itself where it has none."""
-    assert value.value is not None
-    end = value.low if low else value.high
-    return value.value if end is None else end
 
 
 def _say(value: Value) -> str:

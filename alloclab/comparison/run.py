@@ -9,16 +9,18 @@ from typing import Any
 
 from alloclab import machine
 from alloclab.allocators import Allocator, resolve
-from alloclab.comparison.statistics import TIMED, timed_value
+from alloclab.comparison.statistics import SPEED, TIMED, median_value, timed_value
 from alloclab.errors import ReplayError, TraceError, UsageError
 from alloclab.measure import METRICS
-from alloclab.replay import RECORDED_THREADS, SERIAL, Settings, check, examine, time_once
+from alloclab.replay import CONCURRENT, SERIAL, RawRun, Settings, check, examine, prepare, time_once
 from alloclab.result import FLOOR, Comparison, Result, Value
 from alloclab.trace import load
-from alloclab.trace.compile import CompiledTrace, compile_trace
 from alloclab.trace.parquet import Trace
+from alloclab.trace.strands import Replayable
 
 ROUNDS = 10
+CONCURRENT_RUNS = 5
+"""Concurrent runs that memory is measured in, as no two are alike."""
 
 Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and what comes next in a few words."""
@@ -30,6 +32,7 @@ def compare(
     *,
     settings: Settings | None = None,
     rounds: int = ROUNDS,
+    memory_runs: int | None = None,
     env: Mapping[str, Mapping[str, str]] | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
@@ -37,20 +40,22 @@ def compare(
 
     Per trace: each allocator is verified and measured by itself, then ``rounds`` timed rounds go over all allocators,
     every other round backwards, so that a drift of the machine meets all alike. Time is CPU time of a fresh process.
-    ``rounds=0`` times nothing. ``env``: spec -> variables for a library.
+    ``rounds=0`` times nothing. ``memory_runs``: memory and calls are the medians of so many runs, each verified first;
+    one where they repeat, in concurrent replays five. ``env``: spec -> variables for a library.
 
     The floor (allocator ``null``) is added last to every trace. An allocator that fails on a trace gets no figures
-    there, and the comparison goes on: see ``Comparison.failed``. Everything but time repeats exactly.
+    there, and the comparison goes on: see ``Comparison.failed``. In serial replays everything but time repeats exactly.
 
     Raises UsageError for unknown allocators, twins, or nothing to compare; TraceError for a trace that cannot be read
     or holds no operation.
     """
     allocators = resolve_all([specs] if isinstance(specs, (str, Allocator)) else specs, env or {})
     opened = open_traces([traces] if isinstance(traces, (str, Path, Trace)) else traces)
-    plan = _Plan(allocators, settings or Settings(), rounds)
+    settings = settings or Settings()
+    plan = _Plan(allocators, settings, rounds, memory_runs or (CONCURRENT_RUNS if settings.mode == CONCURRENT else 1))
     plan.check()
     facts = machine.describe({a.spec: a.preload for a in allocators if a.kind in ("library", "system")})
-    if not plan.settings.thp:
+    if not settings.thp:
         facts["transparent_huge_pages"] = "off for the replays"
     steps = _Steps(len(opened) * (1 + (len(allocators) + 1) * (plan.weight + rounds)), progress)
     results = [result for trace in opened for result in _compare_one(trace, plan, steps)]
@@ -97,11 +102,12 @@ class _Plan:
     allocators: list[Allocator]
     settings: Settings
     rounds: int
+    memory_runs: int
 
     @property
     def weight(self) -> int:
-        """Steps of progress for one examination: verifying and measuring take as long as some timed runs."""
-        return 40 if self.settings.instructions else 3
+        """Steps of progress for all examinations: verifying and measuring take as long as some timed runs."""
+        return (40 if self.settings.instructions else 3) * self.memory_runs
 
     def settings_for(self, allocator: Allocator) -> Settings:
         """The floor is always a process of its own: it is no allocator that a heap could be made of."""
@@ -134,7 +140,7 @@ class _Steps:
 
 def _compare_one(trace: Trace, plan: _Plan, steps: _Steps) -> list[Result]:
     steps.begin(f"{trace.name}: compiling")
-    job = _Job(trace, compile_trace(trace, threads=plan.settings.mode == RECORDED_THREADS), plan)
+    job = _Job(trace, prepare(trace, plan.settings), plan)
     if job.compiled.operations == 0:
         raise TraceError(f"{trace.path}: no operations to replay")
     steps.advance()
@@ -151,7 +157,7 @@ def _compare_one(trace: Trace, plan: _Plan, steps: _Steps) -> list[Result]:
 
 def _time(job: _Job, field: list[Allocator], results: dict[str, Result], steps: _Steps) -> None:
     """Timed rounds A B C, C B A, ... over all that have not failed; puts what was taken into ``results``."""
-    taken: dict[str, list[float]] = {a.spec: [] for a in field}
+    taken: dict[str, list[dict[str, float]]] = {a.spec: [] for a in field}
     for number in range(job.plan.rounds):
         for allocator in field if number % 2 == 0 else reversed(field):
             steps.begin(f"{job.trace.name} on {allocator.spec}: timing, round {number + 1} of {job.plan.rounds}")
@@ -163,8 +169,11 @@ def _time(job: _Job, field: list[Allocator], results: dict[str, Result], steps: 
             steps.advance()
     for spec, result in results.items():
         if result.failure is None and taken[spec]:
-            metrics = result.metrics | {TIMED: timed_value(taken[spec])}
-            results[spec] = dataclasses.replace(result, metrics=metrics, rounds=tuple(taken[spec]))
+            rounds = {name: tuple(once[name] for once in taken[spec]) for name in taken[spec][0]}
+            timed = {name: timed_value(found, METRICS[name].unit) for name, found in rounds.items()}
+            results[spec] = dataclasses.replace(
+                result, metrics=result.metrics | timed, rounds=rounds[TIMED], speeds=rounds.get(SPEED, ())
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,19 +181,24 @@ class _Job:
     """One trace, ready to be replayed."""
 
     trace: Trace
-    compiled: CompiledTrace
+    compiled: Replayable
     plan: _Plan
 
     def examine(self, allocator: Allocator) -> Result:
         """Verify and measure; whatever goes wrong with the allocator becomes the result's failure."""
-        try:
-            raw = examine(self.compiled, allocator, self.plan.settings_for(allocator))
-        except ReplayError as error:
-            return self.failed(allocator, str(error))
-        if raw.failure is not None:
-            return self.failed(allocator, raw.failure)
-        metrics = {name: metric.compute(raw) for name, metric in METRICS.items()}
-        return self._result(allocator, metrics, verified=raw.verified, timeline=raw.timeline)
+        runs: list[RawRun] = []
+        for _ in range(self.plan.memory_runs):
+            try:
+                runs.append(examine(self.compiled, allocator, self.plan.settings_for(allocator)))
+            except ReplayError as error:
+                return self.failed(allocator, str(error))
+            failure = runs[-1].failure
+            if failure is not None:
+                return self.failed(allocator, failure)
+        metrics = {name: median_value([metric.compute(run) for run in runs]) for name, metric in METRICS.items()}
+        peak = METRICS["peak_resident_bytes"]
+        typical = sorted(runs, key=lambda run: peak.compute(run).value or 0)[len(runs) // 2]
+        return self._result(allocator, metrics, verified=runs[0].verified, timeline=typical.timeline)
 
     def failed(self, allocator: Allocator, failure: str) -> Result:
         metrics = {name: Value(None, metric.unit, reason="not verified") for name, metric in METRICS.items()}
@@ -210,5 +224,6 @@ class _Job:
             ops=self.compiled.operations,
             metrics=metrics,
             failure=failure,
+            memory_runs=self.plan.memory_runs,
             timeline=timeline,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,8 @@ from alloclab.measure.calls import KINDS
 from alloclab.result import Comparison, Result, Value
 
 TIMED = "ns_per_op"
-"""The metric that is taken in interleaved rounds."""
+SPEED = "ops_per_second"
+"""The metrics that are taken in interleaved rounds and compared in words, the second one in concurrent replays."""
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -76,20 +78,37 @@ def interval(draws: npt.NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def timed_value(rounds: Sequence[float]) -> Value:
-    """ns per operation: the median of the rounds, with its interval where there is more than one."""
+def timed_value(rounds: Sequence[float], unit: str = "ns") -> Value:
+    """The median of the rounds, with its interval where there is more than one."""
     if not rounds:
-        return Value(None, "ns", reason="not timed")
+        return Value(None, unit, reason="not timed")
     middle = float(np.median(rounds))
     if len(rounds) < 2:
-        return Value(middle, "ns")
+        return Value(middle, unit)
     low, high = interval(bootstrap_medians(rounds))
-    return Value(middle, "ns", low, high)
+    return Value(middle, unit, low, high)
 
 
-def time_ratio(result: Result, first: Result) -> Ratio | None:
-    """Of rounds that ran side by side, as :func:`paired_ratio`. None where either was not timed."""
-    return paired_ratio(result.rounds, first.rounds)
+def median_value(values: Sequence[Value]) -> Value:
+    """Of several runs: the median, with the least and the most where they differ; null where one is."""
+    found = sorted(value.value for value in values if value.value is not None)
+    if len(found) < len(values) or found[0] == found[-1]:
+        return next((value for value in values if value.value is None), values[0])
+    middle = statistics.median(found)
+    whole = all(isinstance(figure, int) for figure in found)
+    return Value(round(middle) if whole else middle, values[0].unit, found[0], found[-1])
+
+
+def time_ratio(result: Result, first: Result, timed: str = TIMED) -> Ratio | None:
+    """Of rounds that ran side by side, as :func:`paired_ratio`. None where either was not timed.
+
+    ``timed``: of CPU time, or with ``SPEED`` of the time by the clock on the wall."""
+    return paired_ratio(*_rounds(result, first, timed))
+
+
+def _rounds(result: Result, first: Result, timed: str) -> tuple[Sequence[float], Sequence[float]]:
+    """Those whose ratio is that of the times: twice the speed is half the time."""
+    return (first.speeds, result.speeds) if timed == SPEED else (result.rounds, first.rounds)
 
 
 def paired_ratio(rounds: Sequence[float], first: Sequence[float]) -> Ratio | None:
@@ -130,11 +149,13 @@ def mean_ratio(comparison: Comparison, allocator: str, measure: Measure) -> Rati
     return Ratio(math.exp(sum(math.log(r.value) for r in ratios if r) / len(ratios)))
 
 
-def mean_time_ratio(comparison: Comparison, allocator: str, against: str | None = None) -> Ratio | None:
+def mean_time_ratio(
+    comparison: Comparison, allocator: str, against: str | None = None, timed: str = TIMED
+) -> Ratio | None:
     """Geometric mean over all traces of the time ratio to ``against`` (the first); its interval resamples the rounds
     of every trace. For one trace the same as :func:`time_ratio`. None where one trace has none."""
     pairs = _pairs(comparison, allocator, against or comparison.allocators[0])
-    paired = [_paired(r.rounds, other.rounds) if r and other else None for r, other in pairs]
+    paired = [_paired(*_rounds(r, other, timed)) if r and other else None for r, other in pairs]
     complete = [p for p in paired if p]
     if not complete or len(complete) < len(paired):
         return None

@@ -6,7 +6,7 @@ help of its column and the docs show it.
 
 Words: *live* is what the program holds, in bytes it asked for; *mapped* what the allocator holds from the system,
 readable and writable; *resident* what of that has a physical page. The *peak of live* is the first moment at which live
-is largest.
+is largest; in concurrent replays, the sample where it is.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def measure(run: RawRun) -> dict[str, Value]:
 
 
 def _load_families() -> None:
-    first = ["memory", "fragmentation", "calls", "realloc", "time", "ledger"]
+    first = ["memory", "fragmentation", "calls", "realloc", "time", "threads", "ledger"]
     found = [module.name for module in pkgutil.iter_modules(__path__)]
     for name in sorted(found, key=lambda n: (first.index(n) if n in first else len(first), n)):
         importlib.import_module(f"{__name__}.{name}")

@@ -8,7 +8,10 @@ from alloclab.replay import RawRun
 
 @metric("bytes")
 def peak_live_bytes(run: RawRun) -> float:
-    """Largest sum of the bytes that the program asked for and had not freed: a property of the trace."""
+    """Largest sum of the bytes that the program asked for and had not freed: a property of the trace.
+
+    In concurrent replays that of the order which came about, and the largest of the samples.
+    """
     return run.figure("at_peak_live")
 
 

@@ -11,6 +11,7 @@ def ns_per_op(run: RawRun) -> float:
     """CPU time per operation, the replay loop's own included (the null allocator's row says how much that is).
 
     The first pass of a fresh process, with the page faults and system calls it causes; median over interleaved repeats.
+    In concurrent replays that of all threads together, with what they spin while they wait.
     """
     return run.figure("ns_per_op")
 

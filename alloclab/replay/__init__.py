@@ -2,7 +2,8 @@
 
 Two ways. *Process*: the program ``alloclab-replay`` with the allocator preloaded; any library and the system's own
 malloc under the same loop, with no Python heap in the figures. *In process*: a laboratory's allocator in a window of
-this process; quick. Each pass runs by itself, so that none disturbs another:
+this process; quick. In one thread (*serial*), in order, or each recorded thread in one
+of its own (*concurrent*). Each pass runs by itself, so that none disturbs another:
 
     verify   fill and check contents, overlap, alignment, calloc zero; a trace that fails it gets no figures
     calls    system calls and mapped bytes, exact after every operation; the ledger of glass boxes
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from alloclab.errors import ReplayError, UsageError
 from alloclab.replay import inprocess, process
 from alloclab.replay.run import (
+    CONCURRENT,
     IN_PROCESS,
     PROCESS,
     RECORDED_THREADS,
@@ -32,12 +34,16 @@ from alloclab.replay.run import (
     timeline_of,
 )
 from alloclab.result import Value
+from alloclab.trace.compile import CompiledTrace, compile_trace
+from alloclab.trace.strands import Strands, take_apart
 
 if TYPE_CHECKING:
     from alloclab.allocators import Allocator
-    from alloclab.trace.compile import CompiledTrace
+    from alloclab.trace.parquet import Trace
+    from alloclab.trace.strands import Replayable
 
 __all__ = [
+    "CONCURRENT",
     "RECORDED_THREADS",
     "SERIAL",
     "RawRun",
@@ -47,13 +53,20 @@ __all__ = [
     "check",
     "count_instructions",
     "examine",
+    "prepare",
     "time_once",
 ]
 
 _DEFAULT = Settings()
 
 
-def examine(compiled: CompiledTrace, allocator: Allocator, settings: Settings = _DEFAULT) -> RawRun:
+def prepare(trace: Trace, settings: Settings = _DEFAULT) -> Replayable:
+    """The trace compiled for the mode of its replays. Raises TraceError as :func:`compile_trace` does."""
+    compiled = compile_trace(trace, threads=settings.mode != SERIAL)
+    return take_apart(compiled) if settings.mode == CONCURRENT else compiled
+
+
+def examine(compiled: Replayable, allocator: Allocator, settings: Settings = _DEFAULT) -> RawRun:
     """Verify, then measure memory and calls; times nothing (:func:`time_once`).
 
     An allocator that fails or crashes yields a run with a ``failure`` and no figures; one that is no malloc at all, or
@@ -72,14 +85,16 @@ def examine(compiled: CompiledTrace, allocator: Allocator, settings: Settings = 
     except process.CrashError as crash:
         return _run(compiled, allocator, settings, failure=str(crash))
     figures, missing = _gather(memory, calls, glass=allocator.kind == "lab")
+    _add_threads(compiled, figures, missing)
     _add_instructions(compiled, allocator, settings, figures, missing)
     timeline = timeline_of([memory, calls])
     return _run(compiled, allocator, settings, verified=True, figures=figures, missing=missing, timeline=timeline)
 
 
-def time_once(compiled: CompiledTrace, allocator: Allocator, settings: Settings = _DEFAULT) -> float:
-    """CPU time in ns per operation: the first pass of a fresh process (or heap, in process), or the best of
-    ``settings.warm`` passes after it. One measurement, for interleaving with its rivals. Raises ReplayError."""
+def time_once(compiled: Replayable, allocator: Allocator, settings: Settings = _DEFAULT) -> dict[str, float]:
+    """``ns_per_op``, CPU time: the first pass of a fresh process (or heap, in process), or the best of
+    ``settings.warm`` passes after it. Of a concurrent replay ``ops_per_second``, ``waits`` and ``waited_ns_per_op``,
+    too. One measurement, for interleaving with its rivals. Raises ReplayError."""
     check(allocator, settings)
     if compiled.operations == 0:
         raise ReplayError(f"{compiled.name}: no operations to time")
@@ -88,7 +103,12 @@ def time_once(compiled: CompiledTrace, allocator: Allocator, settings: Settings 
     except process.CrashError as crash:
         raise ReplayError(f"{allocator.spec}: on {compiled.name} it {crash}") from crash
     first, *warm = lines.passes_ns
-    return min(warm, default=first) / compiled.operations
+    timed = {"ns_per_op": min(warm, default=first) / compiled.operations}
+    if settings.mode == CONCURRENT:
+        timed["ops_per_second"] = compiled.operations * 1e9 / lines.numbers["wall_ns"]
+        timed["waits"] = lines.numbers["waits"]
+        timed["waited_ns_per_op"] = lines.numbers["waited_ns"] / compiled.operations
+    return timed
 
 
 def count_instructions(compiled: CompiledTrace, allocator: Allocator, settings: Settings = _DEFAULT) -> Value:
@@ -105,21 +125,31 @@ def count_instructions(compiled: CompiledTrace, allocator: Allocator, settings: 
     return Value(counted / compiled.operations, "instructions")
 
 
-def _examine_null(compiled: CompiledTrace, allocator: Allocator, settings: Settings) -> RawRun:
+def _examine_null(compiled: Replayable, allocator: Allocator, settings: Settings) -> RawRun:
     figures: dict[str, float] = {"at_peak_live": compiled.peak_live_bytes, "at_end_live": compiled.end_live_bytes}
     missing = {"all": "the null allocator only counts", "time": "not timed", "instructions": "not asked for"}
+    _add_threads(compiled, figures, missing)
     _add_instructions(compiled, allocator, settings, figures, missing)
     return _run(compiled, allocator, settings, figures=figures, missing=missing)
 
 
+def _add_threads(compiled: Replayable, figures: dict[str, float], missing: dict[str, str]) -> None:
+    if not isinstance(compiled, Strands):
+        missing |= dict.fromkeys(("threads", "waits"), "one thread did it all: not a concurrent replay")
+        return
+    figures |= {"edges": compiled.edges, "threads": len(compiled), "threads_alive": compiled.alive}
+    missing["waits"] = "not timed"
+    missing["realloc_bytes_copied"] = "threads ran side by side: whose an mremap was is not known"
+
+
 def _add_instructions(
-    compiled: CompiledTrace,
+    compiled: Replayable,
     allocator: Allocator,
     settings: Settings,
     figures: dict[str, float],
     missing: dict[str, str],
 ) -> None:
-    if not settings.instructions:
+    if not settings.instructions or isinstance(compiled, Strands):
         return
     counted = count_instructions(compiled, allocator, settings)
     if counted.value is None:
@@ -137,12 +167,12 @@ def check(allocator: Allocator, settings: Settings) -> None:
         raise UsageError(f"{allocator.spec}: variables do not reach a replay in process; its tunables do")
 
 
-def _runner(settings: Settings) -> Callable[[Pass, CompiledTrace, Allocator, Settings], Lines]:
+def _runner(settings: Settings) -> Callable[[Pass, Replayable, Allocator, Settings], Lines]:
     return inprocess.run_pass if settings.in_process else process.run_pass
 
 
 def _run(
-    compiled: CompiledTrace, allocator: Allocator, settings: Settings, *, verified: bool = False, **what: Any
+    compiled: Replayable, allocator: Allocator, settings: Settings, *, verified: bool = False, **what: Any
 ) -> RawRun:
     return RawRun(
         trace=compiled.name,

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 from alloclab.errors import ReplayError
 from alloclab.native import ffi, lib
 from alloclab.replay.run import Lines, Pass, Settings
+from alloclab.trace.compile import CompiledTrace
 
 if TYPE_CHECKING:
     from alloclab.allocators import Allocator
-    from alloclab.trace.compile import CompiledTrace
+    from alloclab.trace.strands import Replayable
 
 
-def run_pass(name: Pass, compiled: CompiledTrace, allocator: Allocator, settings: Settings) -> Lines:
+def run_pass(name: Pass, compiled: Replayable, allocator: Allocator, settings: Settings) -> Lines:
     """One pass on a new heap. memory yields what the calls pass out of process does, too. Raises ReplayError."""
+    assert isinstance(compiled, CompiledTrace), "threads run side by side in processes of their own"
     head = ffi.from_buffer("char[]", compiled.head())
     entries = ffi.from_buffer("char[]", compiled.entries)
     job = ffi.new("al_job *")

@@ -26,6 +26,7 @@ from alloclab.replay.run import Lines, Pass, Settings, UnmeasuredError
 if TYPE_CHECKING:
     from alloclab.allocators import Allocator
     from alloclab.trace.compile import CompiledTrace
+    from alloclab.trace.strands import Replayable
 
 NOT_A_MALLOC = 4
 
@@ -35,7 +36,7 @@ class CrashError(Exception):
 
 
 def run_pass(
-    name: Pass, compiled: CompiledTrace, allocator: Allocator, settings: Settings, options: Sequence[str] = ()
+    name: Pass, compiled: Replayable, allocator: Allocator, settings: Settings, options: Sequence[str] = ()
 ) -> Lines:
     """One pass in a fresh process; ``options`` are the program's, for passes that want some of their own.
 
@@ -75,7 +76,7 @@ def _execute(command: list[str], allocator: Allocator) -> subprocess.CompletedPr
     )
 
 
-def _command(name: Pass, compiled: CompiledTrace, allocator: Allocator, settings: Settings) -> list[str]:
+def _command(name: Pass, compiled: Replayable, allocator: Allocator, settings: Settings) -> list[str]:
     arguments = [
         str(built_file("alloclab-replay")),
         "--pass",
@@ -113,7 +114,7 @@ def _how_it_ended(status: int, lines: Lines) -> str:
 _files: dict[int, Path] = {}
 
 
-def _file_of(compiled: CompiledTrace) -> Path:
+def _file_of(compiled: Replayable) -> Path:
     """The compiled trace as a file, written once and removed with it."""
     path = _files.get(id(compiled))
     if path is None:

@@ -9,7 +9,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-Mode = Literal["serial", "serial, recorded threads"]
+from alloclab.errors import UsageError
+
+Mode = Literal["serial", "serial, recorded threads", "concurrent"]
 
 SERIAL: Mode = "serial"
 """Recorded order, one thread of the system, one thread context: the same for every allocator and both ways."""
@@ -17,6 +19,10 @@ SERIAL: Mode = "serial"
 RECORDED_THREADS: Mode = "serial, recorded threads"
 """The same order and one thread of the system, but a thread context for every recorded thread, from its start to its
 exit: laboratory's allocators in process."""
+
+CONCURRENT: Mode = "concurrent"
+"""A thread of the system for every recorded one, from its start to its exit, which waits only where it touches a block
+that another touched last. No run is quite like another: live bytes, too, are those of the order that came about."""
 
 Pass = Literal["verify", "calls", "memory", "time", "places"]
 
@@ -47,6 +53,14 @@ class Settings:
     def __post_init__(self) -> None:
         if self.mode == RECORDED_THREADS:
             object.__setattr__(self, "in_process", True)
+        if self.mode == CONCURRENT:
+            self._refuse("in_process", "it runs in processes of its own")
+            self._refuse("instructions", "callgrind runs one thread at a time")
+            self._refuse("warm", "its threads start once")
+
+    def _refuse(self, name: str, why: str) -> None:
+        if getattr(self, name):
+            raise UsageError(f"concurrent replay excludes {name.replace('_', '-')}: {why}")
 
     @property
     def mode_and_way(self) -> str:
@@ -110,11 +124,18 @@ _GROUPS = {name: "realloc" for name in _REALLOCS} | {
     "instructions_per_op": "instructions",
     "minor_faults": "memory",
     "mean_mapped_per_live": "calls",
+    "edges": "threads",
+    "threads": "threads",
+    "threads_alive": "threads",
+    "ops_per_second": "waits",
+    "waits": "waits",
+    "waited_ns_per_op": "waits",
 }
 
 
 def group_of(name: str) -> str:
-    """Which figures are measured or missing together: trace, ledger, memory, calls, realloc, time, instructions."""
+    """Which figures are measured or missing together: trace, ledger, memory, calls, realloc, time, instructions,
+    threads, waits."""
     if name in _GROUPS:
         return _GROUPS[name]
     if "_ledger_" in name:

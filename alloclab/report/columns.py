@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from alloclab.comparison.statistics import TIMED, Measure, calls, metric, time_ratio
+from alloclab.comparison.statistics import SPEED, TIMED, Measure, calls, metric, time_ratio
 from alloclab.errors import UsageError
 from alloclab.measure import METRICS, Better
 from alloclab.result import Comparison, Result, Value
@@ -32,7 +32,8 @@ class Column:
 
     @property
     def timed(self) -> bool:
-        return self.name == TIMED
+        """Compared in words, by rounds that ran side by side."""
+        return self.name in (TIMED, SPEED)
 
 
 DEFAULT_COLUMNS = (
@@ -49,6 +50,18 @@ DEFAULT_COLUMNS = (
     Column("minor_faults", "faults", metric("minor_faults"), importance=1),
     Column(TIMED, "ns/op", metric(TIMED), importance=10),
 )
+
+CONCURRENT_COLUMNS = (
+    Column(SPEED, "ops/s", metric(SPEED), "higher", importance=11, note="by the clock, all threads together"),
+    Column(
+        "waited_ns_per_op",
+        "waited",
+        metric("waited_ns_per_op"),
+        importance=5,
+        note="ns per operation that threads waited for one another, all together",
+    ),
+)
+"""Beside the default ones where threads ran side by side."""
 
 INSTRUCTIONS = Column("instructions_per_op", "instr/op", metric("instructions_per_op"), with_ratio=True, importance=5)
 """Beside the default ones where instructions were counted."""
@@ -70,11 +83,12 @@ def every_column() -> tuple[Column, ...]:
 def _column(name: str, importance: int) -> Column:
     if name == "calls":
         return Column(name, "calls", calls, with_ratio=True, importance=importance, note=_CALLS)
-    return Column(name, name.replace("_", " "), metric(name), METRICS[name].better, name != TIMED, importance)
+    with_ratio = name not in (TIMED, SPEED)
+    return Column(name, name.replace("_", " "), metric(name), METRICS[name].better, with_ratio, importance)
 
 
 def best(comparison: Comparison, trace: str, column: Column) -> set[str]:
-    """Allocators with the best figure of a column; in time, all that are not told apart from the fastest.
+    """Allocators with the best figure of a column; where it varies, all that are not told apart from the best.
 
     Empty where there are no rivals, or where all are alike. The floor and failures do not compete.
     """
@@ -83,20 +97,25 @@ def best(comparison: Comparison, trace: str, column: Column) -> set[str]:
         result = comparison.find(trace, spec)
         value = column.measure(result) if result and result.failure is None else None
         if result and value and value.value is not None:
-            rivals[spec] = (-value.value if column.better == "higher" else value.value, result)
+            rivals[spec] = (-value.value if column.better == "higher" else value.value, value, result)
     if len(rivals) < 2:
         return set()
-    least, leader = min(rivals.values(), key=lambda rival: rival[0])
+    _, least, leader = min(rivals.values(), key=lambda rival: rival[0])
     if column.timed:
-        winners = {spec for spec, (_, result) in rivals.items() if _no_slower(result, leader)}
+        winners = {spec for spec, (_, _, result) in rivals.items() if _no_slower(result, leader, column.name)}
     else:
-        winners = {spec for spec, (figure, _) in rivals.items() if figure == least}
+        winners = {spec for spec, (_, value, _) in rivals.items() if _overlap(value, least)}
     return winners if len(winners) < len(rivals) else set()
 
 
-def _no_slower(result: Result, leader: Result) -> bool:
-    ratio = time_ratio(result, leader)
+def _no_slower(result: Result, leader: Result, timed: str) -> bool:
+    ratio = time_ratio(result, leader, timed)
     return ratio is not None and not ratio.differs
+
+
+def _overlap(one: Value, other: Value) -> bool:
+    (low, high), (other_low, other_high) = one.ends, other.ends
+    return low <= other_high and other_low <= high
 
 
 def labels(specs: Sequence[str]) -> dict[str, str]:
@@ -118,6 +137,8 @@ def say(value: Value | None) -> str:
         return ABSENT
     if value.unit == "bytes":
         return say_bytes(value.value)
+    if value.unit == "ops/s":
+        return say_count(value.value)
     if isinstance(value.value, int):
         return f"{value.value:,}"
     if value.unit == "ns":

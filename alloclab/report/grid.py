@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from alloclab.comparison.statistics import (
+    SPEED,
+    TIMED,
     Ratio,
     in_words,
     interval_in_words,
@@ -83,7 +85,8 @@ def _headings(comparison: Comparison, columns: Sequence[Column]) -> list[tuple[s
     for column in columns:
         headings.append((column.title, Kind.FIGURE))
         if column.timed and _rivals(comparison):
-            headings.append((f"time vs {first if len(first) < 15 else 'first'}", Kind.WORDS))
+            what = "speed" if column.name == SPEED else "time"
+            headings.append((f"{what} vs {first if len(first) < 15 else 'first'}", Kind.WORDS))
     return headings
 
 
@@ -99,7 +102,7 @@ def _trace_block(comparison: Comparison, trace: str, columns: Sequence[Column]) 
         for column in columns:
             cells.append(_figure(result, reference, column, result.allocator in winners[column.name]))
             if column.timed and _rivals(comparison):
-                cells.append(_words(result, first))
+                cells.append(_words(result, first, column))
         rows.append(cells)
     return Block(trace, _facts(comparison, results[0], columns), rows)
 
@@ -115,8 +118,13 @@ def _facts(comparison: Comparison, result: Result, columns: Sequence[Column]) ->
         live = say(metric("peak_live_bytes")(result))
         facts.append(f"live {live}" if column.name == "peak_resident_bytes" and live != ABSENT else "")
         if column.timed and _rivals(comparison):
-            facts.append(f"{say_count(result.ops)} operations")
+            facts.append(f"{say_count(result.ops)} operations" if column.name == TIMED else _threads(result))
     return facts
+
+
+def _threads(result: Result) -> str:
+    """``3 threads, 12 edges``."""
+    return ", ".join(f"{say(metric(name)(result))} {name}" for name in ("threads", "edges"))
 
 
 def _figure(result: Result, reference: Result | None, column: Column, winner: bool) -> Cell:
@@ -127,14 +135,14 @@ def _figure(result: Result, reference: Result | None, column: Column, winner: bo
     return Cell(said, Tone.BEST if winner else tone, detail)
 
 
-def _words(result: Result, first: Result | None) -> Cell:
+def _words(result: Result, first: Result | None, column: Column) -> Cell:
     if result.failure is not None:
         return Cell("FAILED", Tone.FAILED)
     if result.allocator == FLOOR:
         return Cell("floor", Tone.ASIDE)
     if result is first:
         return Cell("reference" if result.rounds else ABSENT)
-    return _ratio_in_words(time_ratio(result, first) if first else None)
+    return _ratio_in_words(time_ratio(result, first, column.name) if first else None)
 
 
 def _ratio_in_words(compared: Ratio | None) -> Cell:
@@ -151,7 +159,7 @@ def _mean_block(comparison: Comparison, columns: Sequence[Column]) -> Block:
         cells = [Cell(names[spec])]
         for column in columns:
             if column.timed:
-                compared = mean_time_ratio(comparison, spec)
+                compared = mean_time_ratio(comparison, spec, timed=column.name)
                 is_first = compared is not None and spec == comparison.allocators[0]
                 cells += [Cell(_times(compared)), Cell("reference") if is_first else _ratio_in_words(compared)]
             else:

@@ -34,9 +34,10 @@ def legend(comparison: Comparison, columns: Sequence[Column], mark: str = "*") -
 
 
 def method(comparison: Comparison) -> str:
-    """Mode, touch policy and how time was taken; each named once."""
+    """Mode, touch policy, how often memory was measured and how time was taken; each named once."""
     rounds = sorted({len(r.rounds) for r in comparison.results if r.rounds})
-    return f"{conditions(comparison)}; {_timing(rounds)}."
+    parts = [conditions(comparison), *_memory_runs(comparison), _timing(rounds)]
+    return f"{'; '.join(parts)}."
 
 
 def conditions(comparison: Comparison) -> str:
@@ -45,6 +46,11 @@ def conditions(comparison: Comparison) -> str:
     touches = dict.fromkeys(r.touch for r in comparison.results)
     touched = "; ".join(f"touch policy {t} ({_TOUCH[t]})" if t in _TOUCH else f"touch policy {t}" for t in touches)
     return f"Mode {' and '.join(modes)}; {touched}"
+
+
+def _memory_runs(comparison: Comparison) -> list[str]:
+    runs = sorted({r.memory_runs for r in comparison.results})
+    return [f"memory, calls and faults: median of {runs[-1]} runs"] if runs[-1] > 1 else []
 
 
 def _timing(rounds: Sequence[int]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +22,17 @@ ACT_DTYPE = np.dtype([("strand", "<u4"), ("exits", "<u4")])
 
 @dataclass(frozen=True)
 class Strands:
-    """What each thread did, for a thread of the system each.
+    """What each thread did, for a thread of the system each. What it shares with a CompiledTrace means the same.
 
     ``entries``: array of OP_DTYPE, those of strand i being ``ranges[i]``, with padding behind them. ``acts``: starts
     and exits, in recorded order. ``edges``: how many operations wait for another strand's, whose block it was last.
     ``alive``: how many strands are alive at once, at most. ``slots``: size of the slot table.
     """
 
+    name: str
+    operations: int
+    peak_live_bytes: int
+    end_live_bytes: int
     head: npt.NDArray[np.uint64]
     entries: npt.NDArray[np.void]
     ranges: npt.NDArray[np.void]
@@ -47,6 +51,10 @@ class Strands:
                 file.write(part.data)
 
 
+Replayable: TypeAlias = CompiledTrace | Strands
+"""What a replay takes: serial, or concurrent."""
+
+
 def take_apart(compiled: CompiledTrace) -> Strands:
     """The strands of a trace that was compiled with ``threads=True``."""
     image = ffi.new("al_strands_image *")
@@ -60,6 +68,10 @@ def take_apart(compiled: CompiledTrace) -> Strands:
 
     word = np.dtype(np.uint64)
     return Strands(
+        name=compiled.name,
+        operations=compiled.operations,
+        peak_live_bytes=compiled.peak_live_bytes,
+        end_live_bytes=compiled.end_live_bytes,
         head=view(ffi.addressof(image.head), ffi.sizeof("al_strands_head") // word.itemsize, word),
         entries=view(image.entries, image.entry_count, OP_DTYPE),
         ranges=view(image.ranges, image.head.strands, RANGE_DTYPE),

@@ -29,8 +29,8 @@ def nanoseconds(trace: CompiledTrace, specs: list[str]) -> dict[str, tuple[float
     for _ in range(ROUNDS):
         for spec in specs:
             allocator = resolve(spec)
-            cold = time_once(trace, allocator)
-            warm = time_once(trace, allocator, Settings(warm=WARM_PASSES))
+            cold = time_once(trace, allocator)["ns_per_op"]
+            warm = time_once(trace, allocator, Settings(warm=WARM_PASSES))["ns_per_op"]
             best[spec] = (min(best[spec][0], cold), min(best[spec][1], warm))
     return best
 

@@ -14,7 +14,7 @@ from comparisons import timeline
 from alloclab.comparison import run
 from alloclab.errors import ReplayError, TraceError, UsageError
 from alloclab.measure import METRICS
-from alloclab.replay import Settings
+from alloclab.replay import CONCURRENT, Settings
 from alloclab.result import FLOOR
 from alloclab.trace.model import Events, Metadata, Op
 from alloclab.trace.parquet import Trace, TraceWriter
@@ -53,11 +53,13 @@ class Laboratory:
             timeline=timeline(1000, 1.0),
         )
 
-    def time_once(self, compiled: Any, allocator: MadeUp, settings: Settings) -> float:
+    def time_once(self, compiled: Any, allocator: MadeUp, settings: Settings) -> dict[str, float]:
         self.asked.append(("time", allocator.spec))
         if self.crashes_in_round.get(allocator.spec) == self.rounds(allocator.spec):
             raise ReplayError(f"{allocator.spec}: died")
-        return 10.0 + len(self.asked)
+        ns = 10.0 + len(self.asked)
+        concurrent = {"ops_per_second": 1e9 / ns, "waits": 3, "waited_ns_per_op": 1.5}
+        return {"ns_per_op": ns} | (concurrent if settings.mode == CONCURRENT else {})
 
     def rounds(self, spec: str) -> int:
         return self.asked.count(("time", spec))

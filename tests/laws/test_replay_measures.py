@@ -31,7 +31,8 @@ NAMES = [
     "fragmentation_resident_2", "fragmentation_resident_3", "fragmentation_resident_4", "utilization", "calls_brk",
     "calls_mmap", "calls_munmap", "calls_mremap", "calls_madvise", "calls_mprotect", "minor_faults", "bytes_brk",
     "bytes_mmap", "bytes_munmap", "bytes_madvise", "peak_vmas", "realloc_in_place_share", "realloc_bytes_copied",
-    "ns_per_op", "instructions_per_op", "ledger_live", "ledger_rounding", "ledger_metadata", "ledger_cached",
+    "ns_per_op", "instructions_per_op", "threads", "threads_alive", "edges", "ops_per_second", "waits",
+    "waited_ns_per_op", "ledger_live", "ledger_rounding", "ledger_metadata", "ledger_cached",
     "ledger_free",
 ]
 # fmt: on
@@ -162,6 +163,7 @@ def test_what_is_not_measured_says_why(tmp_path: Path) -> None:
     trace = compiled(tmp_path, [Row(Op.MALLOC, 0, 100)])
     found = measure(examine(trace, resolve("fit"), Settings(in_process=True)))
     assert found["ns_per_op"].value is None and found["ns_per_op"].reason == "not timed"
+    assert found["edges"].reason == "one thread did it all: not a concurrent replay" == found["waits"].reason
     assert found["realloc_in_place_share"].value is None and found["realloc_in_place_share"].reason
     empty = measure(examine(compiled(tmp_path, [Row(Op.FREE)]), resolve("fit")))
     assert empty["peak_mapped_bytes"].reason == empty["ledger_free"].reason

@@ -43,13 +43,13 @@ def test_every_recording_of_threads_verifies_and_is_timed(spec: str, name: str) 
     trace = compile_trace(load(ROOT / "traces" / f"{name}.parquet"), threads=True)
     run = examine(trace, resolve(spec), SETTINGS)
     assert run.verified, run.failure
-    assert time_once(trace, resolve(spec), SETTINGS) > 0
+    assert time_once(trace, resolve(spec), SETTINGS)["ns_per_op"] > 0
 
 
 @pytest.mark.parametrize("spec", [lab.name for lab in lab_allocators()])
 def test_threads_that_outlive_a_pass_go_on_in_the_next(spec: str, tmp_path: Path) -> None:
     trace = compiled(tmp_path, threaded(churn(2000, seed=3), seed=2), threads=True)
-    assert time_once(trace, resolve(spec), Settings(mode=RECORDED_THREADS, warm=3)) > 0
+    assert time_once(trace, resolve(spec), Settings(mode=RECORDED_THREADS, warm=3))["ns_per_op"] > 0
 
 
 def test_a_thread_has_a_cache_from_its_start_to_its_exit(tmp_path: Path) -> None:

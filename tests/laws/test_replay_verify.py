@@ -132,7 +132,7 @@ def test_failed_calls_are_replayed_and_succeed_or_not(tmp_path: Path) -> None:
         run = examine(trace, resolve(spec), Settings(in_process=in_process))
         assert run.verified, run.failure
         assert run.figure("at_peak_live") == 100 and run.figure("at_end_live") == 0
-        assert time_once(trace, resolve(spec), Settings(in_process=in_process)) > 0
+        assert time_once(trace, resolve(spec), Settings(in_process=in_process))["ns_per_op"] > 0
 
 
 def test_only_the_laboratorys_own_are_replayed_in_process(trace: CompiledTrace) -> None:
@@ -157,14 +157,14 @@ def test_a_trace_without_operations_is_measured_but_not_timed(tmp_path: Path) ->
 @pytest.mark.slow  # as much memory is faulted in beforehand as would be for any trace
 def test_the_null_allocator_bears_blocks_larger_than_memory(tmp_path: Path) -> None:
     trace = compiled(tmp_path, [Row(Op.MALLOC, 0, 1 << 60), Row(Op.REALLOC, 0, 1 << 61), Row(Op.FREE, 0)])
-    assert time_once(trace, resolve("null")) > 0
+    assert time_once(trace, resolve("null"))["ns_per_op"] > 0
     assert "it failed, but succeeded when recorded" in (examine(trace, resolve("system")).failure or "")
 
 
 def test_the_null_allocator_is_timed_and_not_verified(trace: CompiledTrace) -> None:
     run = examine(trace, resolve("null"))
     assert not run.verified and run.failure is None
-    assert time_once(trace, resolve("null"), Settings(warm=3)) > 0
+    assert time_once(trace, resolve("null"), Settings(warm=3))["ns_per_op"] > 0
 
 
 def test_extra_traces_verify_on_the_system_malloc(extra_traces: list[Path]) -> None:

@@ -33,6 +33,8 @@ results = st.builds(
     metrics=st.dictionaries(st.text(), values, max_size=4),
     failure=st.none() | st.text(),
     rounds=st.lists(floats, max_size=3).map(tuple),
+    speeds=st.lists(floats, max_size=3).map(tuple),
+    memory_runs=st.integers(1, 99),
     program=st.text(),
 )
 
