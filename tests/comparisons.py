@@ -41,11 +41,13 @@ def made_up_result(
     *,
     memory: float = 1.0,
     ns: Sequence[float] = (),
+    speeds: Sequence[float] = (),
     live: int = 10 * MIB,
     failure: str | None = None,
     **metrics: Value,
 ) -> Result:
-    """A result whose memory figures are ``memory`` times the live peak, and whose timed rounds are ``ns``."""
+    """A result whose memory figures are ``memory`` times the live peak, and whose timed rounds are ``ns``. With
+    ``speeds`` it is of a concurrent replay."""
     figures = {name: Value(None, m.unit, reason="made up") for name, m in METRICS.items()}
     if failure is None:
         figures |= {
@@ -55,19 +57,22 @@ def made_up_result(
             "fragmentation_resident_1": Value(memory * 1.2, "ratio"),
             "minor_faults": Value(int(live * memory) // 4096, "faults"),
             "ns_per_op": timed_value(ns),
+            "ops_per_second": timed_value(speeds, "ops/s"),
         }
         figures |= {f"calls_{kind}": Value(int(100 * memory), "calls") for kind in ("brk", "mmap", "munmap")}
         figures |= {f"calls_{kind}": Value(0, "calls") for kind in ("mremap", "madvise", "mprotect")}
     return Result(
         trace=trace,
         allocator=allocator,
-        mode="serial",
+        mode="concurrent" if speeds else "serial",
         touch="page",
         verified=failure is None and allocator != FLOOR,
         ops=1_234_567,
         metrics=figures | metrics,
         failure=failure,
         rounds=tuple(ns) if failure is None else (),
+        speeds=tuple(speeds) if failure is None else (),
+        memory_runs=5 if speeds else 1,
         timeline=timeline(live, memory) if failure is None else None,
     )
 

@@ -67,7 +67,7 @@ def running_options(command: F) -> F:
         click.option(
             "--memory-runs",
             type=click.IntRange(min=1),
-            help="Runs that memory and calls are the median of: by default 1, and 5 with --concurrent, where they vary.",
+            help="Memory and calls are medians of so many runs: by default 1, but 5 with --concurrent, as they vary.",
         ),
         click.option("--no-thp", is_flag=True, help="Without transparent huge pages."),
         touch_option,

@@ -19,6 +19,7 @@ from alloclab.files import STDOUT, check_output, write_whole
 from alloclab.result import Comparison
 
 if TYPE_CHECKING:
+    from alloclab.replay import Settings
     from alloclab.report.columns import Column
 
 
@@ -38,7 +39,7 @@ def _check_figure(ctx: click.Context, parameter: click.Parameter, value: str | N
     metavar="SPEC",
     help="A lab allocator with tunables (fit:policy=best), system, a library's short name (libjemalloc) or its path. "
     "Repeats; the first is what the others are held against. Without any: system, all lab allocators, and the "
-    "libraries found here.",
+    "libraries found here; in process, all lab allocators.",
 )
 @running_options
 @click.option("--columns", metavar="NAME,...", help="Metrics to show instead of the usual ones; `alloclab list`.")
@@ -71,7 +72,7 @@ def command(traces: tuple[str, ...], specs: tuple[str, ...], **options: Any) -> 
     _refuse_contradictions(options)
     columns = _columns(options)
     running = running_settings(options)
-    allocators = resolve_all(specs or _everything(), running.pop("env"))
+    allocators = resolve_all(specs or _everything(running["settings"]), running.pop("env"))
     opened = open_traces(traces)
     gate = _Gate(options["baseline"], options["conditions"])
     gate.require([t.name for t in opened], [a.spec for a in allocators])
@@ -110,11 +111,12 @@ def _columns(options: dict[str, Any]) -> tuple[Column, ...]:
     return (*usual, INSTRUCTIONS) if options["instructions"] else tuple(usual)
 
 
-def _everything() -> list[str]:
+def _everything(settings: Settings) -> list[str]:
     """What -a stands for when it is not given."""
     from alloclab.allocators import lab_allocators, libraries_found
 
-    return ["system", *(lab.name for lab in lab_allocators()), *libraries_found()]
+    labs = [lab.name for lab in lab_allocators()]
+    return labs if settings.in_process else ["system", *labs, *libraries_found()]
 
 
 class _Gate:

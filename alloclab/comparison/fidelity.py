@@ -164,6 +164,8 @@ def fidelity(
         raise UsageError("each allocator is compared in a process of its own, never in this one")
     if against == RECORDED and (fail_call or limit):
         raise UsageError("what was recorded cannot be made to fail; hold two allocators against each other")
+    if settings.mode != SERIAL:
+        raise UsageError(f"operations are compared in recorded order: replay is serial, not {settings.mode}")
     allocators = _with_equal_start(_resolve(spec, against, env or {}))
     opened = trace if isinstance(trace, Trace) else load(trace)
     compiled = compile_trace(opened)

@@ -167,10 +167,15 @@ def _label(figure: Figure, panel: Axes, comparison: Comparison) -> None:
     figure.suptitle("Memory over time, same operations on every allocator", x=0.01, ha="left", fontsize=12)
     figure.legend(handles, [_folded(name) for name in names], loc="outside right upper", frameon=False, fontsize=9)
     notes = (
-        f"{sentences.conditions(comparison)}. Lines join samples: a peak between two is in the figures alone. "
+        f"{sentences.conditions(comparison)}. {_lines(comparison)}: a peak between two is in the figures alone. "
         f"{sentences.machine_line(comparison)}"
     )
     figure.supxlabel(textwrap.fill(notes, _FOOT_WIDTH), fontsize=7, color=NOTE, x=0.01, ha="left")
+
+
+def _lines(comparison: Comparison) -> str:
+    several = any(result.memory_runs > 1 for result in comparison.results)
+    return f"Lines join samples{' of the run whose peak resident is the median' if several else ''}"
 
 
 def _folded(label: str) -> str:

@@ -161,7 +161,8 @@ def _mean_block(comparison: Comparison, columns: Sequence[Column]) -> Block:
             if column.timed:
                 compared = mean_time_ratio(comparison, spec, timed=column.name)
                 is_first = compared is not None and spec == comparison.allocators[0]
-                cells += [Cell(_times(compared)), Cell("reference") if is_first else _ratio_in_words(compared)]
+                shown = Ratio(1 / compared.value) if compared and column.name == SPEED else compared
+                cells += [Cell(_times(shown)), Cell("reference") if is_first else _ratio_in_words(compared)]
             else:
                 cells.append(Cell(_times(mean_ratio(comparison, spec, column.measure))))
         rows.append(cells)

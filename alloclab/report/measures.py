@@ -40,7 +40,7 @@ def print_measures(comparison: Comparison, console: Console) -> None:
 
 
 def _in_full(value: Value) -> str:
-    if isinstance(value.value, int):
-        return f"{value.value:,}"
-    interval = f" [{value.low:.2f}-{value.high:.2f}]" if value.low is not None and value.high is not None else ""
-    return f"{value.value:,.3f}{interval}" if not interval else f"{value.value:,.2f}{interval}"
+    bounded = value.low is not None and value.high is not None
+    digits = 0 if isinstance(value.value, int) else 2 if bounded else 3
+    interval = f" [{value.low:,.{digits}f}-{value.high:,.{digits}f}]" if bounded else ""
+    return f"{value.value:,.{digits}f}{interval}"

@@ -36,7 +36,8 @@ def legend(comparison: Comparison, columns: Sequence[Column], mark: str = "*") -
 def method(comparison: Comparison) -> str:
     """Mode, touch policy, how often memory was measured and how time was taken; each named once."""
     rounds = sorted({len(r.rounds) for r in comparison.results if r.rounds})
-    parts = [conditions(comparison), *_memory_runs(comparison), _timing(rounds)]
+    of_all = " of all threads" if any(r.speeds for r in comparison.results) else ""
+    parts = [conditions(comparison), *_memory_runs(comparison), _timing(rounds, f"CPU time{of_all}")]
     return f"{'; '.join(parts)}."
 
 
@@ -53,13 +54,13 @@ def _memory_runs(comparison: Comparison) -> list[str]:
     return [f"memory, calls and faults: median of {runs[-1]} runs"] if runs[-1] > 1 else []
 
 
-def _timing(rounds: Sequence[int]) -> str:
+def _timing(rounds: Sequence[int], what: str) -> str:
     if not rounds:
         return "not timed"
     if rounds[-1] == 1:
-        return "time: CPU time of a single round, no interval"
+        return f"time: {what} of a single round, no interval"
     interval = "bootstrap interval, 95 %" if rounds[0] >= ENOUGH_ROUNDS else "interval of too few for 95 %"
-    return f"time: CPU time, median of {rounds[-1]} interleaved rounds [{interval}]"
+    return f"time: {what}, median of {rounds[-1]} interleaved rounds [{interval}]"
 
 
 def machine_line(comparison: Comparison) -> str:

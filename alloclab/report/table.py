@@ -87,7 +87,9 @@ def _table(comparison: Comparison, columns: Sequence[Column]) -> Table:
         least = {Kind.NAME: _NAME_WIDTH, Kind.WORDS: _WORDS_WIDTH, Kind.FIGURE: widest}[kind]
         title = f"trace, {heading}" if kind == Kind.NAME else heading
         justify: JustifyMethod = "right" if kind == Kind.FIGURE else "left"
-        table.add_column(title, justify=justify, min_width=min(widest, least), overflow="fold")
+        # what is not to be folded at all is said so, or others would give it of their width
+        whole = kind == Kind.NAME and widest <= least
+        table.add_column(title, justify=justify, min_width=min(widest, least), overflow="fold", no_wrap=whole)
     for rows in blocks:
         for row in rows:
             table.add_row(*row, end_section=row is rows[-1])

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from replays import churn, threaded
+from rows import write
 from support import children_of, started, wait_for
 
 from alloclab import cli
@@ -84,6 +86,45 @@ def test_the_main_job(run, traces: list[str], tmp_path: Path) -> None:
         if result.verified:
             live, mapped = (result.metrics[f"peak_{kind}_bytes"].value for kind in ("live", "mapped"))
             assert live is not None and mapped is not None and 0 < live <= mapped
+
+
+@pytest.fixture(scope="module")
+def threaded_trace(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("threaded") / "threaded.parquet"
+    write(path, threaded(churn(4000, seed=1), seed=2))
+    return str(path)
+
+
+def test_threads_side_by_side(run, threaded_trace: str, tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    command = ["compare", threaded_trace, "-a", "system", "-a", "fit", "--concurrent", *QUICK, "--memory-runs", "3"]
+    code, out, err = run(*command, "--json", str(file), "--figure", str(tmp_path / "r.png"))
+    assert (code, err) == (0, "")
+    for words in ("Mode concurrent", "median of 3 runs", "of all threads", "ops/s", "waited", "speed vs system"):
+        assert words in out
+    assert re.search(r"\d+ threads, [\d,]+\s+edges", out)
+    for result in load(file).results:
+        assert (result.mode, result.memory_runs) == ("concurrent", 3)
+        assert len(result.rounds) == len(result.speeds) == 2
+        assert result.metrics["edges"].value == load(file).results[0].metrics["edges"].value != 0
+        assert all(result.metrics[name].value is not None for name in ("ops_per_second", "waits", "waited_ns_per_op"))
+    assert (
+        run("compare", threaded_trace, "-a", "fit", "--concurrent", "--no-time", "--all", "--memory-runs", "1")[0] == 0
+    )
+
+
+def test_recorded_threads_in_one(run, threaded_trace: str, tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    code, out, err = run("compare", threaded_trace, "--threads", "recorded", "--no-time", "--json", str(file))
+    assert (code, err) == (0, "")
+    assert "Mode serial, recorded threads, in process" in out
+    assert load(file).allocators == [lab.name for lab in lab_allocators()], "all that can be"
+
+
+def test_one_trace_on_one_allocator_side_by_side(run, threaded_trace: str) -> None:
+    code, out, _ = run("replay", threaded_trace, "-a", "ptmalloc", "--concurrent", *QUICK)
+    assert code == 0 and re.search(r"^edges +[\d,]+ edges", out, re.M)
+    assert re.search(r"^realloc_bytes_copied +- +bytes +not measured: threads ran side by side", out, re.M)
 
 
 def test_json_alone_on_stdout(run, traces: list[str]) -> None:
@@ -211,6 +252,10 @@ def test_an_allocator_that_fails_gets_no_figures_and_the_command_says_so(run, br
         (["-a", "system", "--in-process"], 2, "only lab allocators"),
         (["-a", "system", "--threads", "recorded"], 2, "only lab allocators can be replayed with recorded threads"),
         (["-a", "fit", "--threads", "two"], 2, "recorded"),
+        (["-a", "fit", "--concurrent", "--threads", "recorded"], 2, "exclude each other"),
+        (["-a", "fit", "--concurrent", "--in-process"], 2, "excludes in-process"),
+        (["-a", "fit", "--concurrent", "--instructions"], 2, "excludes instructions"),
+        (["-a", "fit", "--memory-runs", "0"], 2, "--memory-runs"),
         (["-a", "fit", "--in-process", "--env", "fit", "A=1"], 2, "variables"),
         (["-a", "fit", "--env", "bump", "A=1"], 2, "bump"),
         (["-a", "fit", "--env", "fit", "A"], 2, "NAME=VALUE"),

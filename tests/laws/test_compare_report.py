@@ -13,6 +13,7 @@ from rich.console import Console
 from alloclab.errors import UsageError
 from alloclab.measure import METRICS
 from alloclab.report.columns import (
+    CONCURRENT_COLUMNS,
     DEFAULT_COLUMNS,
     best,
     columns_named,
@@ -118,6 +119,32 @@ def test_mode_touch_policy_machine_and_rounds_are_named() -> None:
     for text in (printed(made_up(["t"], RIVALS), 200), markdown(made_up(["t"], RIVALS))):
         for part in ("Mode serial", "touch policy page", "median of 10 interleaved rounds", "Test CPU, 2 cores"):
             assert part in text
+
+
+def concurrent(rivals: dict[str, float]) -> Comparison:
+    results = [made_up_result("t", s, ns=rounds_around(10), speeds=rounds_around(v)) for s, v in rivals.items()]
+    return Comparison(MACHINE, tuple(results))
+
+
+def test_concurrent_replays_are_compared_in_speed_and_say_how_they_were_measured() -> None:
+    comparison = concurrent({"system": 4e6, "fit": 8e6, "buddy": 8.01e6})
+    assert best(comparison, "t", CONCURRENT_COLUMNS[0]) == {"fit", "buddy"}
+    text = printed(comparison, 200, columns=(*DEFAULT_COLUMNS, *CONCURRENT_COLUMNS))
+    for part in (
+        "speed vs system",
+        "Mode concurrent",
+        "memory, calls and faults: median of 5 runs",
+        "time: CPU time of all threads, median of 10 interleaved rounds",
+    ):
+        assert part in text
+    assert re.search(r"fit .* \*8\.00 M +2\.00x faster", text)
+
+
+def test_what_varies_has_as_many_bests_as_are_not_told_apart() -> None:
+    spread = [("system", 100, 90, 104), ("fit", 95, 91, 103), ("buddy", 120, 110, 130)]
+    results = [made_up_result("t", s, minor_faults=Value(v, "faults", low, high)) for s, v, low, high in spread]
+    (faults,) = columns_named(["minor_faults"])
+    assert best(Comparison(MACHINE, tuple(results)), "t", faults) == {"system", "fit"}
 
 
 def test_markdown_has_one_row_per_pair_and_equal_columns() -> None:

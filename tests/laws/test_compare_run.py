@@ -156,6 +156,34 @@ def test_a_crash_while_timing_takes_all_figures_back(laboratory: Laboratory, tmp
     assert len(a.rounds) == 4
 
 
+def test_concurrent_figures_are_medians_of_five_runs_and_speed_is_timed(laboratory: Laboratory, tmp_path: Path) -> None:
+    concurrent = Settings(mode=CONCURRENT)
+    (a, _) = run.compare(small_trace(tmp_path), ["a"], rounds=2, settings=concurrent).results
+    assert laboratory.asked.count(("examine", "a")) == laboratory.asked.count(("examine", FLOOR)) == 5
+    assert (a.mode, a.memory_runs, len(a.rounds), len(a.speeds)) == ("concurrent", 5, 2, 2)
+    assert a.metrics["waits"] == run.Value(3, "waits", 3, 3) and a.metrics["waited_ns_per_op"].value == 1.5
+    assert a.metrics["ops_per_second"].value == float(np.median(a.speeds))
+    run.compare(small_trace(tmp_path), ["b"], rounds=0, memory_runs=2)
+    assert laboratory.asked.count(("examine", "b")) == 2
+
+
+def test_one_failure_in_several_runs_is_a_failure(laboratory: Laboratory, tmp_path: Path) -> None:
+    laboratory.failures["a"] = "operation 2: block 1 overlaps block 0"
+    (a, _) = run.compare(small_trace(tmp_path), ["a"], rounds=0, memory_runs=3).results
+    assert a.failure == laboratory.failures["a"] and a.memory_runs == 3
+    assert laboratory.asked.count(("examine", "a")) == 1
+
+
+def test_what_threads_exclude_is_one_line() -> None:
+    for given, said in (
+        ({"in_process": True}, "concurrent replay excludes in-process"),
+        ({"instructions": True}, "concurrent replay excludes instructions"),
+        ({"warm": 1}, "concurrent replay excludes warm"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            Settings(mode=CONCURRENT, **given)  # type: ignore[arg-type]
+
+
 def test_no_rounds_time_nothing(laboratory: Laboratory, tmp_path: Path) -> None:
     run.compare(small_trace(tmp_path), ["a"], rounds=0)
     assert {what for what, _ in laboratory.asked} == {"examine"}

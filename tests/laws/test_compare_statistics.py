@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alloclab.comparison.statistics import (
+    SPEED,
     Ratio,
     bootstrap_medians,
     calls,
@@ -20,6 +21,7 @@ from alloclab.comparison.statistics import (
     interval_in_words,
     mean_ratio,
     mean_time_ratio,
+    median_value,
     metric,
     ratio,
     time_ratio,
@@ -86,6 +88,23 @@ def test_pairs_remove_what_both_share() -> None:
     compared = time_ratio(other, first)
     assert compared is not None and compared.low is not None and compared.high is not None
     assert math.isclose(compared.low, 1.2) and math.isclose(compared.high, 1.2)
+
+
+def test_twice_the_speed_is_half_the_time() -> None:
+    first = made_up_result("t", "system", ns=rounds_around(10), speeds=rounds_around(1e6))
+    other = made_up_result("t", "fit", ns=rounds_around(10), speeds=rounds_around(2e6))
+    compared = time_ratio(other, first, SPEED)
+    assert compared is not None and math.isclose(compared.value, 0.5) and in_words(compared) == "2.00x faster"
+    assert mean_time_ratio(Comparison(MACHINE, (first, other)), "fit", timed=SPEED) == compared
+
+
+def test_the_median_of_several_runs_has_the_least_and_the_most() -> None:
+    assert median_value([Value(3, "calls"), Value(9, "calls"), Value(4, "calls")]) == Value(4, "calls", 3, 9)
+    assert median_value([Value(3, "calls"), Value(6, "calls")]) == Value(4, "calls", 3, 6)
+    assert median_value([Value(1.0, "ratio"), Value(2.0, "ratio")]) == Value(1.5, "ratio", 1.0, 2.0)
+    assert median_value([Value(7, "edges")] * 3) == median_value([Value(7, "edges")]) == Value(7, "edges")
+    unknown = Value(None, "calls", reason="no counter")
+    assert median_value([Value(3, "calls"), unknown]) == unknown
 
 
 def test_no_time_ratio_without_rounds_side_by_side() -> None:

@@ -552,6 +552,8 @@ def test_bad_input_is_told(trace) -> None:
         fidelity(small, "null")
     with pytest.raises(UsageError, match="a process of its own"):
         fidelity(small, "fit", settings=Settings(in_process=True))
+    with pytest.raises(UsageError, match="replay is serial, not concurrent"):
+        fidelity(small, "fit", settings=Settings(mode="concurrent"))
     with pytest.raises(UsageError, match="variables for bump"):
         fidelity(small, "fit", env={"bump": {"A": "1"}})
     for name in ("fail_call", "limit"):

@@ -1,0 +1,157 @@
+"""Concurrent replay: what its figures must be whatever order comes about, and that ours need what the real ones do."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import pytest
+from replays import churn, threaded
+from rows import Row, write
+from support import ROOT
+
+from alloclab.allocators import Allocator, lab_allocators, resolve
+from alloclab.measure import measure
+from alloclab.replay import CONCURRENT, Settings, examine, prepare, process, time_once
+from alloclab.replay.run import group_of
+from alloclab.trace import load
+from alloclab.trace.compile import compile_trace
+from alloclab.trace.model import Op
+from alloclab.trace.strands import Strands
+
+SETTINGS = Settings(mode=CONCURRENT)
+LABS = [lab.name for lab in lab_allocators()]
+LIBRARIES = [pytest.param(name, marks=pytest.mark.needs(name)) for name in ("libjemalloc", "libtcmalloc_minimal")]
+RECORDINGS = ["containers", "redis", "node"]
+PAIRS = [
+    ("system", "ptmalloc"),
+    pytest.param("libjemalloc", "jemalloc", marks=pytest.mark.needs("libjemalloc")),
+    pytest.param("libtcmalloc_minimal", "tcmalloc", marks=pytest.mark.needs("libtcmalloc_minimal")),
+]
+RUNS = 10
+PAGE_MAP = 2 << 20
+"""What the real tcmalloc writes zeros over as it starts, and ours has none of."""
+
+
+def strands(trace: Path) -> Strands:
+    found = prepare(load(trace), SETTINGS)
+    assert isinstance(found, Strands)
+    return found
+
+
+def made_up(folder: Path) -> list[Row]:
+    """Four threads that free and resize each other's blocks, come and go."""
+    rows = threaded(churn(8000, seed=11, most=1 << 14), seed=12)
+    write(folder / "t.parquet", rows)
+    return rows
+
+
+@pytest.mark.parametrize("spec", [*LABS, "system", *LIBRARIES])
+def test_what_does_not_hang_on_the_order_is_as_in_a_serial_replay(spec: str, tmp_path: Path) -> None:
+    made_up(tmp_path)
+    trace = strands(tmp_path / "t.parquet")
+    run = examine(trace, resolve(spec), SETTINGS)
+    assert run.verified and run.mode == "concurrent", run.failure
+    serial = examine(compile_trace(load(tmp_path / "t.parquet")), resolve(spec))
+    for name in ("at_end_live", "drained_live", "reallocs", "grows", "shrinks"):
+        assert run.figure(name) == serial.figure(name), name
+
+
+@pytest.mark.parametrize("spec", LABS)
+def test_the_ledger_adds_up_at_the_peak_at_the_end_and_drained(spec: str, tmp_path: Path) -> None:
+    made_up(tmp_path)
+    figures = examine(strands(tmp_path / "t.parquet"), resolve(spec), SETTINGS).figures
+    for moment in ("at_end", "drained"):
+        parts = [figures[f"{moment}_ledger_{part}"] for part in ("usable", "metadata", "cached", "free")]
+        assert sum(parts) == figures[f"{moment}_mapped"], moment
+
+
+@pytest.mark.parametrize("spec", [*LABS, "system"])
+def test_of_one_thread_it_is_a_serial_replay(spec: str, tmp_path: Path) -> None:
+    write(tmp_path / "t.parquet", churn(3000, seed=13, most=1 << 17))
+    trace = strands(tmp_path / "t.parquet")
+    assert (len(trace), trace.alive, trace.edges) == (1, 1, 0)
+    concurrent, serial = (
+        examine(trace, resolve(spec), SETTINGS),
+        examine(compile_trace(load(tmp_path / "t.parquet")), resolve(spec)),
+    )
+    for name in serial.figures:
+        sampled = name.startswith("at_peak") or group_of(name) == "memory"
+        if not sampled and name not in ("reallocs_by_mremap", "realloc_bytes_copied"):
+            assert concurrent.figure(name) == serial.figure(name), name
+
+
+def test_what_threads_are_and_wait_for_is_measured(tmp_path: Path) -> None:
+    """A block that goes from hand to hand: each thread's operation waits for the one before."""
+    hands = 50
+    rows = [Row(Op.MALLOC, 0, 8), *(Row(Op.REALLOC, 0, 8 * n, thread=n) for n in range(1, hands))]
+    write(tmp_path / "t.parquet", [*rows, *(Row(Op.THREAD_EXIT, thread=n) for n in range(1, hands))])
+    trace = strands(tmp_path / "t.parquet")
+    run = examine(trace, resolve("ptmalloc"), SETTINGS)
+    found = measure(run)
+    assert [found[name].value for name in ("threads", "threads_alive", "edges")] == [hands, hands, hands - 1]
+    assert found["realloc_bytes_copied"].reason == "threads ran side by side: whose an mremap was is not known"
+    assert found["ops_per_second"].reason == found["waits"].reason == "not timed"
+    timed = time_once(trace, resolve("ptmalloc"), SETTINGS)
+    assert set(timed) == {"ns_per_op", "ops_per_second", "waits", "waited_ns_per_op"}
+    assert timed["ops_per_second"] > 0 and 0 <= timed["waits"] < hands
+    assert (timed["waits"] == 0) == (timed["waited_ns_per_op"] == 0)
+
+
+def test_the_timeline_ends_with_what_lives_to_the_end(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    trace = strands(tmp_path / "t.parquet")
+    line = examine(trace, resolve("fit"), SETTINGS).timeline
+    assert line is not None and line.mapped is not None and line.resident is not None
+    assert line.operation[-1] == trace.operations and line.live[-1] == trace.end_live_bytes
+    assert len(line.operation) >= 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECORDINGS)
+@pytest.mark.parametrize("spec", [*LABS, "system", *LIBRARIES])
+def test_every_recording_of_threads_verifies(spec: str, name: str) -> None:
+    run = examine(strands(ROOT / f"traces/{name}.parquet"), resolve(spec), SETTINGS)
+    assert run.verified, run.failure
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", [*LABS, "system", *LIBRARIES])
+def test_hundreds_of_threads_verify(spec: str, extra_traces: list[Path]) -> None:
+    run = examine(strands(systemui(extra_traces)), resolve(spec), SETTINGS)
+    assert run.verified, run.failure
+    assert (run.figure("threads"), run.figure("threads_alive")) == (393, 37)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*RECORDINGS, "systemui"])
+@pytest.mark.parametrize(("real", "ours"), PAIRS)
+def test_ours_need_as_much_as_the_real_ones(real: str, ours: str, name: str, extra_traces: list[Path]) -> None:
+    """Within 10 %, by the medians of ten runs each, side by side. The order of operations decides how much it is: most
+    runs agree closely, others need a seventh more, and how many of them there are hangs on what else the machine
+    does; so where ten are too few, ten more have their say."""
+    trace = strands(systemui(extra_traces) if name == "systemui" else ROOT / f"traces/{name}.parquet")
+    needs: dict[str, list[tuple[float, float]]] = {real: [], ours: []}
+    for _ in range(2):
+        for _ in range(RUNS):
+            for spec, found in needs.items():
+                found.append(need(trace, resolve(spec)))
+        theirs, own = ([statistics.median(figures) for figures in zip(*found, strict=True)] for found in needs.values())
+        own[1] += PAGE_MAP if ours == "tcmalloc" else 0
+        ratios = [a / b for a, b in zip(own, theirs, strict=True)]
+        if all(abs(ratio - 1) <= 0.1 for ratio in ratios):
+            return
+    pytest.fail(f"mapped and resident, ours to the real one's: {ratios}")
+
+
+def need(trace: Strands, allocator: Allocator) -> tuple[float, float]:
+    """Peak mapped and peak resident of a run each."""
+    calls, memory = (process.run_pass(name, trace, allocator, SETTINGS).numbers for name in ("calls", "memory"))
+    return calls["peak_mapped"], max(memory["peak_resident"], memory["peak_sampled_resident"])
+
+
+def systemui(extra_traces: list[Path]) -> Path:
+    found = next((path for path in extra_traces if path.name == "systemui.zip"), None)
+    if found is None:
+        pytest.skip("no systemui.zip in ALLOCLAB_EXTRA_TRACES")
+    return found
