@@ -100,17 +100,15 @@ def test_threads_side_by_side(run, threaded_trace: str, tmp_path: Path) -> None:
     command = ["compare", threaded_trace, "-a", "system", "-a", "fit", "--concurrent", *QUICK, "--memory-runs", "3"]
     code, out, err = run(*command, "--json", str(file), "--figure", str(tmp_path / "r.png"))
     assert (code, err) == (0, "")
-    for words in ("Mode concurrent", "median of 3 runs", "of all threads", "ops/s", "waited", "speed vs system"):
+    for words in ("Mode concurrent", "median of 3 runs", "of all threads", "ops/s", "waited", "speed vs"):
         assert words in out
-    assert re.search(r"\d+ threads, [\d,]+\s+edges", out)
+    assert re.search(r"\d+ threads, ", out)
     for result in load(file).results:
         assert (result.mode, result.memory_runs) == ("concurrent", 3)
         assert len(result.rounds) == len(result.speeds) == 2
         assert result.metrics["edges"].value == load(file).results[0].metrics["edges"].value != 0
         assert all(result.metrics[name].value is not None for name in ("ops_per_second", "waits", "waited_ns_per_op"))
-    assert (
-        run("compare", threaded_trace, "-a", "fit", "--concurrent", "--no-time", "--all", "--memory-runs", "1")[0] == 0
-    )
+    assert run("compare", threaded_trace, "-a", "fit", "--concurrent", "--no-time", "--all")[0] == 0
 
 
 def test_recorded_threads_in_one(run, threaded_trace: str, tmp_path: Path) -> None:
@@ -123,7 +121,7 @@ def test_recorded_threads_in_one(run, threaded_trace: str, tmp_path: Path) -> No
 
 def test_one_trace_on_one_allocator_side_by_side(run, threaded_trace: str) -> None:
     code, out, _ = run("replay", threaded_trace, "-a", "ptmalloc", "--concurrent", *QUICK)
-    assert code == 0 and re.search(r"^edges +[\d,]+ edges", out, re.M)
+    assert code == 0 and re.search(r"^edges +[\d,]+ +edges", out, re.M)
     assert re.search(r"^realloc_bytes_copied +- +bytes +not measured: threads ran side by side", out, re.M)
 
 
