@@ -551,7 +551,7 @@ def test_bad_input_is_told(trace) -> None:
     with pytest.raises(UsageError, match="overlap"):
         fidelity(small, "null")
     for wrong in (Settings(in_process=True), Settings(mode="concurrent")):
-        with pytest.raises(UsageError, match="a process of its own|replay is serial, not concurrent"):
+        with pytest.raises(UsageError, match=r"a process of its own|replay is serial, not concurrent"):
             fidelity(small, "fit", settings=wrong)
     with pytest.raises(UsageError, match="variables for bump"):
         fidelity(small, "fit", env={"bump": {"A": "1"}})
