@@ -35,7 +35,7 @@ import numpy.typing as npt
 from alloclab.allocators import Allocator, lab_allocator, libraries_needed, resolve
 from alloclab.comparison.choices import Choices, choices
 from alloclab.comparison.mappings import ELSEWHERE, HEAP, NO_BLOCK, PAGE, Ints, Located, address_of, locate
-from alloclab.comparison.recorded import Recorded, locate_recorded, read_recorded
+from alloclab.comparison.recorded import Recorded, break_beyond, locate_recorded, read_recorded
 from alloclab.errors import TraceError, UsageError
 from alloclab.native import built_file
 from alloclab.replay import SERIAL, Settings
@@ -173,8 +173,16 @@ def fidelity(
         raise TraceError(f"{opened.path}: no operations to replay")
     ops = _operations(compiled)
     recording = read_recorded(opened, ops) if against == RECORDED else None
-    places = [find_places(compiled, a, settings, fail_call=fail_call, limit=limit) for a in allocators]
-    comparison = _Comparison(compiled.name, ops, places, _scattered_from(allocators), recording)
+    terms = {"fail_call": fail_call, "limit": limit}
+
+    def compare() -> _Comparison:
+        places = [find_places(compiled, a, settings, **terms) for a in allocators]
+        return _Comparison(compiled.name, ops, places, _scattered_from(allocators), recording)
+
+    comparison = compare()
+    if beyond := comparison.break_beyond():  # blocks of large alignments fall as they did if the heap begins as it did
+        terms["break_beyond"] = beyond
+        comparison = compare()
     found = comparison.result(allocators)
     glass = next((side for side, a in enumerate(allocators) if a.kind == "lab"), None)
     if glass is None or found.first is None or found.random_addresses:
@@ -183,7 +191,7 @@ def fidelity(
     addresses = comparison.chosen(glass, op)
     if addresses is None:
         return found
-    pieces = explain_places(compiled, allocators[glass], settings, addresses, stop=op, fail_call=fail_call, limit=limit)
+    pieces = explain_places(compiled, allocators[glass], settings, addresses, stop=op, **terms)
     return dataclasses.replace(found, choices=choices(allocators[glass].spec, pieces, asked))
 
 
@@ -332,9 +340,19 @@ class _Comparison:
 
     # --- the outcome ---
 
+    def break_beyond(self) -> int:
+        """Where the recorded heap of the break began, if that may be why there are differences; else 0."""
+        if self.recorded is None or not np.any(self._other_blocks()):
+            return 0
+        one, other = self.places
+        return break_beyond(other, one, self.located[0], self._unit())
+
+    def _other_blocks(self) -> Flags:
+        flags: Flags = np.logical_or.reduce([flags for name, flags in self.unlike.items() if name != "calls"])
+        return flags
+
     def result(self, allocators: Sequence[Allocator]) -> Fidelity:
-        blocks = np.logical_or.reduce([flags for name, flags in self.unlike.items() if name != "calls"])
-        calls = self.unlike["calls"]
+        blocks, calls = self._other_blocks(), self.unlike["calls"]
         different = np.flatnonzero(blocks | calls)
         first = int(different[0]) if len(different) else None
         sides = [self._side(a, side) for a, side in zip(allocators, self.places, strict=False)]

@@ -4,6 +4,11 @@ A recording says addresses, and nothing of mappings. Each block is looked for in
 the same offset; where in the recorded process that mapping began is what the first block in it says, and that was the
 same distance from the start of a page. Two processes have no more in common: the kernel chose where mappings went, and
 where the heap of the break began. For the same reason a mapping begins anew where mremap may have moved it.
+
+Where blocks of large alignments fall, and with them all others, hangs on where the heap began: a second replay begins
+as the recorded one did (:func:`break_beyond`). Three things remain by which an allocator may differ from itself, and
+that no recording shows: others who moved the break; whether two mappings touched; and where a mapping landed of which
+an aligned block took a part (from its size glibc learns what to map from then on).
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ import numpy.typing as npt
 
 from alloclab.comparison.mappings import ELSEWHERE, HEAP, NO_BLOCK, PAGE, Ints, Located
 from alloclab.errors import TraceError
-from alloclab.replay.places import CALLS, EVENT_DTYPE, PLACE_DTYPE, Places
+from alloclab.replay.places import BREAK_ALIGNMENT, CALLS, EVENT_DTYPE, PLACE_DTYPE, Places
 from alloclab.trace.compile import KINDS
 from alloclab.trace.model import Op
 from alloclab.trace.parquet import Trace
@@ -90,6 +95,13 @@ def locate_recorded(recorded: Places, replayed: Places, where: Located, unit: In
     offset[strays] = address[strays] - np.where(in_heap, heap.start, elsewhere)
     none = np.zeros(0, np.int64)
     return Located(mapping, offset, np.zeros(count, np.bool_), none, none)
+
+
+def break_beyond(recorded: Places, replayed: Places, where: Located, unit: Ints) -> int:
+    """By how much the recorded heap of the break began beyond a multiple of BREAK_ALIGNMENT."""
+    address = recorded.ops["address"]
+    both = np.flatnonzero((address != 0) & (where.mapping != NO_BLOCK))
+    return _mappings(both, address // unit * unit, replayed, where, unit)[2].start % BREAK_ALIGNMENT
 
 
 def _mappings(ops: Ints, address: Ints, replayed: Places, where: Located, unit: Ints) -> tuple[Ints, Ints, range]:

@@ -34,6 +34,9 @@ RIGHTS = ("none", "rw")
 ADVICE = ("dontneed", "free", "hugepage", "nohugepage", "wipeonfork")
 """Words for ``al_advice``, by value."""
 
+BREAK_ALIGNMENT = 2 << 20
+"""``AL_BREAK_ALIGNMENT``: the break's heap begins at a multiple of it."""
+
 FOREIGN_ADVICE = 256
 """``AL_FOREIGN_ADVICE``: from here on the kernel's own values for what is none of these."""
 
@@ -91,14 +94,17 @@ def find_places(
     *,
     fail_call: int = 0,
     limit: int = 0,
+    break_beyond: int = 0,
 ) -> Places:
     """Replay out of process. ``fail_call``: the n-th system call for memory from the first operation on fails with
-    ENOMEM. ``limit``: what would make more bytes readable and writable fails likewise. 0: none.
+    ENOMEM. ``limit``: what would make more bytes readable and writable fails likewise. 0: none. ``break_beyond``: by so
+    much the break's heap begins beyond a multiple of BREAK_ALIGNMENT.
 
     Raises ReplayError, also where the calls of a foreign library cannot be seen; UsageError for the null allocator, and
     for numbers out of range.
     """
-    with _replayed(compiled, allocator, settings, fail_call, limit) as (file, lines):
+    terms = {"fail_call": fail_call, "limit": limit, "break_beyond": break_beyond}
+    with _replayed(compiled, allocator, settings, terms) as (file, lines):
         return _read(file, lines.numbers)
 
 
@@ -111,11 +117,13 @@ def explain_places(
     stop: int,
     fail_call: int = 0,
     limit: int = 0,
+    break_beyond: int = 0,
 ) -> list[Piece | None]:
     """Replay so many operations as :func:`find_places` does on a lab allocator; what holds these addresses then, of
     which there are two at most. None: nothing. Raises as it does."""
     options = ["--stop", str(stop), *chain.from_iterable(("--explain", str(a)) for a in addresses)]
-    with _replayed(compiled, allocator, settings, fail_call, limit, options) as (_, lines):
+    terms = {"fail_call": fail_call, "limit": limit, "break_beyond": break_beyond}
+    with _replayed(compiled, allocator, settings, terms, options) as (_, lines):
         return [_piece(lines, index) for index in range(len(addresses))]
 
 
@@ -124,21 +132,20 @@ def _replayed(
     compiled: CompiledTrace,
     allocator: Allocator,
     settings: Settings,
-    fail_call: int,
-    limit: int,
+    terms: Mapping[str, int],
     options: Sequence[str] = (),
 ) -> Iterator[tuple[Path, Lines]]:
     """The file of the pass, which is gone afterwards, and its lines."""
-    for name, number in (("fail_call", fail_call), ("limit", limit)):
+    for name, number in terms.items():
         if not 0 <= number < 2**63:
             raise UsageError(f"{name} is a number from 0 to {2**63 - 1}, not {number}")
     if allocator.kind == "null":
         raise UsageError("the null allocator only counts: its blocks overlap, so they have no places to compare")
     with tempfile.TemporaryDirectory(prefix="alloclab-") as folder:
         file = Path(folder) / "places"
-        faults = ["--places", str(file), "--fail-call", str(fail_call), "--limit", str(limit)]
+        words = chain.from_iterable((f"--{name.replace('_', '-')}", str(number)) for name, number in terms.items())
         try:
-            lines = process.run_pass("places", compiled, allocator, settings, [*faults, *options])
+            lines = process.run_pass("places", compiled, allocator, settings, ["--places", str(file), *words, *options])
         except process.CrashError as crash:
             raise ReplayError(f"{allocator.spec}: on {compiled.name} it {crash}") from crash
         yield file, lines

@@ -3,7 +3,7 @@
  *
  *     alloclab-replay --pass verify|memory|calls|time|places [--touch page|none] [--samples N] [--warm N] [--null]
  *                    [--preloaded] [--no-thp] [--no-aslr] [--places FILE] [--fail-call N] [--limit BYTES]
- *                    [--stop N] [--explain ADDRESS] [--explain ADDRESS] FILE
+ *                    [--break-beyond BYTES] [--stop N] [--explain ADDRESS] [--explain ADDRESS] FILE
  *
  *     --touch      a byte in every page of a block and its last byte (page, the default), or nothing; verify writes all
  *     --samples    memory, calls: points of the timeline (200)
@@ -11,6 +11,7 @@
  *     --places     places: the file to write, as places.h says
  *     --fail-call  places: the N-th system call for memory from the first operation on fails with ENOMEM
  *     --limit      places: what would make more than so many bytes readable and writable fails likewise
+ *     --break-beyond  places: by so much the heap of the break begins beyond a multiple of 2 MiB (0)
  *     --stop       places: only the first N operations
  *     --explain    places: what a glass box then has at the address
  *     --null       the built-in null allocator instead of malloc
@@ -62,6 +63,7 @@ typedef struct arguments {
     bool null, preloaded, no_thp, no_aslr;
     const char *file, *places;
     uint64_t fail_call, limit, stop;
+    size_t break_beyond;
     uintptr_t explained[AL_EXPLAINED_MAX];
 } arguments;
 
@@ -128,6 +130,8 @@ static arguments parse(char **words) {
                 a.fail_call = number(value, PTRDIFF_MAX);
             else if (strcmp(word, "--limit") == 0)
                 a.limit = number(value, PTRDIFF_MAX);
+            else if (strcmp(word, "--break-beyond") == 0)
+                a.break_beyond = number(value, AL_BREAK_ALIGNMENT - 1);
             else if (strcmp(word, "--stop") == 0)
                 a.stop = number(value, PTRDIFF_MAX);
             else if (strcmp(word, "--explain") == 0 && explained < AL_EXPLAINED_MAX)
@@ -210,7 +214,8 @@ static void run(const arguments *a, const al_target *target, const al_ops *ops, 
     size_t page = job->touch ? al_os_linux.page_size() : 0;
     al_outside outside = {.target = target, .ops = ops, .job = job, .touch_page = page, .preloaded = a->preloaded,
                           .glass = a->null || al_process_is_glass(), .places = a->places,
-                          .fail_call = a->fail_call, .limit = a->limit, .stop = a->stop};
+                          .fail_call = a->fail_call, .limit = a->limit, .stop = a->stop,
+                          .break_beyond = a->break_beyond};
     memcpy(outside.explained, a->explained, sizeof outside.explained);
     switch (job->pass) {
     case AL_PASS_VERIFY:
@@ -257,7 +262,7 @@ int main(int count, char **words) {
     const al_target target = concurrent ? al_concurrent_target(&serial, &strands) : serial;
     bool sound = a.null || al_process_identify(a.preloaded, wants_aligned(&a.job), &out);
     al_rss_warm_files();
-    if (al_process_is_glass()) al_process_align_break();
+    if (al_process_is_glass()) al_process_align_break(a.break_beyond);
     if (sound) {
         const char *trouble = concurrent ? al_strands_prepare(&strands, ops.slots) : NULL;
         if (trouble == NULL) run(&a, &target, &ops, &out);

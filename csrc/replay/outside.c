@@ -183,8 +183,8 @@ static al_events_so_far account_events(void *context) {
 extern void *__curbrk; /* where libc thinks the break is; NULL while nobody has asked it */
 
 /* As aligned as a glass box finds it. Who has asked libc before must hear of it, and who has not asks later. */
-static uintptr_t align_break(void) {
-    uintptr_t now = al_sud_break(0), to = al_align_up(now, AL_BREAK_ALIGNMENT);
+static uintptr_t align_break(size_t beyond) {
+    uintptr_t now = al_sud_break(0), to = al_process_break_for(now, beyond);
     void *old;
     if (__curbrk == NULL) return al_sud_break(to);
     return al_os_linux.brk((intptr_t)(to - now), &old) == 0 ? to : now;
@@ -195,7 +195,7 @@ static const char *places_of_glass(const al_outside *outside, al_places *places,
     if (heap == NULL) return "it has no heap to look into";
     if (!hold_vmas(held, heap->regions) || al_regions_start_log(heap->regions, LOG_ROWS) != 0)
         return "no memory for the log of system calls";
-    if (held->heap_begins == 0) held->heap_begins = align_break();
+    if (held->heap_begins == 0) held->heap_begins = align_break(outside->break_beyond);
     places->events = glass_events;
     places->context = heap;
     al_text_figure(out, "mapped_before", al_regions_counters(heap->regions)->mapped);
@@ -215,7 +215,7 @@ static const char *places_of_stranger(const al_outside *outside, al_places *plac
     const char *trouble = read_startup(&startup, outside->preloaded);
     if (trouble != NULL) return trouble;
     if (!hold_startup(held, &startup)) return "no memory for the log of system calls";
-    if (held->heap_begins == 0) held->heap_begins = align_break();
+    if (held->heap_begins == 0) held->heap_begins = align_break(outside->break_beyond);
     if ((trouble = watch_from_outside(&account, &startup)) != NULL) return trouble;
     if (al_log_reserve(&account.log, &al_os_linux, LOG_ROWS) != 0) return "no memory for the log of system calls";
     account.keep_log = true;

@@ -17,6 +17,7 @@ typedef struct al_outside {
     bool preloaded; /* its malloc is a library's, which may have mapped memory before */
     bool glass;     /* it keeps its own account: a drop-in of the laboratory, or the null allocator, which has none */
     const char *places;       /* places: the file to write */
+    size_t break_beyond;      /* places: by so much the break's heap begins beyond a multiple of AL_BREAK_ALIGNMENT */
     uint64_t fail_call, limit; /* places: as a region manager's settings; 0: none */
     uint64_t stop;             /* places: replay so many operations at most, then explain these, of a glass box */
     uintptr_t explained[AL_EXPLAINED_MAX]; /* 0: not asked */

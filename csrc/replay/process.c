@@ -93,10 +93,14 @@ bool al_process_is_glass(void) { return alloclab_heap != NULL; }
 
 al_heap *al_process_begin(void) { return alloclab_begin ? alloclab_begin() : NULL; }
 
-void al_process_align_break(void) {
+uintptr_t al_process_break_for(uintptr_t now, size_t beyond) {
+    return al_align_up(now - beyond, AL_BREAK_ALIGNMENT) + beyond;
+}
+
+void al_process_align_break(size_t beyond) {
     void *now;
     if (process_glass(NULL) != NULL || al_os_linux.brk(0, &now) != 0) return;
-    al_os_linux.brk((intptr_t)(al_align_up((uintptr_t)now, AL_BREAK_ALIGNMENT) - (uintptr_t)now), &now);
+    al_os_linux.brk((intptr_t)(al_process_break_for((uintptr_t)now, beyond) - (uintptr_t)now), &now);
 }
 
 static const char *object_of(void *function) {

@@ -12,14 +12,14 @@ import pytest
 from replays import PAGE, churn
 from rich.console import Console
 from rows import Row, write
-from support import budget
+from support import budget, slow
 
 from alloclab.allocators import lab_allocators, resolve
 from alloclab.comparison.fidelity import Fidelity, fidelity
 from alloclab.comparison.mappings import HEAP, NO_BLOCK, Ints, Located, locate
 from alloclab.errors import TraceError, UsageError
 from alloclab.replay import Settings
-from alloclab.replay.places import Places, find_places
+from alloclab.replay.places import BREAK_ALIGNMENT, Places, find_places
 from alloclab.report.fidelity import print_fidelity
 from alloclab.trace.compile import compile_trace
 from alloclab.trace.model import Metadata, Op
@@ -117,6 +117,22 @@ def test_a_mapping_begins_with_a_page(spec: str, tmp_path: Path) -> None:
     addresses[op] += 64
     found = held(spec, addresses, tmp_path)
     assert found.first is not None and found.first.operation == op and found.first.differs == ("offset",)
+
+
+@pytest.mark.parametrize("spec", ["system", *slow("ptmalloc", "tcmalloc", "bump"), "fit"])
+def test_where_the_heap_began_decides_where_aligned_blocks_fall(spec: str, tmp_path: Path) -> None:
+    """It begins anywhere in a recorded process. No block here has a mapping of its own."""
+    mixed = [replace(row, align=row.align and 1 << 15) for row in churn(1500, seed=9)]
+    compiled = compile_trace(write(tmp_path / "plain.parquet", mixed))
+    here, there = (
+        find_places(compiled, resolve(spec), UNTOUCHED, break_beyond=beyond)
+        for beyond in (0, BREAK_ALIGNMENT - 6 * PAGE)
+    )
+    assert there.heap_begins % BREAK_ALIGNMENT == BREAK_ALIGNMENT - 6 * PAGE
+    assert np.any(here.ops["address"] - here.heap_begins != there.ops["address"] - there.heap_begins)
+    recorded = [replace(row, address=int(at)) for row, at in zip(mixed, there.ops["address"], strict=True)]
+    found = fidelity(write(tmp_path / "t.parquet", recorded), spec, "recorded", settings=UNTOUCHED)
+    assert found.same, f"{found.first}, after {found.before}"
 
 
 def test_a_block_of_one_side_alone_differs(tmp_path: Path) -> None:
