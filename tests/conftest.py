@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tables import programs_table
 
 # Fixed seeds: a failure in CI is a failure here. `--budget N` searches N times as far, with fresh seeds.
 settings.register_profile("fixed", derandomize=True, deadline=None, print_blob=True)
@@ -37,13 +38,16 @@ def pytest_configure(config: pytest.Config) -> None:
 def system_has(name: str) -> bool:
     """Whether a program, a library named libNAME, or that version of glibc is installed; "fixed addresses": whether a
     program may be started without random ones, which some containers forbid; "own mounts": whether it may be given
-    mounts of its own.
+    mounts of its own; "tests of python3": whether the system's Python has its own tests with it.
     """
     if name == "fixed addresses":
         return shutil.which("setarch") is not None and subprocess.run(["setarch", "-R", "true"]).returncode == 0
     if name == "own mounts":
         mount = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/etc"]
         return shutil.which("unshare") is not None and subprocess.run(mount).returncode == 0
+    if name == "tests of python3":
+        have_tests = ["/usr/bin/python3", "-c", "import test.test_subprocess"]
+        return Path(have_tests[0]).exists() and subprocess.run(have_tests, capture_output=True).returncode == 0
     if name.startswith("glibc "):
         return os.confstr("CS_GNU_LIBC_VERSION") == name
     if name.startswith("lib"):
@@ -59,6 +63,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if os.environ.get("CI"):
         pytest.fail(f"{message} (in CI nothing may be missing)", pytrace=False)
     pytest.skip(message)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Which real programs ran on which allocator; the table stays in build/programs.md."""
+    groups = [terminalreporter.stats.get(outcome, []) for outcome in ("passed", "failed", "error", "skipped")]
+    table = programs_table(report for group in groups for report in group)
+    if table:
+        terminalreporter.section("real programs on drop-ins: processor time of all their processes")
+        terminalreporter.write(table)
+        made = config.rootpath / "build/programs.md"
+        made.parent.mkdir(exist_ok=True)
+        made.write_text(table)
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,8 @@
-"""The drop-in libraries: the rules of malloc from inside a program, real programs, and what they export."""
+"""The drop-in libraries: the rules of malloc from inside a program, and what they export."""
 
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,6 @@ SPECS = [
 ]
 every_library = pytest.mark.parametrize("lab", lab_allocators(), ids=lambda lab: lab.name)
 every_spec = pytest.mark.parametrize("spec", [*SPECS[:-2], *slow(*SPECS[-2:])])
-PYTHON = Path(sys.executable).resolve()
 
 
 @pytest.fixture(scope="module")
@@ -78,70 +76,6 @@ def test_a_thread_costs_one_pointer_of_static_storage(lab: LabAllocator) -> None
     """What there is of it for all libraries is a few hundred bytes more than what the program brings."""
     listed = subprocess.run(["readelf", "-lW", lab.library], capture_output=True, text=True, check=True)
     assert [int(line.split()[5], 16) for line in listed.stdout.splitlines() if line.split()[:1] == ["TLS"]] == [8]
-
-
-def same_output(spec: str, *command: str | Path) -> None:
-    """The program says on the allocator what it says without."""
-    done = run(spec, *command)
-    plain = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (plain.returncode, plain.stdout, plain.stderr)
-    assert plain.returncode == 0
-
-
-@every_spec
-def test_python(spec: str) -> None:
-    program = """
-import json, re, threading
-words = [re.sub("a", "b" * (i % 50), json.dumps({"a": list(range(i % 100))})) for i in range(3000)]
-def work(): sum(len(bytearray(n)) for n in range(0, 200000, 1000))
-threads = [threading.Thread(target=work) for _ in range(8)]
-[t.start() for t in threads]; [t.join() for t in threads]
-print(hash(tuple(map(len, words))))
-"""
-    for kind in ("malloc", "default"):
-        done = run(spec, PYTHON, "-E", "-S", "-c", program)
-        assert done.returncode == 0, done.stderr
-        assert run(spec, PYTHON, "-S", "-c", program, PYTHONMALLOC=kind).stdout == done.stdout
-
-
-@pytest.mark.needs("perl")
-@every_spec
-def test_perl(spec: str) -> None:
-    program = 'my %h; $h{$_ % 997} .= "x" x ($_ % 77) for 1..60000; print join(",", map { length $h{$_} } sort keys %h)'
-    same_output(spec, "perl", "-e", program)
-
-
-@pytest.mark.needs("sqlite3")
-@every_spec
-def test_sqlite(spec: str) -> None:
-    query = """create table t as with recursive n(i) as (select 1 union all select i + 1 from n where i < 20000)
-        select i, hex(i * 7919 % 1000) as h from n; create index th on t(h);
-        select h, count(*), sum(i) from t group by h;"""
-    same_output(spec, "sqlite3", ":memory:", query)
-
-
-@pytest.mark.needs("git")
-@every_spec
-def test_git(spec: str, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("\n".join(str(i * i) for i in range(5000)))
-    for command in (["init", "-q"], ["add", "file"], ["status", "--short"]):
-        done = run(spec, "git", "-C", tmp_path, *command)
-        assert done.returncode == 0, done.stderr
-    assert done.stdout == "A  file\n"
-
-
-@pytest.mark.needs("gcc")
-@every_spec
-def test_gcc(spec: str, tmp_path: Path) -> None:
-    done = run(spec, "gcc", "-O2", "-w", "-c", "-ffreestanding", HERE / "dropin_rules.c", "-o", tmp_path / "out.o")
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out.o").stat().st_size > 1000
-
-
-@every_spec
-def test_sort(spec: str, tmp_path: Path) -> None:
-    (tmp_path / "numbers").write_text("\n".join(str(i * 7919 % 100003) for i in range(100000)))
-    same_output(spec, "sort", "-n", tmp_path / "numbers")
 
 
 @every_library

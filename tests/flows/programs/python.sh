@@ -1,0 +1,24 @@
+# Python's own tests of json, re, threading and subprocess. They mostly wait, so they run side by side.
+# needs: tests of python3
+# exit: 5
+python=/usr/bin/python3
+part() {
+  name=$1; shift
+  $python -m test --junit-xml "$PWD/$name.xml" "$@" >"$name.out" 2>&1 || cat "$name.out"
+}
+part json test_json &
+part re test_re &
+part threading test_threading &
+part poll -m ProcessTestCase test_subprocess &
+part select -m ProcessTestCaseNoPoll test_subprocess &
+part posix -m POSIXProcessTestCase test_subprocess &
+part others -i ProcessTestCase -i ProcessTestCaseNoPoll -i POSIXProcessTestCase test_subprocess &
+wait
+$python - *.xml <<'END'
+import sys, xml.etree.ElementTree
+for path in sys.argv[1:]:
+    cases = xml.etree.ElementTree.parse(path).iter("testcase")
+    print(path, *sorted(f"{case.get('name')} {[child.tag for child in case if 'system' not in child.tag]}" for case in cases), sep="\n")
+END
+echo "Now one that fails."
+$python -c 'raise SystemExit(5)'
