@@ -12,6 +12,8 @@ from alloclab.measure import METRICS, Better
 from alloclab.result import Comparison, Result, Value
 
 ABSENT = "-"
+_NO_MERIT = ("threads", "threads_alive", "edges", "waits", "waited_ns_per_op")
+"""Metrics that say more of the trace and of what else the machine did than of the allocator."""
 _CALLS = "brk, mmap, munmap, mremap, madvise and mprotect together"
 
 
@@ -92,6 +94,8 @@ def best(comparison: Comparison, trace: str, column: Column) -> set[str]:
 
     Empty where there are no rivals, or where all are alike. The floor and failures do not compete.
     """
+    if column.name in _NO_MERIT:
+        return set()
     rivals = {}
     for spec in comparison.allocators:
         result = comparison.find(trace, spec)

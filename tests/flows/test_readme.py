@@ -82,6 +82,13 @@ def test_what_repeats_of_tcmalloc_is_shown_to_the_letter(folder: Path) -> None:
     repeats(transcripts()[3], folder)
 
 
+@pytest.mark.slow
+def test_threads_side_by_side_print_what_is_shown(folder: Path) -> None:
+    (((command, shown),),) = [session for session in transcripts() if "--concurrent" in session[0][0]]
+    printed = {word for line in run(command, folder) for word in words(line)}
+    assert {word for line in shown for word in words(line)[:1]} <= printed
+
+
 def repeats(session: list[tuple[str, list[str]]], folder: Path) -> None:
     """Every command prints the lines shown below it, in this order; an export is for those that follow."""
     exported = ""

@@ -129,6 +129,8 @@ def concurrent(rivals: dict[str, float]) -> Comparison:
 def test_concurrent_replays_are_compared_in_speed_and_say_how_they_were_measured() -> None:
     comparison = concurrent({"system": 4e6, "fit": 8e6, "buddy": 8.01e6})
     assert best(comparison, "t", CONCURRENT_COLUMNS[0]) == {"fit", "buddy"}
+    waited = [made_up_result("t", s, waits=Value(v, "waits")) for s, v in (("system", 5), ("fit", 9))]
+    assert best(Comparison(MACHINE, tuple(waited)), "t", columns_named(["waits"])[0]) == set(), "no merit of theirs"
     text = printed(comparison, 200, columns=(*DEFAULT_COLUMNS, *CONCURRENT_COLUMNS))
     for part in (
         "speed vs system",
