@@ -119,7 +119,8 @@ def test_the_python_sessions_print_what_they_show() -> None:
 
 
 def anywhere(text: str) -> str:
-    return re.sub(r"0x[0-9a-f]{9,}", "0x...", text)
+    """Addresses, and places in a heap that begins where the program's own data happen to end, are not told apart."""
+    return re.sub(r"0x[0-9a-f]{6,}", "0x...", text)
 
 
 def test_the_first_screen_has_a_picture_commands_and_the_table() -> None:
