@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from replays import churn, threaded
 from rows import Row, write
-from support import ROOT
+from support import ROOT, slow
 
 from alloclab.allocators import Allocator, lab_allocators, resolve
 from alloclab.measure import measure
@@ -21,8 +21,12 @@ from alloclab.trace.model import Op
 from alloclab.trace.strands import Strands
 
 SETTINGS = Settings(mode=CONCURRENT)
-LABS = [lab.name for lab in lab_allocators()]
-LIBRARIES = [pytest.param(name, marks=pytest.mark.needs(name)) for name in ("libjemalloc", "libtcmalloc_minimal")]
+QUICK = ("ptmalloc", "tcmalloc-hpaa")
+LABS = [*QUICK, *slow(*(lab.name for lab in lab_allocators() if lab.name not in QUICK))]
+LIBRARIES = [
+    pytest.param(name, marks=[pytest.mark.needs(name), pytest.mark.slow])
+    for name in ("libjemalloc", "libtcmalloc_minimal")
+]
 RECORDINGS = ["containers", "redis", "node"]
 PAIRS = [
     ("system", "ptmalloc"),

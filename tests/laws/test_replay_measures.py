@@ -24,6 +24,9 @@ SPECS = [
     *slow("fit:policy=next,mmap_threshold=32KiB", "fit:policy=worst,coalesce=never,trim_threshold=16KiB"),
 ]
 
+THREADED = ["ptmalloc", "tcmalloc-hpaa", *slow("jemalloc", "tcmalloc", "fit", "buddy", "bump")]
+"""Allocators to try threads on."""
+
 # fmt: off
 NAMES = [
     "peak_live_bytes", "peak_mapped_bytes", "peak_resident_bytes", "end_resident_bytes", "drained_resident_bytes",
@@ -114,7 +117,7 @@ def test_measures_equal_a_plain_replay_of_churn(spec: str, touch: str, tmp_path:
     hold(compiled(tmp_path, churn(600, seed=4, most=1 << 17)), spec, samples=50, touch=touch)
 
 
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", THREADED)
 @given(rows=sound_rows(), seed=st.integers(0, 99))
 @settings(max_examples=budget(8))
 def test_measures_of_recorded_threads_equal_a_plain_replay(spec: str, rows: list[Row], seed: int) -> None:
@@ -123,13 +126,13 @@ def test_measures_of_recorded_threads_equal_a_plain_replay(spec: str, rows: list
         hold(compiled(Path(folder), threaded([*rows, last], seed), threads=True), spec)
 
 
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", THREADED)
 def test_measures_of_recorded_threads_equal_a_plain_replay_of_churn(spec: str, tmp_path: Path) -> None:
     rows = [*threaded(churn(600, seed=4, most=1 << 17), seed=1), *(Row(Op.THREAD_EXIT, thread=t) for t in range(4))]
     hold(compiled(tmp_path, rows, threads=True), spec, samples=50)
 
 
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", THREADED)
 def test_of_one_thread_both_serial_modes_say_the_same(spec: str, tmp_path: Path) -> None:
     rows = churn(600, seed=5, most=1 << 17)
     runs = [

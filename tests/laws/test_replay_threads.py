@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from replays import churn, compiled, threaded
 from rows import Row
-from support import ROOT
+from support import ROOT, slow
 
 from alloclab.allocators import lab_allocators, resolve
 from alloclab.comparison.run import compare
@@ -68,7 +68,7 @@ def test_results_say_the_mode(tmp_path: Path) -> None:
     assert floor.metrics["ns_per_op"].value is not None
 
 
-@pytest.mark.parametrize("name", ["memory", "time"])
+@pytest.mark.parametrize("name", ["memory", *slow("time")])
 def test_without_memory_for_a_context_it_says_so(name: str, tmp_path: Path) -> None:
     compiled(tmp_path, [Row(Op.MALLOC, n, 8, thread=n) for n in range(20_000)])
     command = [sys.executable, "-c", LIMITED, str(tmp_path / "t.parquet"), name]
