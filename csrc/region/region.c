@@ -261,6 +261,11 @@ int al_regions_break(const al_regions *r, void **at) {
 }
 
 const al_counters *al_regions_counters(const al_regions *r) { return &r->counters; }
+
+void al_regions_recount(al_regions *r) {
+    r->counters = (al_counters){0};
+    keep_peaks(&r->counters, al_vma_all(&r->vmas));
+}
 void *al_regions_base(const al_regions *r) { return (void *)r->base; }
 
 int al_regions_overcommit(const al_regions *r) {

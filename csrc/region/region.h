@@ -127,6 +127,7 @@ int al_regions_madvise(al_regions *regions, void *addr, size_t bytes, al_advice 
 size_t al_regions_page_size(const al_regions *regions);
 int al_regions_break(const al_regions *regions, void **at); /* where the program break is */
 const al_counters *al_regions_counters(const al_regions *regions);
+void al_regions_recount(al_regions *regions); /* counters begin anew, peaks at what is held now: in a forked child */
 void *al_regions_base(const al_regions *regions);  /* the window's first address; NULL in a process space */
 int al_regions_overcommit(const al_regions *regions); /* 0, 1 or 2, as vm.overcommit_memory */
 unsigned al_regions_cpus(const al_regions *regions);  /* that the process may run on */

@@ -20,8 +20,8 @@
 #ifndef AL_REPLAY_OBSERVE_H
 #define AL_REPLAY_OBSERVE_H
 
+#include "base/text.h"
 #include "replay/loop.h"
-#include "replay/text.h"
 
 typedef struct al_sources {
     const al_counters *counters; /* of a malloc that is no glass box; NULL: nobody counts. A glass box brings its own */

@@ -3,9 +3,9 @@
 #ifndef AL_REPLAY_OUTSIDE_H
 #define AL_REPLAY_OUTSIDE_H
 
+#include "base/text.h"
 #include "replay/job.h"
 #include "replay/loop.h"
-#include "replay/text.h"
 
 enum { AL_EXPLAINED_MAX = 2 };
 

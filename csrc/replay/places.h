@@ -20,8 +20,8 @@
 #ifndef AL_REPLAY_PLACES_H
 #define AL_REPLAY_PLACES_H
 
+#include "base/text.h"
 #include "replay/loop.h"
-#include "replay/text.h"
 
 typedef struct al_place {
     uint64_t address; /* of the block that the operation returned; 0: none */

@@ -3,8 +3,8 @@
 #ifndef AL_REPLAY_PROCESS_H
 #define AL_REPLAY_PROCESS_H
 
+#include "base/text.h"
 #include "replay/loop.h"
-#include "replay/text.h"
 
 al_target al_process_target(void);
 /* The same calls, and the clock follows the trace where clock.h's library is loaded. */

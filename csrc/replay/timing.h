@@ -2,8 +2,8 @@
 #ifndef AL_REPLAY_TIMING_H
 #define AL_REPLAY_TIMING_H
 
+#include "base/text.h"
 #include "replay/loop.h"
-#include "replay/text.h"
 
 typedef struct al_timing {
     size_t touch_page;

@@ -12,8 +12,8 @@
 #ifndef AL_REPLAY_VERIFY_H
 #define AL_REPLAY_VERIFY_H
 
+#include "base/text.h"
 #include "replay/loop.h"
-#include "replay/text.h"
 
 /* Writes "verified 1", or "verified 0" and "failure WHAT"; or "trouble WHAT" where it could not find out. `progress`,
  * if not NULL, holds the number of the operation under way, for whoever has to explain a crash. */

@@ -135,6 +135,7 @@ static void after_fork_in_child(void) {
     al_heap_fork(the_heap, own_context(), AL_FORK_CHILD);
     _IO_list_resetlock();
     al_shim_users = own_context() != NULL;
+    al_shim_summary_in_child();
     al_shim_background_in_child(the_heap);
 }
 
@@ -144,6 +145,8 @@ __attribute__((constructor)) static void before_all_others(int argc, char **argv
     (void)argv;
     if (environ == NULL) environ = environment;
     al_check(pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0, "alloclab: pthread_atfork");
+    al_shim_summary_begin();
+    al_shim_alone();
     loaded = true;
     if (AL_SHIM.background != NULL) al_shim_background(al_shim_heap());
 }

@@ -31,4 +31,18 @@ void al_shim_background(al_heap *heap);
 void al_shim_background_in_child(al_heap *heap); /* of a fork: the thread was not copied */
 void al_shim_ring(void);                         /* the heap's `wake` */
 
+/* --- summary.c: all of it does nothing unless a summary is asked for --- */
+
+void al_shim_summary_begin(void); /* the first constructor */
+void al_shim_summary_in_child(void); /* of a fork */
+
+/* --- apart.c --- */
+
+/* Runs it in a process of its own that shares our memory, and waits for that, but not for ever. */
+void al_shim_apart(void (*run)(void));
+
+/* --- alone.c --- */
+
+void al_shim_alone(void); /* the first constructor: takes us out of the environment, if this process alone is meant */
+
 #endif

@@ -1,8 +1,8 @@
-/* The output of a pass, "name value" lines in a buffer, written without stdio (which allocates). What does not fit is
- * cut. */
-#ifndef AL_REPLAY_TEXT_H
-#define AL_REPLAY_TEXT_H
+/* "name value" lines in a buffer, written without stdio (which allocates). What does not fit is cut. */
+#ifndef AL_BASE_TEXT_H
+#define AL_BASE_TEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -30,6 +30,16 @@ static inline void al_text_hex(al_text *text, uint64_t n) {
     al_text_number(text, n, 16);
 }
 
+/* Without what would end it: blanks, controls, % and all beyond ASCII are written %XX. */
+static inline void al_text_word(al_text *text, const char *word) {
+    for (; *word != '\0'; word++) {
+        const unsigned char c = (unsigned char)*word;
+        const bool plain = c > ' ' && c < 0x7f && c != '%';
+        const char escaped[] = {'%', "0123456789ABCDEF"[c >> 4], "0123456789ABCDEF"[c & 15], '\0'};
+        al_text_put(text, plain ? (const char[]){*word, '\0'} : escaped);
+    }
+}
+
 /* Nine digits after the point, cut off; 0 <= x < 2^64. */
 static inline void al_text_real(al_text *text, double x) {
     uint64_t whole = (uint64_t)x, nano = (uint64_t)((x - (double)whole) * 1e9);
@@ -44,6 +54,16 @@ static inline void al_text_figure(al_text *text, const char *name, uint64_t valu
     al_text_put(text, name);
     al_text_put(text, " ");
     al_text_u64(text, value);
+    al_text_put(text, "\n");
+}
+
+/* The name and its figures, each after a blank. */
+static inline void al_text_row(al_text *text, const char *name, const uint64_t *values, size_t count) {
+    al_text_put(text, name);
+    for (size_t i = 0; i < count; i++) {
+        al_text_put(text, " ");
+        al_text_u64(text, values[i]);
+    }
     al_text_put(text, "\n");
 }
 
