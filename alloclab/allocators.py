@@ -130,6 +130,14 @@ def _setting(tunable: Any, settings: Any, i: int) -> str:
     return _format_value(tunable, settings.values[i])
 
 
+def say_setting(allocator: str, tunable: str, value: str) -> str:
+    """A tunable's value as a spec has it, from the number that the core keeps, or from a text as it is."""
+    c = lib.al_allocator_find(allocator.encode())
+    known = {_text(c.tunables[i].name): c.tunables[i] for i in range(c.tunable_count)}
+    chosen = known[tunable]
+    return value if chosen.type == lib.AL_TUNABLE_TEXT else _format_value(chosen, int(value))
+
+
 def _range(c: Any) -> str:
     if c.type == lib.AL_TUNABLE_BOOL:
         return "true|false"

@@ -258,12 +258,12 @@ def _wait(target: _Target, others: set[int], orphans: bool) -> dict[int, int]:
 class Image:
     """A process image, the program that a process is between two of its execs: ``number`` counts those before it.
 
-    ``exited``: it came as far as its exit handlers.
+    ``said``: how it ended in its own words, "" where it did not come to its exit handlers.
     """
 
     pid: int
     number: int
-    exited: bool
+    said: str
 
 
 def endings(images: Sequence[Image], statuses: Mapping[int, int]) -> dict[Image, str]:
@@ -278,6 +278,6 @@ def endings(images: Sequence[Image], statuses: Mapping[int, int]) -> dict[Image,
         if image.pid in statuses:
             status = statuses[image.pid]
             return f"exit {status}" if status >= 0 else f"signal {-status}"
-        return "exit" if image.exited else "killed or _exit"
+        return image.said or "killed or _exit"
 
     return {image: ended(image) for image in images}

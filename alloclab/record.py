@@ -122,7 +122,7 @@ def read_header(path: Path) -> Capture | None:
 def _endings(captures: list[Capture], launched: Launched) -> tuple[Capture, ...]:
     """The same by pid and image, and how each ended."""
     captures = sorted(captures, key=lambda c: (c.pid, c.image))
-    images = [Image(c.pid, c.image, c.ended == "exit") for c in captures]
+    images = [Image(c.pid, c.image, c.ended) for c in captures]
     ended = endings(images, launched.statuses)
     return tuple(replace(c, ended=ended[image]) for c, image in zip(captures, images, strict=True))
 

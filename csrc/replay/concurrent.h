@@ -13,8 +13,8 @@
 #ifndef AL_REPLAY_CONCURRENT_H
 #define AL_REPLAY_CONCURRENT_H
 
+#include "base/text.h"
 #include "replay/strands.h"
-#include "replay/text.h"
 
 /* What `serial` is, over all strands at once. The slots of the operations it is called with are those of `all`. */
 al_target al_concurrent_target(const al_target *serial, al_strands *all);

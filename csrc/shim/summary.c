@@ -25,6 +25,7 @@ static struct {
     size_t folder;
     pid_t pid, parent;    /* of the process that it is about */
     bool forked, alone;   /* alone: its children do not count */
+    int status;           /* that it exits with */
 } file;
 
 static void write_whole(int fd, const char *at, const char *end) {
@@ -111,20 +112,10 @@ static void begin_file(bool forked) {
 
 static void put_ledger(al_text *text, al_heap *heap) {
     const al_ledger ledger = al_heap_ledger(heap);
-    const al_counters *c = al_regions_counters(heap->regions);
-    size_t resident = 0;
-    al_text_figure(text, "mapped", c->mapped);
     al_text_figure(text, "usable", ledger.usable);
     al_text_figure(text, "metadata", ledger.metadata);
     al_text_figure(text, "cached", ledger.cached);
     al_text_figure(text, "free", ledger.free);
-    al_text_figure(text, "reserved", c->reserved);
-    if (al_regions_resident(heap->regions, &resident) == 0) al_text_figure(text, "resident", resident);
-    al_text_figure(text, "vmas", c->vmas);
-    al_text_figure(text, "peak_mapped", c->peak_mapped);
-    al_text_figure(text, "peak_reserved", c->peak_reserved);
-    al_text_figure(text, "peak_vmas", c->peak_vmas);
-    al_text_figure(text, "threads", al_shim_users);
 }
 
 static void put_calls(al_text *text, const al_counters *c) {
@@ -133,6 +124,23 @@ static void put_calls(al_text *text, const al_counters *c) {
         al_text_put(text, "call ");
         al_text_row(text, names[i], (const uint64_t[]){c->calls[i], c->failed[i], c->bytes[i]}, 3);
     }
+}
+
+/* Other threads may be at work still. */
+static void put_memory(al_text *text, al_heap *heap) {
+    size_t resident;
+    al_lock_take(&heap->lock);
+    const bool known = al_regions_resident(heap->regions, &resident) == 0;
+    const al_counters c = *al_regions_counters(heap->regions);
+    al_lock_drop(&heap->lock);
+    if (known) al_text_figure(text, "resident", resident);
+    al_text_figure(text, "mapped", c.mapped);
+    al_text_figure(text, "reserved", c.reserved);
+    al_text_figure(text, "vmas", c.vmas);
+    al_text_figure(text, "peak_mapped", c.peak_mapped);
+    al_text_figure(text, "peak_reserved", c.peak_reserved);
+    al_text_figure(text, "peak_vmas", c.peak_vmas);
+    put_calls(text, &c);
 }
 
 static void put_settings(al_text *text, const al_heap *heap) {
@@ -165,8 +173,10 @@ static void write_end(void) {
     const int fd = open(file.path, O_WRONLY | O_APPEND | O_CLOEXEC);
     if (buffer == NULL || digest == NULL || fd < 0) return;
     al_text text = {buffer, buffer + TEXT_BYTES};
+    al_text_figure(&text, "status", (uint64_t)file.status & 0xff);
+    al_text_figure(&text, "threads", al_shim_users);
     put_ledger(&text, heap);
-    put_calls(&text, al_regions_counters(heap->regions));
+    put_memory(&text, heap);
     put_settings(&text, heap);
     put_stats(&text, heap);
     al_digest_fill(digest, heap);
@@ -177,8 +187,8 @@ static void write_end(void) {
 
 /* A child of clone or vfork passes no fork handler, and may exit all the same. */
 static void finish(int status, void *nothing) {
-    (void)status;
     (void)nothing;
+    file.status = status;
     const bool unheard_of = file.pid != getpid();
     if (file.folder == 0 || (unheard_of && file.alone)) return;
     if (unheard_of) begin_file(true);

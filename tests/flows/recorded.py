@@ -1,9 +1,10 @@
-"""Builds small C programs and records them."""
+"""Builds small C programs, and runs or records them."""
 
 from __future__ import annotations
 
 import dataclasses
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 from alloclab.record import Capture, record
 from alloclab.trace.importers.capture import CaptureReader, Counts
 from alloclab.trace.model import Events, Op
+
+ALLOCLAB = [sys.executable, "-c", "from alloclab.cli import main; main()"]
 
 BEGIN, END = 77777, 77778
 """Sizes that a test program asks for around what it tests: malloc(BEGIN), ..., malloc(END)."""
@@ -53,6 +56,12 @@ class Image:
             )
             for i in range(begin + 1, end)
         ]
+
+
+def alloclab(folder: Path, *words: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*ALLOCLAB, *map(str, words)], cwd=folder, capture_output=True, text=True, timeout=60, **options
+    )  # type: ignore[call-overload]
 
 
 def build(folder: Path, source: str, *flags: str, compiler: str = "gcc", name: str = "target") -> Path:

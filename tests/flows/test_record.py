@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recorded import build
+from recorded import ALLOCLAB, alloclab, build
 from support import children_of, started, wait_for
 
 from alloclab.cli import main
@@ -21,17 +21,10 @@ from alloclab.trace.model import Op
 from alloclab.trace.parquet import Trace
 from alloclab.trace.validate import validate
 
-ALLOCLAB = [sys.executable, "-c", "from alloclab.cli import main; main()"]
 HEAD = "#include <signal.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\n"
 BUSY = (
     HEAD + "int main(int n, char **w) { for (int i = 0; i < 50; i++) free(malloc(i)); return n > 1 ? atoi(w[1]) : 0; }"
 )
-
-
-def alloclab(folder: Path, *words: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*ALLOCLAB, *map(str, words)], cwd=folder, capture_output=True, text=True, timeout=60, **options
-    )  # type: ignore[call-overload]
 
 
 def refused(

@@ -16,7 +16,7 @@ C_ORDER = ["base", "os", "region", "parts", "allocators", "shim", "record", "tra
 # Python: the ground is open to all; each room may import those before it in the row, and what stands beside the row;
 # commands and cli use everything.
 GROUND = ["errors", "files", "native", "handle", "machine", "result", "allocators", "launch"]
-ROW = ["record", "trace", "replay", "measure", "comparison", "report"]
+ROW = ["record", "run", "trace", "replay", "measure", "comparison", "report"]
 BESIDE = ["heap", "region"]
 TOP = ["commands", "cli", "__init__"]
 
