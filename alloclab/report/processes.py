@@ -18,7 +18,7 @@ from alloclab.run import Owner, Process, Run, Some, Summary
 SHOWN = 20
 """Rows of the table of all processes."""
 NAMED = 5
-COMMAND_WIDTH = 40
+COMMAND_WIDTH, LINE_WIDTH = 28, 80
 OWNERS = 4
 _CONTROL = dict.fromkeys(range(32), " ")
 
@@ -90,7 +90,7 @@ def _silence(silent: Sequence[Process]) -> str:
 
 def _print_summary(process: Process, summary: Summary, allocator: Allocator, console: Console) -> None:
     begun = "forked by" if process.forked else "started by"
-    title = f"{_name(process)}: pid {process.pid}, {begun} {process.parent}, {process.ended}"
+    title = f"{_name(process, LINE_WIDTH)}: pid {process.pid}, {begun} {process.parent}, {process.ended}"
     console.print(Text(title, style="bold cyan"), soft_wrap=True)
     facts = Table(box=None, pad_edge=False, show_header=False)
     facts.add_column(no_wrap=True, style="bold")

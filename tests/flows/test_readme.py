@@ -60,9 +60,19 @@ def run(command: str, folder: Path) -> list[str]:
 @pytest.mark.needs("libtcmalloc_minimal")
 def test_the_session_runs_and_prints_what_it_shows(folder: Path) -> None:
     for command, shown in transcripts()[0]:
-        printed = {word for line in run(command, folder) for word in words(line)}
-        first = {word for line in shown for word in words(line)[:1]}  # where a sentence breaks depends on its figures
-        assert first <= printed, command
+        prints(command, shown, folder)
+
+
+@pytest.mark.needs("perl")
+def test_what_a_run_tells_of_its_heap_is_shown(folder: Path) -> None:
+    [(command, shown)] = next(session for session in transcripts() if session[0][0].startswith("alloclab run "))
+    prints(command, shown, folder)
+
+
+def prints(command: str, shown: list[str], folder: Path) -> None:
+    printed = {word for line in run(command, folder) for word in words(line)}
+    first = {word for line in shown for word in words(line)[:1]}  # where a sentence breaks depends on its figures
+    assert first <= printed, command
 
 
 @pytest.mark.needs("glibc 2.36")
