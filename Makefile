@@ -2,6 +2,7 @@
 # make test    the same set-up, then every test, C (also under sanitizers) and Python
 # make check   the quick loop of a developer: lint, types, C tests, fast Python tests
 # make figures rebuild the README's picture from traces/
+# make scaling every allocator on workloads with one thread to twice the cores: a table, a picture, JSON
 # make clean   remove everything that was made
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -64,8 +65,12 @@ test: lint c-tests sanitized
 figures: $(VENV)/ready
 	$(BIN)/python notebooks/make_figures.py
 
+scaling: $(VENV)/ready
+	@mkdir -p demo
+	@$(BIN)/python tests/benchmarks/bench_scaling.py --json demo/scaling.json --figure demo/scaling.png
+
 clean:
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find alloclab tests traces notebooks -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: demo lint c-tests sanitized check test figures clean
+.PHONY: demo lint c-tests sanitized check test figures scaling clean

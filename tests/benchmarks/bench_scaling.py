@@ -6,7 +6,8 @@
 The workloads are our own, written from the published descriptions of those whose names they have: programs/scaling.
 Each thread does the same work, so with twice the threads twice as much is done. Allocators take turns within a round;
 every figure is told as a ratio to the first allocator in the same round. Each block is checked as it is freed, and an
-allocator that lost one gets no figure. The whole takes about twenty minutes on two cores that have nothing else to do.
+allocator that lost one gets no figure. The whole takes a quarter of an hour on two cores that have nothing else to do,
+and figures of several threads are worth little where they have.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from alloclab.commands._options import output_console, output_option
 from alloclab.errors import AlloclabError, ReplayError
 from alloclab.files import STDOUT, check_output, write_whole
 
-ROUNDS, QUICK_ROUNDS = 10, 3
+ROUNDS, QUICK_ROUNDS = 6, 3
 QUICK_PERCENT = 20
 
 
