@@ -124,7 +124,8 @@ def _facts(comparison: Comparison, result: Result, columns: Sequence[Column]) ->
 
 def _threads(result: Result) -> str:
     """``3 threads, 12 edges``."""
-    return ", ".join(f"{say(metric(name)(result))} {name}" for name in ("threads", "edges"))
+    counts = ((say(metric(name)(result)), name) for name in ("threads", "edges"))
+    return ", ".join(f"{count} {name[:-1] if count == '1' else name}" for count, name in counts)
 
 
 def _figure(result: Result, reference: Result | None, column: Column, winner: bool) -> Cell:

@@ -41,6 +41,6 @@ def print_measures(comparison: Comparison, console: Console) -> None:
 
 def _in_full(value: Value) -> str:
     bounded = value.low is not None and value.high is not None
-    digits = 0 if isinstance(value.value, int) else 2 if bounded else 3
+    digits = 0 if isinstance(value.value, int) or value.unit == "ops/s" else 2 if bounded else 3
     interval = f" [{value.low:,.{digits}f}-{value.high:,.{digits}f}]" if bounded else ""
     return f"{value.value:,.{digits}f}{interval}"

@@ -57,6 +57,14 @@ def test_the_document_has_the_promised_shape() -> None:
     assert first["metrics"]["peak_vmas"]["value"] is None
 
 
+def test_results_of_before_there_were_concurrent_replays_are_read() -> None:
+    made = made_up(["t"], {"system": (1.2, 10.0)})
+    document = json.loads(to_json(made))
+    for result in document["results"]:
+        del result["memory_runs"], result["rounds_ops_per_second"]
+    assert from_json(json.dumps(document)) == made
+
+
 def broken(change: str) -> str:
     document = json.loads(to_json(made_up(["t"], {"system": (1.2, 10.0)})))
     first = document["results"][0]
