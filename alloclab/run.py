@@ -136,8 +136,6 @@ def run(
 
 
 def _check(allocator: Allocator, children: bool, stats: bool) -> None:
-    if allocator.kind == "null":
-        raise UsageError("null: is the replay loop's own, no malloc that a program could run on")
     if stats and allocator.kind != "lab":
         raise UsageError(f"--stats: {allocator.spec} is no allocator of the laboratory, and tells nothing of its heap")
     if not children and allocator.kind != "lab" and allocator.environment():
@@ -153,8 +151,11 @@ def environment_on(allocator: Allocator, environment: Mapping[str, str]) -> dict
     """The environment, changed so that a program runs on that allocator.
 
     Of what LD_PRELOAD holds all stays but our drop-ins. The recorder stays in front: it takes each call and hands it to
-    the allocator behind it; other libraries come after, should one of them bring a malloc.
+    the allocator behind it; other libraries come after, should one of them bring a malloc. Raises UsageError for the
+    null allocator.
     """
+    if allocator.kind == "null":
+        raise UsageError("null: is the replay loop's own, no malloc that a program could run on")
     drop_ins = {lab.library.name for lab in lab_allocators()}
     listed = [entry for entry in re.split("[ :]", environment.get("LD_PRELOAD", "")) if entry]
     kept = [entry for entry in listed if Path(entry).name not in drop_ins]

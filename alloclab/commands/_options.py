@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from alloclab.errors import ReplayError
+from alloclab.errors import ReplayError, UsageError
 from alloclab.files import STDOUT
 from alloclab.result import Comparison
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from alloclab.allocators import Allocator
     from alloclab.comparison.run import Progress
 
 PIPE_WIDTH = 120
@@ -115,6 +116,20 @@ def env_of(options: dict[str, Any]) -> dict[str, dict[str, str]]:
             raise click.UsageError(f"--env {spec}: found {assignment!r}, expected NAME=VALUE")
         env.setdefault(spec, {})[name] = value
     return env
+
+
+def allocator_of(specs: tuple[str, ...], options: dict[str, Any]) -> Allocator:
+    """The one that a program is to run on, with its variables."""
+    from alloclab.allocators import resolve
+
+    env = env_of(options)
+    if len(specs) != 1:
+        raise click.UsageError("a program runs on one allocator")
+    [spec] = specs
+    others = sorted(set(env) - {spec})
+    if others:
+        raise UsageError(f"--env {others[0]}: expected the allocator that the program runs on, {spec}")
+    return resolve(spec, env.get(spec))
 
 
 def output_option(flag: str, ending: str, help: str) -> Callable[[F], F]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from json import dumps
 from pathlib import Path
+from shlex import quote
+from typing import Any
 
 import click
 from rich.console import Console
@@ -17,11 +19,13 @@ from rich.table import Table
 from rich.text import Text
 
 from alloclab import machine
-from alloclab.commands._options import next_step, output_option
-from alloclab.errors import RecordError
+from alloclab.allocators import Allocator
+from alloclab.commands._options import allocator_of, env_of, env_option, next_step, output_option
+from alloclab.errors import RecordError, UsageError
 from alloclab.files import STDOUT, check_output, write_whole
 from alloclab.record import ENOUGH_EVENTS, TIME_IS_UP, Capture, Recording, record
 from alloclab.report.columns import say_bytes
+from alloclab.run import environment_on
 from alloclab.trace.importers.capture import CaptureReader, Counts
 from alloclab.trace.model import Metadata
 from alloclab.trace.parquet import TraceWriter
@@ -48,6 +52,15 @@ class Saved:
     metavar="FILE",
     help="The trace of the process image with most events; the others go to FILE.PID.N.  [default: PROGRAM.parquet]",
 )
+@click.option(
+    "-a",
+    "--allocator",
+    "specs",
+    multiple=True,
+    metavar="SPEC",
+    help="Run it on that allocator, as `run` does.  [default: the one it would have without us]",
+)
+@env_option
 @click.option("--no-children", is_flag=True, help="Record the program alone, not the processes it starts.")
 @click.option(
     "--addresses", is_flag=True, help="Keep the address of every block too; a trace gets about twice as large."
@@ -68,12 +81,14 @@ class Saved:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
     output: str | None,
+    specs: tuple[str, ...],
     no_children: bool,
     addresses: bool,
     duration: float | None,
     max_events: int | None,
     json: str | None,
     command: tuple[str, ...],
+    **options: Any,
 ) -> int:
     """Run COMMAND and record its heap traffic.
 
@@ -84,10 +99,16 @@ def command(
     """
     path = Path(output or f"{Path(command[0]).name}.parquet")
     check_output(str(path), [".parquet"])
+    allocator = _allocator(specs, options)
+    env = None if allocator is None else environment_on(allocator, os.environ)
     console = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 160)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         captures = captures_folder(Path(folder))
-        recording = record(command, captures, children=not no_children, duration=duration, max_events=max_events)
+        recording = record(
+            command, captures, children=not no_children, env=env, duration=duration, max_events=max_events
+        )
+        if allocator is not None:
+            recording = _by_spec(recording, allocator)
         try:
             with console.status("writing traces"):
                 saved = save(recording, path, addresses=addresses)
@@ -96,8 +117,34 @@ def command(
     if json is not None:
         _write_json(json, recording, saved)
     show(console, saved)
+    console.print(_next(path, allocator if addresses else None), soft_wrap=True)
     sys.stderr.flush()
     return recording.status if recording.status >= 0 else 128 - recording.status
+
+
+def _allocator(specs: tuple[str, ...], options: dict[str, Any]) -> Allocator | None:
+    if specs:
+        return allocator_of(specs, options)
+    for spec in env_of(options):
+        raise UsageError(f"--env {spec}: expected an allocator to run the program on, -a {spec}")
+    return None
+
+
+def _next(path: Path, allocator: Allocator | None) -> str:
+    """What to type next. ``allocator``: on which a replay's blocks may be compared with the recorded ones."""
+    if allocator is None or allocator.env:
+        return next_step(path)
+    return f"Next: alloclab fidelity {quote(str(path))} -a {quote(allocator.spec)} --against recorded"
+
+
+def _by_spec(recording: Recording, allocator: Allocator) -> Recording:
+    """Images that ran on the allocator name it as it was named to us, with its settings."""
+
+    def ran_on_it(capture: Capture) -> bool:
+        return allocator.preload is not None and Path(capture.allocator).resolve() == allocator.preload.resolve()
+
+    captures = (replace(c, allocator=allocator.spec) if ran_on_it(c) else c for c in recording.captures)
+    return replace(recording, captures=tuple(captures))
 
 
 def captures_folder(folder: Path) -> Path:
@@ -217,7 +264,7 @@ def _metadata(capture: Capture, counts: Counts, names: dict[int, str], facts: di
 
 
 def show(console: Console, saved: list[Saved]) -> None:
-    """What was recorded, what is missing, and what to type next. On standard error: the rest is the target's."""
+    """What was recorded, and what is missing. On standard error: the rest is the target's."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("trace", "pid", "command", "events", "peak live", "ended"):
         table.add_column(name, justify="right" if name in ("pid", "events", "peak live") else "left", no_wrap=True)
@@ -240,4 +287,3 @@ def show(console: Console, saved: list[Saved]) -> None:
             console.print(f"{s.path}: recording stopped early: {s.capture.stopped}{full}; the program ran on")
         if s.capture.lost:
             console.print(f"{s.path}: {s.capture.lost} events could not be recorded")
-    console.print(next_step(saved[0].path), soft_wrap=True)

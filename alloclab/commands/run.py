@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from alloclab.commands._options import env_of, env_option, output_console, output_option
-from alloclab.errors import UsageError
+from alloclab.commands._options import allocator_of, env_option, output_console, output_option
 from alloclab.files import STDOUT, check_output, write_whole
 
 if TYPE_CHECKING:
@@ -69,24 +68,12 @@ def command(
 
     if stats == STDOUT and json == STDOUT:
         raise click.UsageError("--stats and --json cannot both go to stdout: name a file for one")
-    allocator = _resolve(specs, env_of(options))
+    allocator = allocator_of(specs, options)
     outputs = [output for output in (stats, json) if output is not None]
     ran = run(command, allocator, children=not no_children, stats=bool(outputs))
     for output in outputs:
         _write(output, ran, allocator, as_json=output is json or output.endswith(".json"))
     return ran.exit_code
-
-
-def _resolve(specs: tuple[str, ...], env: dict[str, dict[str, str]]) -> Allocator:
-    from alloclab.allocators import resolve
-
-    if len(specs) > 1:
-        raise click.UsageError("a program runs on one allocator")
-    [spec] = specs
-    others = sorted(set(env) - {spec})
-    if others:
-        raise UsageError(f"--env {others[0]}: expected the allocator that the program runs on, {spec}")
-    return resolve(spec, env.get(spec))
 
 
 def _write(path: str, ran: Run, allocator: Allocator, *, as_json: bool) -> None:
