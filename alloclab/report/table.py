@@ -17,6 +17,8 @@ from alloclab.result import FLOOR, Comparison
 
 _NAME_WIDTH = 25
 _WORDS_WIDTH = 14
+_GAP = 2
+"""Blanks between columns."""
 _UNLIMITED = 10_000
 _STYLE = {
     Tone.PLAIN: "",
@@ -31,11 +33,9 @@ _STYLE = {
 def print_table(comparison: Comparison, console: Console, columns: Sequence[Column] = DEFAULT_COLUMNS) -> None:
     """Print the table, what is to be known of it, and the verdict. Columns that do not fit are named below."""
     shown = list(columns)
-    table = _table(comparison, shown)
-    while len(shown) > 1 and _narrowest(console, table) > console.width:
+    while (table := _table(comparison, shown, console.width)) is None and len(shown) > 1:
         shown.remove(min(shown, key=lambda column: column.importance))
-        table = _table(comparison, shown)
-    console.print(table)
+    console.print(table or _table(comparison, shown, _UNLIMITED))
     _print_notes(comparison, console, shown, [column.title for column in columns if column not in shown])
 
 
@@ -73,27 +73,47 @@ def _print_notes(comparison: Comparison, console: Console, shown: Sequence[Colum
         console.print(Text(verdict, style="bold"))
 
 
-def _table(comparison: Comparison, columns: Sequence[Column]) -> Table:
-    """All blocks in one table. Figures keep their width; names and words are folded where the terminal is narrow."""
+def _table(comparison: Comparison, columns: Sequence[Column], width: int) -> Table | None:
+    """All blocks in one table, None where it does not fit. Figures keep their width; names, words and headings are
+    folded where the terminal is narrow."""
     grid = lay_out(comparison, columns)
     kinds = [kind for _, kind in grid.headings]
     blocks = [
         [_lead(block), *([_text(cell, kind) for cell, kind in zip(row, kinds, strict=True)] for row in block.rows)]
         for block in grid.blocks
     ]
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for i, (heading, kind) in enumerate(grid.headings):
-        widest = max(_width(row[i]) for rows in blocks for row in rows)
-        least = {Kind.NAME: _NAME_WIDTH, Kind.WORDS: _WORDS_WIDTH, Kind.FIGURE: widest}[kind]
-        title = f"trace, {heading}" if kind == Kind.NAME else heading
+    titles = [f"trace, {heading}" if kind == Kind.NAME else heading for heading, kind in grid.headings]
+    widest = [max(_width(row[i]) for rows in blocks for row in rows) for i in range(len(kinds))]
+    least = [_least(*column) for column in zip(titles, kinds, widest, strict=True)]
+    most = [max(len(title), cells) for title, cells in zip(titles, widest, strict=True)]
+    spare = width - sum(least) - (_GAP * len(least) - 1)
+    if spare < 0:
+        return None
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
+    for title, kind, wide in zip(titles, kinds, _share_out(spare, least, most), strict=True):
         justify: JustifyMethod = "right" if kind == Kind.FIGURE else "left"
-        # what is not to be folded at all is said so, or others would give it of their width
-        whole = kind == Kind.NAME and widest <= least
-        table.add_column(title, justify=justify, min_width=min(widest, least), overflow="fold", no_wrap=whole)
+        table.add_column(title, justify=justify, width=wide, overflow="fold")
     for rows in blocks:
         for row in rows:
             table.add_row(*row, end_section=row is rows[-1])
     return table
+
+
+def _least(title: str, kind: Kind, widest: int) -> int:
+    """Characters below which a column is not folded."""
+    folded = {Kind.NAME: _NAME_WIDTH, Kind.WORDS: _WORDS_WIDTH, Kind.FIGURE: widest}[kind]
+    return max(min(widest, folded), *map(len, title.split()))
+
+
+def _share_out(spare: int, least: Sequence[int], most: Sequence[int]) -> list[int]:
+    """Widths: a character each in turn, until none is left or all have what they can use."""
+    widths = list(least)
+    while spare > 0 and any(width < enough for width, enough in zip(widths, most, strict=True)):
+        for i, enough in enumerate(most):
+            if widths[i] < enough and spare > 0:
+                widths[i] += 1
+                spare -= 1
+    return widths
 
 
 def _lead(block: Block) -> list[Text]:

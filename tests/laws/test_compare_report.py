@@ -142,6 +142,18 @@ def test_concurrent_replays_are_compared_in_speed_and_say_how_they_were_measured
     assert re.search(r"fit .* \*8\.00 M +2\.00x faster", text)
 
 
+@pytest.mark.parametrize("width", [60, 80, 100, 112, 120, 140, 160, 200])
+def test_what_is_shown_is_shown_whole(width: int) -> None:
+    comparison = concurrent({"system": 4e6, "libtcmalloc_minimal": 8e6, "buddy": 1.25e6, "null": 2e7})
+    columns = (*DEFAULT_COLUMNS, *CONCURRENT_COLUMNS)
+    text = printed(comparison, width, columns=columns)
+    left_out = re.search(r"Left out for width: (.*?)\. Ratios:", " ".join(text.split()))
+    shown = [c for c in columns if not left_out or c.title not in left_out[1].split(", ")]
+    (row,) = [line for line in text.splitlines() if line.startswith("  libtcmalloc_minimal")]
+    figures = [say(c.measure(comparison.results[1])) for c in shown]
+    assert shown and all(f" {figure}" in row.replace("*", " ") for figure in figures), figures
+
+
 def test_what_varies_has_as_many_bests_as_are_not_told_apart() -> None:
     spread = [("system", 100, 90, 104), ("fit", 95, 91, 103), ("buddy", 120, 110, 130)]
     results = [made_up_result("t", s, minor_faults=Value(v, "faults", low, high)) for s, v, low, high in spread]
