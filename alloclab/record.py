@@ -79,7 +79,9 @@ def record(
     """
     program = find_program(command[0])
     check_preloadable(program)
-    environment = dict(os.environ if env is None else env) | {"ALLOCLAB_RECORD_DIR": str(directory.resolve())}
+    given = os.environ if env is None else env
+    environment = {name: value for name, value in given.items() if not name.startswith("ALLOCLAB_RECORD_")}
+    environment["ALLOCLAB_RECORD_DIR"] = str(directory.resolve())
     until_ns = None if duration is None else time.monotonic_ns() + round(duration * 1e9)
     limits = {"ALLOCLAB_RECORD_UNTIL": until_ns, "ALLOCLAB_RECORD_EVENTS": max_events}
     environment |= {name: str(limit) for name, limit in limits.items() if limit is not None}

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from recorded import ALLOCLAB, alloclab, build
-from support import children_of, started, wait_for
+from support import children_of, slow, started, wait_for
 
 from alloclab.cli import main
 from alloclab.errors import RecordError, UsageError
@@ -408,7 +408,7 @@ def test_what_a_slow_program_does_after_the_duration_is_left_out(tmp_path: Path)
     assert 2 <= (rows.size == 7001).sum() <= 5 and rows.time_ns[-1] <= 400_000_000
 
 
-@pytest.mark.parametrize("events", [2, 1000, 1001])
+@pytest.mark.parametrize("events", [1000, *slow(2, 1001)])
 def test_recording_stops_after_as_many_events_as_asked_for(tmp_path: Path, events: int) -> None:
     source = """
     #include <sys/wait.h>
@@ -434,10 +434,12 @@ def test_recording_stops_after_as_many_events_as_asked_for(tmp_path: Path, event
     assert len(found["traces"]) == 2
 
 
-def test_a_limit_that_is_not_reached_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limits", [["--max-events", "100000", "--duration", "1000"], []])
+def test_a_limit_that_is_not_reached_changes_nothing(tmp_path: Path, limits: list[str]) -> None:
+    """Nor do those of a recording that this one is part of."""
     build(tmp_path, BUSY)
-    limits = ["--max-events", "100000", "--duration", "1000"]
-    done = alloclab(tmp_path, "record", *limits, "--", "./target")
+    outer = os.environ | {"ALLOCLAB_RECORD_EVENTS": "5", "ALLOCLAB_RECORD_ONLY": "1", "ALLOCLAB_RECORD_UNTIL": "1"}
+    done = alloclab(tmp_path, "record", *limits, "--", "./target", env=outer)
     assert done.returncode == 0 and "stopped" not in done.stderr
     trace = Trace.open(tmp_path / "target.parquet")
     assert trace.metadata.extra["stopped"] == "" and len(trace) > 100

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from recorded import Image, build, run
+from support import slow
 
 from alloclab.trace.model import Op
 from alloclab.trace.parquet import Trace
@@ -102,7 +103,7 @@ def assert_all_but_the_call_in_flight(image: Image, size: int, finished: int) ->
     assert image.counts.frees_unknown == image.counts.frees_lost == image.capture.lost == 0
 
 
-@pytest.mark.parametrize("round", range(6))
+@pytest.mark.parametrize("round", [1, *slow(2, 3, 4, 5, 6)])
 def test_a_kill_at_any_moment_loses_but_the_calls_in_flight(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, round: int
 ) -> None:
@@ -189,7 +190,7 @@ mount -t tmpfs -o size={size} none disk && cd disk && {python} -c "from alloclab
 
 
 @pytest.mark.needs("own mounts")
-@pytest.mark.parametrize("size", ["1m", "8m"])
+@pytest.mark.parametrize("size", ["1m", *slow("8m")])
 def test_on_a_full_disk_recording_stops_and_its_trace_takes_the_room_of_the_capture(tmp_path: Path, size: str) -> None:
     source = """
     static void *work(void *a) { for (int i = 0; i < 600000; i++) free(malloc(7001)); return a; }
