@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from alloclab.allocators import Allocator
     from alloclab.run import Run
 
-DETAILS = 3
-"""So many processes are told of at length on stdout; in a file all are."""
+DETAILS = 1
+"""So many processes are told of at length on stdout, those that mapped most; in a file all are."""
 FILE_WIDTH = 160
 
 
@@ -38,7 +38,11 @@ def _check_stats(ctx: click.Context, parameter: click.Parameter, value: str | No
     help="A lab allocator with tunables (fit:policy=best), system, a library's short name (libjemalloc) or its path.",
 )
 @env_option
-@click.option("--no-children", is_flag=True, help="The program alone; what it starts runs as it would without us.")
+@click.option(
+    "--no-children",
+    is_flag=True,
+    help="The program alone: what it starts, or execs in its own place as env does, runs as it would without us.",
+)
 @click.option(
     "--stats",
     is_flag=False,

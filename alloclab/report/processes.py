@@ -37,17 +37,19 @@ def print_processes(ran: Run, allocator: Allocator, console: Console, details: i
     if len(shown) < len(told):
         console.print(f"and {len(told) - len(shown):,} more that mapped less")
     if silent:
-        console.print(_silence(silent), soft_wrap=True)
+        console.print(_silence(silent), soft_wrap=True, markup=False)
     if not ran.processes:
         console.print("No process left a summary: the drop-in could not be loaded, or not write its files")
     for process, summary in told if details is None else largest[:details]:
         console.print()
         _print_summary(process, summary, allocator, console)
+    if details is not None and len(told) > details:
+        console.print("\nThe others at length: --stats FILE.txt")
 
 
 def _table(*columns: str, title: str = "", left: Sequence[str] = ()) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", title=title or None, title_justify="left")
-    table.title_style = "bold"
+    table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
+    table.title = Text(title, style="bold") if title else None
     for column in columns:
         table.add_column(column, justify="left" if column in left else "right", no_wrap=True)
     return table

@@ -6,7 +6,7 @@
 #include "allocators/heap.h"
 #include "base/text.h"
 
-enum { AL_SIZES = 236, AL_LISTS_MOST = 2048 };
+enum { AL_SIZES = 232, AL_LISTS_MOST = 2048 };
 
 typedef struct al_some {
     uint64_t count, bytes;

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from recorded import ALLOCLAB, alloclab, build
-from support import started
+from support import slow, started
 
 from alloclab.allocators import LIBC, Allocator, lab_allocators, resolve
 from alloclab.cli import main
@@ -20,6 +20,9 @@ from alloclab.run import Process, Summary, environment_on, run
 from alloclab.trace.parquet import Trace
 
 LABS = [lab.name for lab in lab_allocators()]
+every_lab = pytest.mark.parametrize(
+    "name", ["ptmalloc", "tcmalloc", *slow(*sorted({*LABS} - {"ptmalloc", "tcmalloc"}))]
+)
 HEAD = """
 #include <pthread.h>
 #include <signal.h>
@@ -77,7 +80,7 @@ def test_exit_code_and_streams_are_the_programs(tmp_path: Path, spec: str) -> No
 
 
 @pytest.mark.parametrize("stats", [[], ["--stats", "s.json"]])
-@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGSEGV, *slow(signal.SIGKILL, signal.SIGTERM)])
 def test_a_signal_that_ends_the_program_is_128_and_its_number(tmp_path: Path, number: int, stats: list[str]) -> None:
     build(tmp_path, HEAD + f"int main(void) {{ kill(getpid(), {int(number)}); pause(); }}")
     done = alloclab(tmp_path, "run", "-a", "fit", *stats, "./target")
@@ -251,7 +254,7 @@ def check(summary: Summary) -> None:
     assert all(count == [0, 0] for count in by_kind.values())
 
 
-@pytest.mark.parametrize("name", LABS)
+@every_lab
 def test_a_leak_is_seen_to_the_byte(tmp_path: Path, name: str) -> None:
     """After all exit handlers and destructors: what those free is not in it."""
     source = """
@@ -277,7 +280,7 @@ def test_a_leak_is_seen_to_the_byte(tmp_path: Path, name: str) -> None:
     assert sum(summary.counters.bytes.values()) >= summary.counters.mapped
 
 
-@pytest.mark.parametrize("name", LABS)
+@every_lab
 def test_threads_that_work_on_while_the_process_exits_are_no_harm(tmp_path: Path, name: str) -> None:
     source = """
     static void *work(void *a) { for (;;) { void *p = malloc(rand() % 5000); free(malloc(77)); free(p); } return a; }
@@ -292,7 +295,7 @@ def test_threads_that_work_on_while_the_process_exits_are_no_harm(tmp_path: Path
     assert process.ended == "exit 7"
 
 
-@pytest.mark.parametrize("name", LABS)
+@every_lab
 def test_threads_and_their_caches_are_counted(tmp_path: Path, name: str) -> None:
     source = """
     static pthread_barrier_t all;
@@ -324,7 +327,7 @@ def test_threads_and_their_caches_are_counted(tmp_path: Path, name: str) -> None
 WAYS = ["fork()", "syscall(SYS_fork)"]
 
 
-@pytest.mark.parametrize("name", LABS)
+@every_lab
 @pytest.mark.parametrize("way", WAYS)
 def test_a_forks_child_tells_of_itself(tmp_path: Path, name: str, way: str) -> None:
     source = f"""
@@ -351,7 +354,7 @@ def test_exec_kill_and_exit_without_handlers_leave_a_trace(tmp_path: Path) -> No
     build(tmp_path, HEAD + "int main(int n, char **w) { kept = malloc(70001); return 9; }", name="second")
     source = """
     int main(void) {
-        if (fork() == 0) { execl("./second", "second", "a b%", "\\n\\xff", "", NULL); }
+        if (fork() == 0) { execl("./second", "second", "a b%", "[/bold]\\n\\xff", "", NULL); }
         wait(NULL);
         if (fork() == 0) _exit(5);
         wait(NULL);
@@ -380,9 +383,10 @@ def test_exec_kill_and_exit_without_handlers_leave_a_trace(tmp_path: Path) -> No
     assert rows[:2] == [(0, False, "exec", b"./target", 1, False), (1, False, "exit 9", b"other", 1, True)]
     assert rows[2:4] == [(0, True, "exec", b"./target", 1, False), (1, False, "exit 9", b"", 4, True)]
     assert [row[2] for row in rows[4:]] == ["killed or _exit", "killed or _exit"]
-    assert found["processes"][3]["command"] == ["second", "a b%", "\n\udcff", ""]
+    assert found["processes"][3]["command"] == ["second", "a b%", "[/bold]\n\udcff", ""]
     assert all(p["parent"] == first for p in found["processes"][2:])
     text = (tmp_path / "s.txt").read_text()
+    assert "a b%" in text and "[/bold]" in text
     assert "2 exec" in text and "2 killed or _exit" in text and "other: pid" in text
 
 
