@@ -398,6 +398,7 @@ def test_recording_stops_after_the_duration_asked_for_and_the_program_runs_on(tm
     assert "stopped      the duration asked for is over" in alloclab(tmp_path, "info", "t.parquet").stdout
 
 
+@pytest.mark.slow
 def test_what_a_slow_program_does_after_the_duration_is_left_out(tmp_path: Path) -> None:
     """The clock is read once in many events; those between the end and its next reading are left out, too."""
     source = HEAD + "int main(void) { for (int i = 0; i < 8; i++) { free(malloc(7001)); usleep(100000); } return 3; }"

@@ -337,6 +337,7 @@ def test_no_call_of_the_recorder_is_a_cancellation_point(tmp_path: Path) -> None
     assert image.count(Op.THREAD_EXIT) == 4
 
 
+@pytest.mark.slow
 def test_a_storm_of_signals_in_many_threads_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has a timer of its own; on a malloc that signals may interrupt."""
     bump = """
