@@ -155,7 +155,7 @@ def main() -> None:
                 f"{size / events:.2f}",
                 f"{events / writing / 1e6:.1f}",
             )
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
     console.print(machine.one_line(machine.describe()), soft_wrap=True)
 
