@@ -67,7 +67,7 @@ def against_itself(trace: Trace, spec: str) -> Fidelity:
 
 
 @pytest.mark.parametrize("seed", [1, *slow(2, 3)])
-@pytest.mark.parametrize("spec", [*LABS, "ptmalloc:tcache_count=0,mmap_threshold=64KiB", "system"])
+@pytest.mark.parametrize("spec", [*LABS, *slow("ptmalloc:tcache_count=0,mmap_threshold=64KiB"), "system"])
 def test_every_block_lies_where_it_lay(spec: str, seed: int, churn: Path, tmp_path: Path) -> None:
     trace = recorded(tmp_path, spec, churn, str(seed), status=7)
     name = trace.metadata.allocator
@@ -122,6 +122,7 @@ def test_another_setting_is_seen(churn: Path, tmp_path: Path) -> None:
     assert not fidelity(trace, "ptmalloc", "recorded", settings=Settings(touch="none")).same
 
 
+@pytest.mark.slow
 def test_a_forked_child_runs_on_it_too_and_is_told_apart(churn: Path, tmp_path: Path) -> None:
     parent = recorded(tmp_path, "fit", churn, "1", "forks", status=7)
     against_itself(parent, "fit")
