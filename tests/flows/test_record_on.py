@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,19 @@ def test_settings_and_variables_reach_the_program(churn: Path, tmp_path: Path) -
     assert set_by_us.metadata.allocator.startswith("glibc ")
     spec = "fit:policy=next,mmap_threshold=32KiB"
     assert recorded(tmp_path, "fit:mmap_threshold=32KiB,policy=next", churn, "1", status=7).metadata.allocator == spec
+
+
+@pytest.mark.needs("libjemalloc")
+def test_what_a_library_needs_may_have_allocated_twice(
+    churn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded(tmp_path, "libjemalloc", churn, "1", status=7)
+    assert run(["fidelity", str(tmp_path / "out.parquet"), "-a", "libjemalloc", "--against", "recorded"]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "First: operation 0 (offset)" in said
+    assert re.search(
+        r"libstdc\+\+\S+ .*may have allocated as it started: in the replay before the first operation", said
+    )
 
 
 @pytest.mark.needs("libjemalloc")
