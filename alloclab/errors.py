@@ -46,3 +46,9 @@ class GateError(AlloclabError):
     """A ``--fail-if`` condition that holds."""
 
     exit_code = 6
+
+
+class CheckError(AlloclabError):
+    """A malloc that breaks a rule it must obey."""
+
+    exit_code = 7

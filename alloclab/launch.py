@@ -15,9 +15,12 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from alloclab.errors import LaunchError
+
+if TYPE_CHECKING:
+    from alloclab.allocators import Allocator
 
 _PR_SET_CHILD_SUBREAPER = 36
 _INTERPRETERS_MAX = 4  # of scripts that name scripts, as the kernel has it
@@ -98,6 +101,18 @@ def _check_privileges(program: Path) -> None:
 
 
 # --- run it ---
+
+
+def bare_environment(allocator: Allocator) -> dict[str, str]:
+    """Nothing of this process's environment but LD_LIBRARY_PATH: the allocator's spec alone says what steers it."""
+    inherited = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    return {**inherited, "LC_ALL": "C", **allocator.environment()}
+
+
+def last_line(stderr: bytes) -> str:
+    """What a process said last, often why it died."""
+    lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""
 
 
 @dataclass(frozen=True)

@@ -137,12 +137,10 @@ def run(
 
 def _check(allocator: Allocator, children: bool, stats: bool) -> None:
     if stats and allocator.kind != "lab":
-        raise UsageError(
-            f"{allocator.spec}: only the laboratory's own allocators tell of their heaps (--stats, --json)"
-        )
+        raise UsageError(f"--stats: {allocator.spec} is no allocator of the laboratory, and tells nothing of its heap")
     if not children and allocator.kind != "lab" and allocator.environment():
         raise UsageError(
-            f"{allocator.spec}: only the laboratory's own allocators can leave children alone (--no-children)"
+            f"--no-children: {allocator.spec} is no allocator of the laboratory, and stays in the environment"
         )
 
 

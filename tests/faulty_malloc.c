@@ -2,10 +2,12 @@
  * calloc, which takes them dirty. A header of 32 bytes before each block holds its size. */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,20 +29,25 @@ enum fault {
     REFUSES,            /* every hundredth malloc fails */
     SAME_ZERO,          /* malloc(0) always is the same block */
     FREE_SCRIBBLES,     /* free writes into the block after it */
+    HANGS,              /* never returns, at the fiftieth malloc */
+    HANGS_AT_START,     /* in a constructor */
+    CRASHES_AT_START,   /* likewise */
+    RUNS_AWAY,          /* takes a gigabyte for each block */
     FORKS,              /* no fault, but a child process, at the fiftieth malloc */
     RUNS_A_THREAD       /* no fault, but a thread from the start */
 };
 
 enum { HEADER = 32 };
 
-static char heap[64 << 20] __attribute__((aligned(4096)));
+static char heap[1 << 30] __attribute__((aligned(4096)));
 static size_t at, count;
 static char *last;
 
 static size_t *size_of(void *block) { return (size_t *)((char *)block - HEADER); }
 
 static void *place(size_t bytes, size_t alignment) {
-    size_t start = (at + HEADER + alignment - 1) & ~(alignment - 1);
+    const uintptr_t address = ((uintptr_t)heap + at + HEADER + alignment - 1) & ~(alignment - 1);
+    size_t start = address - (uintptr_t)heap;
     if (bytes > sizeof heap || start + bytes > sizeof heap) {
         errno = ENOMEM;
         return NULL;
@@ -56,6 +63,7 @@ static void *faulty(size_t bytes) {
     if (FAULT == GIVES_UP) {
         if (write(STDERR_FILENO, why, sizeof why - 1) > 0) abort();
     }
+    if (FAULT == HANGS) pause();
     if (FAULT == EXITS) _exit(7);
     if (FAULT == EXITS_WELL) _exit(0);
     if (FAULT == FORKS) {
@@ -78,9 +86,14 @@ void *malloc(size_t bytes) {
         zeros++;
         return zero;
     }
-    size_t period = FAULT == CRASHES || FAULT == GIVES_UP || FAULT == EXITS || FAULT == EXITS_WELL || FAULT == FORKS
+    size_t period = FAULT == CRASHES || FAULT == GIVES_UP || FAULT == EXITS || FAULT == EXITS_WELL || FAULT == FORKS ||
+                            FAULT == HANGS
                         ? 50
                         : 100;
+    if (FAULT == RUNS_AWAY) {
+        void *block = mmap(NULL, 1 << 30, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        return block == MAP_FAILED ? NULL : block;
+    }
     return ++count % period == 0 ? faulty(bytes) : place(bytes, 16);
 }
 
@@ -91,6 +104,8 @@ static void *sleeps(void *unused) {
 
 __attribute__((constructor)) static void begin(void) {
     pthread_t thread;
+    if (FAULT == CRASHES_AT_START) raise(SIGSEGV);
+    if (FAULT == HANGS_AT_START) pause();
     if (FAULT == RUNS_A_THREAD && pthread_create(&thread, NULL, sleeps, NULL) != 0) abort();
 }
 

@@ -111,8 +111,7 @@ class Fidelity:
     """``agreeing`` of ``operations`` do the same on both sides; in ``other_blocks`` the block differs, in
     ``other_calls`` the system calls do, in some both. ``first`` is the first that differs, ``before`` the last ones
     before it. ``random_addresses``: the kernel did not let them be the same in every process. ``recorded``: what is
-    known of the recording, where its addresses are the other side; ``needed``: what the allocator that replays needs to
-    be loaded with it.
+    known of the recording, where its addresses are the other side.
     """
 
     trace: str
@@ -128,7 +127,6 @@ class Fidelity:
     random_addresses: bool
     mode: str = SERIAL
     recorded: Recorded | None = None
-    needed: tuple[str, ...] = ()
 
     @property
     def same(self) -> bool:
@@ -217,11 +215,6 @@ def _with_equal_start(allocators: list[Allocator]) -> list[Allocator]:
     clock = str(built_file("liballoclab-clock.so"))
     beside = [[clock] if a.preload is None else [*libraries_needed(a.preload), clock] for a in allocators]
     return [dataclasses.replace(a, beside=tuple(b)) for a, b in zip(allocators, reversed(beside), strict=True)]
-
-
-def _needed(allocator: Allocator) -> tuple[str, ...]:
-    library = allocator.preload if allocator.kind == "library" else None
-    return () if library is None else tuple(libraries_needed(library))
 
 
 def _operations(compiled: CompiledTrace) -> npt.NDArray[np.void]:
@@ -378,7 +371,6 @@ class _Comparison:
             scattered_from=self.scattered_from,
             random_addresses=any(side.random for side in self.places),
             recorded=self.recorded,
-            needed=_needed(allocators[0]) if self.recorded is not None else (),
         )
 
     def chosen(self, side: int, op: int) -> list[int] | None:

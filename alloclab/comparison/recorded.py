@@ -8,8 +8,7 @@ where the heap of the break began. For the same reason a mapping begins anew whe
 Where blocks of large alignments fall, and with them all others, hangs on where the heap began: a second replay begins
 as the recorded one did (:func:`break_beyond`). Three things remain by which an allocator may differ from itself, and
 that no recording shows: others who moved the break; whether two mappings touched; and where a mapping landed of which
-an aligned block took a part (from its size glibc learns what to map from then on). And what a library needs, libstdc++
-for one, may allocate as it starts: the replay has that before the first operation, and again as it was recorded.
+an aligned block took a part (from its size glibc learns what to map from then on).
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ addresses every time, so that they repeat; time does not, for a fixed layout may
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alloclab.errors import ReplayError
+from alloclab.launch import bare_environment, last_line
 from alloclab.native import built_file
 from alloclab.replay.run import Lines, Pass, Settings, UnmeasuredError
 
@@ -44,7 +44,7 @@ def run_pass(
     """
     done = _execute([*_command(name, compiled, allocator, settings), *options], allocator)
     lines = Lines.parse(done.stdout.decode(errors="replace"))
-    said = _last_line(done.stderr)
+    said = last_line(done.stderr)
     if done.returncode == NOT_A_MALLOC:
         raise ReplayError(f"{allocator.spec}: not a malloc: {said or lines.words.get('not_malloc')}")
     if "trouble" in lines.words:
@@ -72,7 +72,7 @@ def count_instructions(compiled: CompiledTrace, allocator: Allocator, settings: 
 def _execute(command: list[str], allocator: Allocator) -> subprocess.CompletedProcess[bytes]:
     """Runs it to its end; whatever interrupts us kills it first."""
     return subprocess.run(
-        command, env=_environment(allocator), stdin=subprocess.DEVNULL, capture_output=True, check=False
+        command, env=bare_environment(allocator), stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
 
 
@@ -93,16 +93,6 @@ def _command(name: Pass, compiled: Replayable, allocator: Allocator, settings: S
         "--preloaded": allocator.preload is not None,
     }
     return [*arguments, *(flag for flag, wanted in flags.items() if wanted), str(_file_of(compiled))]
-
-
-def _environment(allocator: Allocator) -> dict[str, str]:
-    inherited = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
-    return {**inherited, "LC_ALL": "C", **allocator.environment()}
-
-
-def _last_line(stderr: bytes) -> str:
-    lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else ""
 
 
 def _how_it_ended(status: int, lines: Lines) -> str:

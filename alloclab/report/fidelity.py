@@ -172,7 +172,7 @@ def _number(value: int | None) -> str:
 
 
 def _notes(found: Fidelity) -> list[str]:
-    notes = _notes_on_recording(found, found.recorded) if found.recorded else _notes_on_sizes(found)
+    notes = _notes_on_recording(found.recorded) if found.recorded else _notes_on_sizes(found)
     if found.scattered_from:
         notes.append(
             f"Blocks of {found.scattered_from:,} usable bytes or more begin at a random place within their first "
@@ -191,13 +191,8 @@ def _notes_on_sizes(found: Fidelity) -> list[str]:
     return [f"Usable sizes are not compared: {name} has no malloc_usable_size." for name in unsized]
 
 
-def _notes_on_recording(found: Fidelity, recorded: Recorded) -> list[str]:
+def _notes_on_recording(recorded: Recorded) -> list[str]:
     notes = []
-    if found.first is not None and found.needed:
-        notes.append(
-            f"{', '.join(found.needed)} may have allocated as it started: in the replay before the first operation, "
-            "and again as recorded."
-        )
     if recorded.second_thread is not None:
         notes.append(
             f"{recorded.threads:,} threads were recorded, one replays: what caches and arenas of the others did cannot "

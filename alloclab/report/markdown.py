@@ -15,12 +15,12 @@ def markdown(comparison: Comparison, columns: Sequence[Column] = DEFAULT_COLUMNS
     grid = lay_out(comparison, columns)
     kinds = [kind for _, kind in grid.headings]
     lines = [
-        _row(["trace", *(_escaped(heading) for heading, _ in grid.headings)]),
-        _row([":--", *("--:" if kind == Kind.FIGURE else ":--" for kind in kinds)]),
+        row(["trace", *(escaped(heading) for heading, _ in grid.headings)]),
+        row([":--", *("--:" if kind == Kind.FIGURE else ":--" for kind in kinds)]),
     ]
     for block in grid.blocks:
-        for row in block.rows:
-            lines.append(_row([_escaped(block.title), *(_cell(c, kind) for c, kind in zip(row, kinds, strict=True))]))
+        for cells in block.rows:
+            lines.append(row([escaped(block.title), *(_cell(c, kind) for c, kind in zip(cells, kinds, strict=True))]))
     notes = [
         sentences.legend(comparison, columns, mark="Bold"),
         sentences.method(comparison),
@@ -29,25 +29,25 @@ def markdown(comparison: Comparison, columns: Sequence[Column] = DEFAULT_COLUMNS
         *sentences.failures(comparison),
     ]
     # two spaces at the end of a line are Markdown's line break
-    lines += ["", *(f"{_escaped(note)}  " for note in notes)]
+    lines += ["", *(f"{escaped(note)}  " for note in notes)]
     if said := sentences.verdict(comparison):
-        lines += ["", f"**{_escaped(said)}**"]
+        lines += ["", f"**{escaped(said)}**"]
     return "\n".join(lines) + "\n"
 
 
 def _cell(cell: Cell, kind: Kind) -> str:
-    text = _escaped(cell.text)
+    text = escaped(cell.text)
     if cell.tone == Tone.BEST or (cell.tone == Tone.FAILED and kind == Kind.WORDS):
         text = f"**{text}**"
     detail = f"({cell.detail})" if cell.detail and kind == Kind.FIGURE else cell.detail
     return f"{text} {detail}".rstrip()
 
 
-def _row(cells: Iterable[str]) -> str:
+def row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that Markdown leaves as it is."""
     for character in "\\`*_|<>":
         text = text.replace(character, f"\\{character}")

@@ -115,7 +115,6 @@ def test_without_a_kernel_that_shows_calls_the_labs_own_can_be_compared(without)
     assert done.stderr.count("\n") == 1 and "this kernel has no Syscall User Dispatch" in done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.needs("gcc")
 @pytest.mark.needs("fixed addresses")
 def test_where_addresses_stay_random_a_difference_says_so(without, run, trace: str) -> None:

@@ -141,7 +141,7 @@ def test_the_first_screen_has_a_picture_commands_and_the_table() -> None:
 
 
 def test_every_link_leads_somewhere() -> None:
-    for page in ["README.md", "CONTRIBUTING.md", "csrc/README.md", "traces/README.md"]:
+    for page in ["README.md", "CONTRIBUTING.md", "csrc/README.md", "csrc/check/README.md", "traces/README.md"]:
         text = (ROOT / page).read_text()
         for target in re.findall(r"\]\(([^)#]+)\)", text):
             assert target.startswith("http") or ((ROOT / page).parent / target).exists(), f"{page}: {target}"

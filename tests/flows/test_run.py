@@ -491,7 +491,7 @@ def test_bad_input_gets_one_clear_line(
     assert "null" in line("-a", "null", "true")
     assert "one allocator" in line("-a", "fit", "-a", "bump", "true")
     assert "--env bump" in line("-a", "fit", "--env", "bump", "A=1", "true")
-    assert "system: only the laboratory's own allocators tell" in line("-a", "system", "--stats", "-", "true")
+    assert "--stats: system is no allocator of the laboratory" in line("-a", "system", "--stats", "-", "true")
     assert "must end in .txt or .json" in line("-a", "fit", "--stats", "ls", "--", "true")
     assert "cannot both go to stdout" in line("-a", "fit", "--stats", "-", "--json", "-", "true")
     assert "no folder" in line("-a", "fit", "--stats", "no/such/s.txt", "true")

@@ -11,12 +11,12 @@ import pytest
 from support import ROOT
 
 # csrc: an include points to the same folder or to one before it. api/ is for the extension alone.
-C_ORDER = ["base", "os", "region", "parts", "allocators", "shim", "record", "trace", "replay"]
+C_ORDER = ["base", "os", "region", "parts", "allocators", "shim", "record", "trace", "replay", "check"]
 
 # Python: the ground is open to all; each room may import those before it in the row, and what stands beside the row;
 # commands and cli use everything.
 GROUND = ["errors", "files", "native", "handle", "machine", "result", "allocators", "launch"]
-ROW = ["record", "run", "trace", "replay", "measure", "comparison", "report"]
+ROW = ["record", "run", "trace", "replay", "measure", "comparison", "check", "report"]
 BESIDE = ["heap", "region"]
 TOP = ["commands", "cli", "__init__"]
 

@@ -20,7 +20,7 @@ from alloclab.trace.validate import validate
 
 
 @pytest.mark.parametrize("name", WRITERS)
-@settings(max_examples=budget(14))
+@settings(max_examples=budget(20))
 @given(calls=programs())
 def test_a_program_written_and_imported_is_the_same_program(name: str, calls: list[Call]) -> None:
     write, row = WRITERS[name]
@@ -50,7 +50,7 @@ def test_there_is_a_writer_of_every_format() -> None:
 
 
 @pytest.mark.parametrize("name", WRITERS)
-@settings(max_examples=budget(14))
+@settings(max_examples=budget(20))
 @given(
     calls=programs(),
     cuts=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 3), st.binary(max_size=4)), max_size=3),

@@ -92,7 +92,7 @@ def mebibytes(folder: Path, live: int, seed: int) -> Trace:
 
 
 @pytest.mark.parametrize("conf", [NO_DECAY, *slow("dirty_decay_ms:0", "dirty_decay_ms:0,muzzy_decay_ms:-1")])
-@pytest.mark.parametrize("live", slow(3, 12))
+@pytest.mark.parametrize("live", [3, *slow(12)])
 def test_blocks_of_mebibytes(live: int, conf: str, tmp_path: Path) -> None:
     """From either side of what has an arena of its own."""
     for seed in range(budget(1)):
@@ -136,15 +136,8 @@ def test_pages_decay_alike(conf: str, tmp_path: Path) -> None:
 # --- settings, given to both sides ---
 
 SETTINGS = (
-    *("retain:false,dirty_decay_ms:0", "lg_tcache_nslots_mul:-1"),
-    *slow(
-        "tcache:false",
-        "slab_sizes:1-4096:17|100-112:3",
-        "narenas:1",
-        "tcache_max:4096",
-        "dirty_decay_ms:0,muzzy_decay_ms:-1",
-        "oversize_threshold:16384",
-    ),
+    *("tcache:false", "retain:false,dirty_decay_ms:0", "lg_tcache_nslots_mul:-1", "slab_sizes:1-4096:17|100-112:3"),
+    *slow("narenas:1", "tcache_max:4096", "dirty_decay_ms:0,muzzy_decay_ms:-1", "oversize_threshold:16384"),
     *slow("retain:false", "tcache_max:0", "tcache_max:1048576", "tcache_max:8388608"),
     *slow("lg_tcache_nslots_mul:0", "lg_tcache_nslots_mul:3"),
     *slow("tcache_nslots_small_min:2", "tcache_nslots_small_min:100", "tcache_nslots_small_max:31"),

@@ -36,8 +36,8 @@ class TestTraces(EveryTrace):
 # --- settings: ours against glibc's of the same name ---
 
 SETTINGS = (
-    *("tcache_count=0", "mxfast=160", "mmap_threshold=4096", "trim_threshold=10000"),
-    *slow("tcache_max=500", "tcache_unsorted_limit=3", "top_pad=4096", "mmap_max=3", "perturb=1", "hugetlb=1"),
+    *("tcache_count=0", "tcache_max=500", "tcache_unsorted_limit=3", "mxfast=160", "mmap_threshold=4096"),
+    *("trim_threshold=10000", "top_pad=4096", "mmap_max=3", "perturb=1", "hugetlb=1"),
     *slow("tcache_count=1", "tcache_count=50", "tcache_max=0", "tcache_max=24"),
     *slow("tcache_unsorted_limit=1", "mxfast=0", "mxfast=64"),
     *slow("mmap_threshold=0", "mmap_threshold=131072", "mmap_threshold=100000000"),

@@ -239,7 +239,7 @@ def replayed(events: np.ndarray) -> dict[int, tuple[str, bool]]:
 
 
 @given(STEPS)
-@settings(max_examples=budget(10))
+@settings(max_examples=budget(15))
 def test_a_window_does_what_its_model_does(steps: list[tuple[Any, ...]]) -> None:
     both = Both()
     with both.real:

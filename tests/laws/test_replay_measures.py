@@ -104,7 +104,7 @@ def hold(trace: CompiledTrace, spec: str, samples: int = 7, touch: str = "page")
 
 @pytest.mark.parametrize("spec", SPECS)
 @given(rows=sound_rows())
-@settings(max_examples=budget(9))
+@settings(max_examples=budget(15))
 def test_measures_equal_a_plain_replay(spec: str, rows: list[Row]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         trace = compiled(Path(folder), [*rows, Row(Op.MALLOC, sum(r.object is not None for r in rows) + 1, 40)])
