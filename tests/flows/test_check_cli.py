@@ -67,7 +67,7 @@ def test_a_broken_rule_is_code_7_and_is_said(run, tmp_path: Path) -> None:
 def test_what_only_deviates_is_code_0(run) -> None:
     code, out, err = run("system", "--rules", "C10,C28")
     assert (code, err) == (0, "")
-    assert "system: 1 deviate, 1 not applicable" in out
+    assert "system: 1 deviating, 1 not applicable" in out
 
 
 def test_json_or_markdown_alone_on_stdout(run) -> None:

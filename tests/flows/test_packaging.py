@@ -67,11 +67,11 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     extensions = {name for name in modes if name.startswith("alloclab/_core.") and name.endswith(".so")}
     natives = {f"alloclab/_lib/liballoclab-{lab.name}.so" for lab in lab_allocators()}
     natives |= {"alloclab/_lib/liballoclab-record.so", "alloclab/_lib/liballoclab-clock.so"}
-    natives |= {"alloclab/_lib/alloclab-replay"}
+    programs = {"alloclab/_lib/alloclab-replay", "alloclab/_lib/alloclab-rules"}
     package = {str(path.relative_to(ROOT)) for path in (ROOT / "alloclab").rglob("*.py")} | {"alloclab/py.typed"}
     assert len(extensions) == 1
-    assert modes.keys() - metadata == package | natives | extensions
-    assert modes["alloclab/_lib/alloclab-replay"] == 0o755
+    assert modes.keys() - metadata == package | natives | programs | extensions
+    assert {modes[name] for name in programs} == {0o755}
     assert {Path(name).name for name in metadata} == {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "LICENSE"}
 
 
