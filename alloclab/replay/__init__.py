@@ -2,8 +2,8 @@
 
 Two ways. *Process*: the program ``alloclab-replay`` with the allocator preloaded; any library and the system's own
 malloc under the same loop, with no Python heap in the figures. *In process*: a laboratory's allocator in a window of
-this process; quick. In one thread (*serial*), in order, or each recorded thread in one
-of its own (*concurrent*). Each pass runs by itself, so that none disturbs another:
+this process; quick. In one thread (*serial*), in order, or each recorded thread in one of its own (*concurrent*). Each
+pass runs by itself, so that none disturbs another:
 
     verify   fill and check contents, overlap, alignment, calloc zero; a trace that fails it gets no figures
     calls    system calls and mapped bytes, exact after every operation; the ledger of glass boxes

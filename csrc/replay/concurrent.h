@@ -7,7 +7,8 @@
  *
  * and operations are counted in the order in which they were done. time gives
  *
- *     pass_ns N          CPU time of all threads        wall_ns N      from the first start to the last end
+ *     pass_ns N          CPU time of all threads, without their starts and ends
+ *     wall_ns N          from the first start to the last end
  *     waits N            WAITs that were not over at once               sleeps N       of these, those that slept
  *     waited_ns N        time spent in them, of all threads */
 #ifndef AL_REPLAY_CONCURRENT_H

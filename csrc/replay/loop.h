@@ -28,9 +28,8 @@ typedef struct al_calls {
 } al_calls;
 
 /* Who looks on; each answers whether to go on. before: the block of a realloc (one that failed when recorded, too) or
- * free, as it was. after: what came of
- * the operation; `old` is the block before and `block` the result of the call (NULL after a free). `op` points at the
- * entry; a realloc's operand follows it. */
+ * free, as it was. after: what came of the operation; `old` is the block before and `block` the result of the call
+ * (NULL after a free). `op` points at the entry; a realloc's operand follows it. */
 typedef struct al_watch {
     bool (*before)(void *watcher, const al_op *op, void *old);
     bool (*after)(void *watcher, const al_op *op, void *old, void *block);

@@ -22,8 +22,8 @@
  * FILE is a trace in recorded order (ops.h), or strands (trace/strands.h): then its threads run side by side, and there
  * are no places.
  *
- * Standard output: lines "name value", documented at verify.h, observe.h, timing.h, concurrent.h,
- * places.h and process.h, and
+ * Standard output: lines "name value", documented at verify.h, observe.h, timing.h, concurrent.h, places.h and
+ * process.h, and
  *
  *     peak_resident N        memory: the kernel's high-water mark   unmarked WHY      it could not be reset
  *     uncounted WHY          calls: the system calls could not be counted, so what needs them is missing
@@ -82,6 +82,8 @@ __attribute__((noreturn)) static void stop(int status, const char *what) {
     write_all(line, text.at);
     _exit(status);
 }
+
+__attribute__((noreturn)) static void give_up(const char *why) { stop(TROUBLE, why); }
 
 /* --- arguments --- */
 
@@ -245,6 +247,7 @@ int main(int count, char **words) {
     static al_strands strands;
     load(&a.job, &strands, a.file);
     const bool concurrent = strands.head != NULL;
+    strands.give_up = give_up;
     if (concurrent && a.job.pass == AL_PASS_PLACES) stop(BAD_ARGUMENTS, "strands have no places");
 
     const al_ops_head *head = a.job.head;
@@ -266,7 +269,6 @@ int main(int count, char **words) {
     if (sound) {
         const char *trouble = concurrent ? al_strands_prepare(&strands, ops.slots) : NULL;
         if (trouble == NULL) run(&a, &target, &ops, &out);
-        if (strands.trouble != NULL) trouble = strands.trouble;
         if (trouble != NULL) al_text_line(&out, "trouble", trouble);
         al_text_figure(&out, "complete", 1);
     }

@@ -10,7 +10,7 @@ void *al_room_take(size_t bytes, int touched);
 void al_room_drop(void *room, size_t bytes);
 
 /* Memory that is the program's as well, though it did not take it here: a thread's stack, for good. */
-enum { AL_ROOMS_NOTED_MAX = 4096 };
+enum { AL_ROOMS_NOTED_MAX = 640 };
 void al_room_note(size_t start, size_t end);
 bool al_room_holds(size_t address);
 

@@ -6,13 +6,16 @@
 
 #include <linux/futex.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { PENDING, AWAITED, POSTED }; /* an event; the other words that threads wait for are 0, then 1 */
 
 /* A thread needs little; libc keeps up to 40 MiB of stacks at hand. Touched: what of a stack is used and kept. */
-enum { STACK_BYTES = 64 << 10, TOUCHED_BYTES = 12 << 10, SPINS = 100 };
+enum { STACK_BYTES = (40 << 20) / AL_ROOMS_NOTED_MAX, TOUCHED_BYTES = 12 << 10, SPINS = 100 };
+enum { GONE_TRIES = 1000, GONE_PAUSE_NS = 100000 };
 
 static const char NO_THREADS[] = "the system starts no more threads";
 
@@ -99,14 +102,10 @@ static void *live(void *context) {
 static void act(al_strands *all, al_act act) {
     al_strand *strand = &all->strands[act.strand];
     if (!act.exits) {
-        strand->started = start(&strand->thread, live, strand) == 0;
-        if (strand->started) return;
-        all->trouble = NO_THREADS;
-        atomic_fetch_sub(&all->busy, 1);
-        stop_waiting(all);
+        if (start(&strand->thread, live, strand) != 0) all->give_up(NO_THREADS);
     } else if (act.strand == 0) {
         wait_for(&all->first_done);
-    } else if (strand->started) {
+    } else {
         pthread_join(strand->thread, NULL);
     }
 }
@@ -125,10 +124,7 @@ void al_strands_run(al_strands *all, al_strand_work *work, void *context) {
     all->busy = (uint32_t)all->head->strands;
     if (all->head->strands == 0) return;
     const uint64_t began = al_os_linux.now();
-    if (all->head->acts > 0 && start(&keeper, keep, all) != 0) {
-        all->trouble = NO_THREADS;
-        return;
-    }
+    if (all->head->acts > 0 && start(&keeper, keep, all) != 0) all->give_up(NO_THREADS);
     come_to_the_end(&all->strands[0]);
     open_gate(&all->first_done);
     if (all->head->acts > 0) pthread_join(keeper, NULL);
@@ -138,10 +134,6 @@ void al_strands_run(al_strands *all, al_strand_work *work, void *context) {
 
 /* --- stacks at hand --- */
 
-typedef struct crowd {
-    _Atomic uint32_t waiting, go;
-} crowd;
-
 /* libc keeps the thread's own tables at the upper end of its stack. */
 static void note_stack(void) {
     const uintptr_t end = al_align_up((uintptr_t)pthread_self() + 1, al_os_linux.page_size());
@@ -149,36 +141,67 @@ static void note_stack(void) {
 }
 
 static void *stand_by(void *context) {
-    crowd *c = context;
     volatile char used[TOUCHED_BYTES];
     for (size_t at = 0; at < sizeof used; at += 512) used[at] = 1;
     note_stack();
-    atomic_fetch_add(&c->waiting, 1);
-    wait_for(&c->go);
+    wait_for(context);
     return NULL;
 }
 
+/* A folder has a link from each folder in it. */
+static uint64_t threads_listed(void) {
+    struct stat status;
+    return stat("/proc/self/task", &status) == 0 ? status.st_nlink : 0;
+}
+
+/* Whoever was waited for is among the process's threads for a moment yet: who counts them would take it for another. */
+static void let_them_go(uint64_t listed_before) {
+    for (int i = 0; i < GONE_TRIES && threads_listed() > listed_before; i++)
+        nanosleep(&(struct timespec){.tv_nsec = GONE_PAUSE_NS}, NULL);
+}
+
 static const char *prepare_stacks(al_strands *all) {
-    static crowd c;
+    _Atomic uint32_t gate = 0;
     pthread_t keeper;
-    uint64_t wanted = all->head->alive - 1, made = 0;
+    uint64_t wanted = all->head->alive - 1, made = 0, listed = threads_listed();
     if (all->head->acts == 0) return NULL;
-    if (wanted + 1 > AL_ROOMS_NOTED_MAX) return "more than 4096 threads at once";
-    bool all_there = start(&keeper, stand_by, &c) == 0;
-    for (; all_there && made < wanted; made += all_there)
-        all_there = start(&all->strands[made].thread, stand_by, &c) == 0;
-    open_gate(&c.go);
+    if (wanted + 1 > AL_ROOMS_NOTED_MAX) return "more than 640 threads at once";
+    if (start(&keeper, stand_by, &gate) != 0) return NO_THREADS;
+    while (made < wanted && start(&all->strands[made].thread, stand_by, &gate) == 0) made++;
+    open_gate(&gate);
     for (uint64_t i = 0; i < made; i++) pthread_join(all->strands[i].thread, NULL);
-    if (all_there) pthread_join(keeper, NULL);
-    return all_there ? NULL : NO_THREADS;
+    pthread_join(keeper, NULL);
+    let_them_go(listed);
+    return made == wanted ? NULL : NO_THREADS;
 }
 
 /* --- tables --- */
 
+/* Whether every strand starts once, and ends once or not at all; 0 is there from the start. */
+static bool acts_sound(const al_strands *all) {
+    enum { NOT_YET, ALIVE, ENDED };
+    const uint64_t strands = all->head->strands;
+    uint64_t started = strands > 0;
+    uint8_t *now = al_room_take(strands, 0);
+    if (now == NULL) return false;
+    now[0] = ALIVE;
+    bool good = true;
+    for (const al_act *a = all->acts; good && a < all->acts + all->head->acts; a++) {
+        good = a->strand < strands && now[a->strand] == (a->exits ? ALIVE : NOT_YET);
+        if (!good) break;
+        now[a->strand] = a->exits ? ENDED : ALIVE;
+        started += !a->exits;
+    }
+    al_room_drop(now, strands);
+    return good && started == strands;
+}
+
 static bool sound(const al_strands *all, uint64_t entry_count) {
     const al_strands_head *head = all->head;
-    for (uint64_t i = 0; i < head->acts; i++)
-        if (all->acts[i].strand >= head->strands) return false;
+    if (head->events > entry_count || head->alive > head->strands || (head->alive == 0) != (head->strands == 0))
+        return false;
+    if (head->whole.slots == 0 || head->whole.slots > UINT32_MAX) return false;
+    if (!acts_sound(all)) return false;
     for (uint64_t i = 0; i < head->strands; i++) {
         const al_strand_range *r = &all->ranges[i];
         if (r->first > entry_count || r->count > entry_count - r->first) return false;
@@ -199,7 +222,7 @@ bool al_strands_read(al_strands *all, const void *image, size_t bytes) {
     const al_strand_range *ranges = (const al_strand_range *)(head + 1);
     const al_act *acts = (const al_act *)(ranges + head->strands);
     *all = (al_strands){.head = head, .ranges = ranges, .acts = acts, .entries = (const al_op *)(acts + head->acts)};
-    return head->whole.slots > 0 && left / sizeof(al_op) == head->whole.entries && sound(all, head->whole.entries);
+    return left / sizeof(al_op) == head->whole.entries && sound(all, head->whole.entries);
 }
 
 const char *al_strands_prepare(al_strands *all, void **slots) {

@@ -3,7 +3,8 @@
  * nothing to do from then on. A strand that never ended when recorded stays as long as the process.
  *
  * Starting a thread makes libc ask for memory, by the malloc that is replayed on, unless it has the stack of an ended
- * thread with its tables at hand. So as many threads as live at once are started, and have ended, before all else. */
+ * thread with its tables at hand. So as many threads as live at once are started, and have ended, before all else; with
+ * the one that starts them no more than AL_ROOMS_NOTED_MAX, for libc unmaps the stacks of more. */
 #ifndef AL_REPLAY_STRANDS_H
 #define AL_REPLAY_STRANDS_H
 
@@ -19,7 +20,6 @@ typedef struct al_strand {
     al_strands *all;
     al_ops ops; /* its own operations, over the slots of all */
     bool ends;  /* it ended when recorded */
-    bool started; /* it has a thread, which nobody has waited for */
     uint64_t waits, sleeps, waited_ns; /* waits that were not over at once; of these, those that slept */
     uint64_t cpu_ns;                   /* of its work */
     pthread_t thread;
@@ -39,9 +39,9 @@ struct al_strands {
     _Atomic uint32_t *events; /* 0, AWAITED by a sleeper, POSTED */
     al_strand_work *work;
     void *context;
+    void (*give_up)(const char *why) __attribute__((noreturn)); /* a thread cannot be started, halfway through */
     _Atomic uint32_t busy;       /* strands that have not come to the end */
     _Atomic uint32_t first_done; /* strand 0 has */
-    const char *_Atomic trouble; /* why it could not be done */
     uint64_t wall_ns;            /* from the first start to the last end */
 };
 
@@ -50,8 +50,7 @@ bool al_strands_read(al_strands *all, const void *image, size_t bytes);
 /* Has tables and stacks made; `slots` as in an al_ops. NULL, or why it cannot be done. Before anything is measured. */
 const char *al_strands_prepare(al_strands *all, void **slots);
 
-/* Returns when all have come to the end and all that end have ended, or with `trouble` said. Once, for the
- * others are still there. */
+/* Returns when all have come to the end and all that end have ended. Once, for the others are still there. */
 void al_strands_run(al_strands *all, al_strand_work *work, void *context);
 
 /* The calls' hook for WAIT and POST; self is the strand. */

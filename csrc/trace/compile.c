@@ -11,13 +11,14 @@ enum { FIRST_ENTRIES = 4096, ENTRIES_PER_ROW = 4 /* a tick, a thread, a realloc 
 bool al_compiler_init(al_compiler *compiler, bool threads) {
     *compiler = (al_compiler){.clock = -1, .threads = threads, .thread = -1, .capacity = FIRST_ENTRIES};
     compiler->entries = malloc(FIRST_ENTRIES * sizeof *compiler->entries);
-    if (compiler->entries != NULL && al_live_init(&compiler->live)) return true;
+    if (compiler->entries != NULL && al_live_init(&compiler->live) && al_addrmap_init(&compiler->numbers)) return true;
     al_compiler_destroy(compiler);
     return false;
 }
 
 void al_compiler_destroy(al_compiler *compiler) {
     al_live_destroy(&compiler->live);
+    al_addrmap_destroy(&compiler->numbers);
     free(compiler->entries);
     *compiler = (al_compiler){0};
 }
@@ -59,11 +60,23 @@ static void tick(al_compiler *compiler, int64_t now) {
     compiler->clock = now;
 }
 
-static void say_thread(al_compiler *compiler, uint32_t thread, bool exits) {
-    if (!compiler->threads) return;
-    if (compiler->thread != thread) put(compiler, (al_op){.kind = AL_OP_THREAD, .size = thread});
-    if (exits) put(compiler, (al_op){.kind = AL_OP_EXIT, .size = thread});
+/* Its number, or -1 without memory for it. */
+static int64_t number_of(al_compiler *compiler, uint32_t thread) {
+    const uint64_t key = (uint64_t)thread + 1;
+    int64_t number = al_addrmap_get(&compiler->numbers, key);
+    if (number >= 0) return number;
+    number = (int64_t)compiler->numbers.count;
+    return al_addrmap_put(&compiler->numbers, key, number, &(int64_t){0}) ? number : -1;
+}
+
+static bool say_thread(al_compiler *compiler, uint32_t thread, bool exits) {
+    if (!compiler->threads || (compiler->thread == thread && !exits)) return true;
+    int64_t number = number_of(compiler, thread);
+    if (number < 0) return false;
+    if (compiler->thread != thread) put(compiler, (al_op){.kind = AL_OP_THREAD, .size = (uint64_t)number});
+    if (exits) put(compiler, (al_op){.kind = AL_OP_EXIT, .size = (uint64_t)number});
     compiler->thread = exits ? -1 : (int64_t)thread;
+    return true;
 }
 
 /* A call without effect on the live blocks: it failed, or it is free(NULL). A realloc that failed names its block. */
@@ -131,7 +144,7 @@ al_fault al_compiler_add(al_compiler *compiler, const al_events *events, size_t 
     if (!reserve(compiler, ENTRIES_PER_ROW * events->rows)) return AL_FAULT_NO_MEMORY;
     for (size_t i = 0; i < events->rows; i++) {
         if (i + AHEAD < events->rows) al_live_prefetch(&compiler->live, events->object[i + AHEAD]);
-        say_thread(compiler, events->thread[i], events->op[i] == AL_EVENT_THREAD_EXIT);
+        if (!say_thread(compiler, events->thread[i], events->op[i] == AL_EVENT_THREAD_EXIT)) return AL_FAULT_NO_MEMORY;
         if (events->op[i] >= AL_EVENT_THREAD_START) continue;
         tick(compiler, events->time_ns[i]);
         al_fault fault = add_row(compiler, events, i);

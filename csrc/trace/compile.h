@@ -3,10 +3,11 @@
  * Alignments: a replay can only ask for powers of two, so others are rounded up to the next one, as glibc's memalign
  * does; 0 becomes 1. Ticks: one before the first operation that comes at least a millisecond after the last tick; the
  * clock starts at the first row that has a time and never runs backwards. Threads, where they are asked for: a thread
- * begins with its first row, be it a thread_start or not. */
+ * begins with its first row, be it a thread_start or not; they are numbered from 0 in the order of these. */
 #ifndef AL_TRACE_COMPILE_H
 #define AL_TRACE_COMPILE_H
 
+#include "trace/addrmap.h"
 #include "trace/events.h"
 #include "trace/live.h"
 
@@ -20,7 +21,8 @@ typedef struct al_compiler {
     size_t count, capacity;
     int64_t clock; /* time of the last tick, -1 before the first row that has one */
     bool threads;  /* asked for */
-    int64_t thread; /* whose operations follow; -1: not said */
+    int64_t thread; /* of the trace, whose operations follow; -1: not said */
+    al_addrmap numbers; /* thread of the trace + 1 -> its number */
     uint64_t operations, peak_live_bytes, peak_live_op, largest;
 } al_compiler;
 

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
+from programs import compile_c
 from replays import churn, threaded
 from rows import Row, write
 from support import ROOT, slow
 
 from alloclab.allocators import Allocator, lab_allocators, resolve
+from alloclab.errors import ReplayError
 from alloclab.measure import measure
+from alloclab.native import built_file
 from alloclab.replay import CONCURRENT, Settings, examine, prepare, process, time_once
 from alloclab.replay.run import group_of
 from alloclab.trace import load
 from alloclab.trace.compile import compile_trace
 from alloclab.trace.model import Op
-from alloclab.trace.strands import Strands
+from alloclab.trace.strands import ACT_DTYPE, Strands
 
 SETTINGS = Settings(mode=CONCURRENT)
 QUICK = ("ptmalloc", "tcmalloc-hpaa")
@@ -109,6 +115,62 @@ def test_the_timeline_ends_with_what_lives_to_the_end(tmp_path: Path) -> None:
     assert line is not None and line.mapped is not None and line.resident is not None
     assert line.operation[-1] == trace.operations and line.live[-1] == trace.end_live_bytes
     assert len(line.operation) >= 200
+
+
+def side_by_side(folder: Path, threads: int) -> Strands:
+    """Each has a block, and none ends before the last has come."""
+    rows = [Row(Op.MALLOC, n, 8, thread=n) for n in range(threads)]
+    write(folder / "t.parquet", [*rows, *(Row(Op.THREAD_EXIT, thread=n) for n in range(threads))])
+    return strands(folder / "t.parquet")
+
+
+def test_no_more_threads_at_once_than_libc_keeps_stacks_of(tmp_path: Path) -> None:
+    with pytest.raises(ReplayError, match=r"ptmalloc: cannot be replayed on: more than 640 threads at once"):
+        examine(side_by_side(tmp_path, 641), resolve("ptmalloc"), SETTINGS)
+
+
+# The first two calls that are refused are made before the pass, the other two by its keeper and for a strand.
+@pytest.mark.needs("gcc")
+@pytest.mark.parametrize("refused", [1, 4, 9, 12])
+@pytest.mark.parametrize("name", ["verify", "time"])
+def test_a_thread_that_cannot_be_started_is_told(name: str, refused: int, tmp_path: Path) -> None:
+    library = tmp_path / "no_thread.so"
+    compile_c(ROOT / "tests/no_thread.c", library, "-shared", "-fPIC", f"-DREFUSED={refused}")
+    side_by_side(tmp_path, 8).write(tmp_path / "strands")
+    done = subprocess.run(
+        [built_file("alloclab-replay"), "--pass", name, tmp_path / "strands"],
+        env={"LD_PRELOAD": str(library)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "trouble the system starts no more threads" in done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [("strands", 1 << 60), ("acts", 3), ("events", 1 << 62), ("alive", 0), ("alive", 9), ("slots", 1 << 61)],
+)
+def test_what_is_damaged_is_refused(word: str, value: int, tmp_path: Path) -> None:
+    """Words of its head (csrc/trace/strands.h)."""
+    found = side_by_side(tmp_path, 8)
+    head = found.head.copy()
+    head[{"slots": 4, "strands": 10, "acts": 11, "events": 12, "alive": 13}[word]] = value
+    replace(found, head=head).write(tmp_path / "strands")
+    done = subprocess.run([built_file("alloclab-replay"), "--pass", "time", tmp_path / "strands"], capture_output=True)
+    assert done.returncode == 3, done
+
+
+@pytest.mark.parametrize("acts", [[(1, 0), (1, 0)], [(1, 1), (1, 0)], [(1, 0), (1, 1), (1, 1)], [(0, 0), (1, 0)], []])
+def test_strands_that_do_not_start_once_and_end_at_most_once_are_refused(
+    acts: list[tuple[int, int]], tmp_path: Path
+) -> None:
+    found = side_by_side(tmp_path, 2)
+    head = found.head.copy()
+    head[11] = len(acts)
+    replace(found, head=head, acts=np.array(acts, ACT_DTYPE)).write(tmp_path / "strands")
+    done = subprocess.run([built_file("alloclab-replay"), "--pass", "time", tmp_path / "strands"], capture_output=True)
+    assert done.returncode == 3, done
 
 
 @pytest.mark.slow

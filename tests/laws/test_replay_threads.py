@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from replays import churn, compiled, threaded
-from rows import Row
+from rows import Row, write
 from support import ROOT, slow
 
 from alloclab.allocators import lab_allocators, resolve
 from alloclab.comparison.run import compare
-from alloclab.replay import RECORDED_THREADS, Settings, examine, time_once
+from alloclab.replay import CONCURRENT, RECORDED_THREADS, Settings, examine, prepare, time_once
+from alloclab.replay.run import Mode
 from alloclab.trace import load
 from alloclab.trace.compile import compile_trace
 from alloclab.trace.model import Op
@@ -59,6 +60,17 @@ def test_a_thread_has_a_cache_from_its_start_to_its_exit(tmp_path: Path) -> None
     both, one = (compiled(tmp_path, made, threads=True) for made in (rows, [*rows, Row(Op.THREAD_EXIT, thread=1)]))
     assert examine(both, resolve("ptmalloc"), SETTINGS).figure("at_end_ledger_cached") == 2 * 7 * 112
     assert examine(one, resolve("ptmalloc"), SETTINGS).figure("at_end_ledger_cached") == 7 * 112
+
+
+@pytest.mark.parametrize("mode", [RECORDED_THREADS, CONCURRENT])
+def test_threads_may_have_any_numbers(mode: Mode, tmp_path: Path) -> None:
+    """As the kernel's, of which there are far more than operations."""
+    first, second = 4_000_000_000, 28_939
+    rows = [Row(Op.MALLOC, 0, 8, thread=first), Row(Op.FREE, 0, thread=second), Row(Op.THREAD_EXIT, thread=second)]
+    settings = Settings(mode=mode)
+    write(tmp_path / "t.parquet", rows)
+    run = examine(prepare(load(tmp_path / "t.parquet"), settings), resolve("ptmalloc"), settings)
+    assert run.verified, run.failure
 
 
 def test_results_say_the_mode(tmp_path: Path) -> None:

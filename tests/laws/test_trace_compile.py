@@ -35,17 +35,19 @@ class Naive:
     clock: int | None = None
     threads: bool = False
     thread: int | None = None
+    numbers: dict[int, int] = field(default_factory=dict)
     operations: int = 0
     peak: int = 0
     peak_op: int = 0
     largest: int = 0
 
     def add(self, row: Row) -> None:
+        number = self.numbers.setdefault(row.thread, len(self.numbers))
         if self.threads and self.thread != row.thread:
-            self.entries.append(("thread", 0, 0, "malloc", row.thread))
+            self.entries.append(("thread", 0, 0, "malloc", number))
             self.thread = row.thread
         if self.threads and row.op == Op.THREAD_EXIT:
-            self.entries.append(("exit", 0, 0, "malloc", row.thread))
+            self.entries.append(("exit", 0, 0, "malloc", number))
             self.thread = None
         if row.op in (Op.THREAD_START, Op.THREAD_EXIT):
             return
