@@ -137,9 +137,9 @@ def launch(
 ) -> Launched:
     """Run a program that :func:`find_program` found; standard input and outputs are the caller's.
 
-    Returns when the target has ended; with ``orphans``, when its last descendant has, or on Ctrl-C once the target
-    has. Until then Ctrl-C is the target's, and SIGTERM is passed on. ``pid_in`` names a variable that tells the target
-    its own pid. Raises LaunchError where the system will not run it.
+    Returns when the target has ended; with ``orphans``, when its last descendant has, or on Ctrl-C or SIGTERM once the
+    target has. Until then Ctrl-C is the target's, and SIGTERM is passed on. ``pid_in`` names a variable that tells the
+    target its own pid. Raises LaunchError where the system will not run it.
     """
     with _adopting_orphans() if orphans else contextlib.nullcontext(), _signals() as target:
         others = _children()
@@ -157,7 +157,7 @@ class _Target:
 
 
 class _OnlyDescendantsError(Exception):
-    """Ctrl-C when the target has ended and only its descendants are left: stop waiting."""
+    """Asked to end when the target has and only its descendants are left: stop waiting."""
 
 
 @contextlib.contextmanager
@@ -195,9 +195,10 @@ def _signals() -> Iterator[_Target]:
             raise _OnlyDescendantsError
 
     def pass_on(number: int, frame: Any) -> None:
+        interrupt(number, frame)
         if not target.pid:
             target.owed = number
-        elif target.alive:
+        else:
             os.kill(target.pid, number)
 
     handlers = {signal.SIGINT: interrupt, signal.SIGQUIT: interrupt, signal.SIGTERM: pass_on}

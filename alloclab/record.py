@@ -73,8 +73,8 @@ def record(
 
     Recording stops ``duration`` seconds from now, and that of an image after ``max_events``; the program runs on.
 
-    Returns when the last descendant has ended, or on Ctrl-C once the target itself has. While it waits, Ctrl-C is the
-    target's, and SIGTERM is passed on. ``children=False`` records the target alone.
+    Returns when the last descendant has ended, or on Ctrl-C or SIGTERM once the target itself has. Until then Ctrl-C is
+    the target's, and SIGTERM is passed on. ``children=False`` records the target alone.
     Raises LaunchError for what cannot be recorded.
     """
     program = find_program(command[0])

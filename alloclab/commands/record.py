@@ -33,6 +33,8 @@ from alloclab.trace.parquet import TraceWriter
 SHOWN = 12
 COMMAND_WIDTH = 32
 _CONTROL = dict.fromkeys(range(32), " ")
+LONGEST_SECONDS, EVENTS_MOST = 10**9, 10**18
+"""Limits beyond these are mistakes; 64 bits hold them, in nanoseconds, too."""
 CLOCK = "CLOCK_MONOTONIC, read once in 64 words of a thread, interpolated between"
 
 
@@ -43,6 +45,12 @@ class Saved:
     path: Path
     capture: Capture
     counts: Counts
+
+
+def _check_duration(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0 < value <= LONGEST_SECONDS:  # nan is neither
+        raise click.BadParameter(f"{value:g} is not a time of more than 0 and at most {LONGEST_SECONDS:g} seconds")
+    return value
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -68,13 +76,14 @@ class Saved:
 @click.option(
     "--duration",
     metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
+    type=float,
+    callback=_check_duration,
     help="Stop recording after that time; the program runs on.",
 )
 @click.option(
     "--max-events",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=EVENTS_MOST),
     help="Stop recording a process image after its first N events; the program runs on.",
 )
 @output_option("--json", ".json", "Write what was recorded as JSON; to stdout after all that the program writes there.")
@@ -193,19 +202,19 @@ def save(recording: Recording, path: Path, *, addresses: bool = False) -> list[S
     facts = machine.describe()
     folder = recording.captures[0].path.parent.parent
     made = [_convert(capture, recording, folder, facts, addresses) for capture in recording.captures]
-    made = sorted((s for s in made if s.counts.events > 1), key=lambda s: -s.counts.events)
-    if not made:
-        for capture in recording.captures:
-            if capture.stopped:
-                raise RecordError(f"{path}: nothing could be recorded: {capture.stopped}")
+    full = sorted((s for s in made if s.counts.events > 1), key=lambda s: -s.counts.events)
+    if not full:
+        for s in made:
+            if s.capture.stopped:
+                raise RecordError(f"{path}: nothing could be recorded: {s.capture.stopped}")
         raise RecordError(
             f"{recording.captures[0].program}: made no call of the C library's malloc; does it bring its own allocator?"
         )
-    named = [Saved(path, made[0].capture, made[0].counts)]
+    named = [Saved(path, full[0].capture, full[0].counts)]
     named += [
-        Saved(path.with_name(f"{path.name}.{s.capture.pid}.{s.capture.image}"), s.capture, s.counts) for s in made[1:]
+        Saved(path.with_name(f"{path.name}.{s.capture.pid}.{s.capture.image}"), s.capture, s.counts) for s in full[1:]
     ]
-    for old, new in zip(made, named, strict=True):
+    for old, new in zip(full, named, strict=True):
         old.path.replace(new.path)
     return named
 

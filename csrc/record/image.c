@@ -268,7 +268,11 @@ bool al_image_copy_unit(const al_capture_unit *head, const void *words, size_t b
     return true;
 }
 
-__attribute__((constructor)) static void begin(void) { al_image_open(); }
+__attribute__((constructor)) static void begin(void) {
+    int saved = errno;
+    al_image_open();
+    errno = saved;
+}
 
 __attribute__((destructor)) static void end(void) {
     al_image *image = al_image_now;

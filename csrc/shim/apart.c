@@ -53,6 +53,7 @@ static void await(const errand *sent, pid_t helper) {
 }
 
 void al_shim_apart(void (*run)(void)) {
+    const int saved = errno;
     void *stack;
     if (al_os_linux.map(NULL, STACK_BYTES, AL_PROT_READ_WRITE, AL_PLACE_ANYWHERE, true, &stack) != 0) return;
     errand sent = {run, 1};
@@ -64,4 +65,5 @@ void al_shim_apart(void (*run)(void)) {
     if (helper > 0) await(&sent, helper);
     sigprocmask(SIG_SETMASK, &before, NULL);
     al_os_linux.unmap(stack, STACK_BYTES);
+    errno = saved; /* which is the helper's, too */
 }

@@ -224,7 +224,8 @@ def waits_for(pid: int, last: int) -> bool:
     return state == "S" and list(children_of(pid)) == [last]
 
 
-def test_ctrl_c_ends_the_wait_for_descendants_that_run_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, *slow(signal.SIGINT)])
+def test_ctrl_c_and_sigterm_end_the_wait_for_descendants_that_run_on(tmp_path: Path, number: int) -> None:
     source = (
         HEAD
         + """
@@ -250,8 +251,8 @@ def test_ctrl_c_ends_the_wait_for_descendants_that_run_on(tmp_path: Path) -> Non
         daemon = int(process.stdout.readline())
         try:
             wait_for(lambda: waits_for(process.pid, daemon), "the program to be waited for")
-            os.killpg(process.pid, signal.SIGINT)
-            assert process.wait(timeout=60) == 0
+            os.killpg(process.pid, number)
+            assert process.wait(timeout=20) == 0
         finally:
             os.kill(daemon, signal.SIGKILL)
     assert len(listing(tmp_path)) == 2
@@ -265,6 +266,12 @@ def test_sigterm_is_passed_on_to_the_program(tmp_path: Path) -> None:
         process.terminate()
         assert process.wait(timeout=60) == 128 + signal.SIGTERM
     assert Trace.open(tmp_path / "target.parquet").metadata.ended == "signal 15"
+
+
+def test_no_error_of_the_recorders_own_is_left_in_errno(tmp_path: Path) -> None:
+    """As where the image before an exec has taken the first name for a capture."""
+    build(tmp_path, HEAD + "#include <errno.h>\nint main(void) { return errno; }")
+    assert alloclab(tmp_path, "record", "-o", "t.parquet", "--", "env", "./target").returncode == 0
 
 
 def test_a_program_with_an_allocator_of_its_own_is_told_apart(tmp_path: Path) -> None:
@@ -452,6 +459,25 @@ def test_where_no_event_comes_before_the_end_of_the_duration_one_line_says_so(
     build(tmp_path, BUSY)
     error = refused(tmp_path, monkeypatch, capsys, "--duration", "1e-9", "./target")
     assert "nothing was recorded" in error and "the duration asked for is over" in error
+
+
+def test_where_the_first_event_is_the_last_asked_for_one_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is the start of a thread, and no trace yet."""
+    build(tmp_path, HEAD + "int main(void) { free(malloc(7001)); return 0; }")
+    error = refused(tmp_path, monkeypatch, capsys, "--max-events", "1", "./target")
+    assert "nothing could be recorded: there are as many events as asked for" in error
+
+
+@pytest.mark.parametrize(
+    "limit",
+    ["--duration=0", "--duration=nan", "--duration=inf", "--duration=1e30", "--max-events=0", f"--max-events={2**64}"],
+)
+def test_a_limit_that_is_none_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], limit: str
+) -> None:
+    assert limit.partition("=")[0] in refused(tmp_path, monkeypatch, capsys, limit, "true", code=2)
 
 
 NAMED = (

@@ -90,6 +90,22 @@ def test_a_signal_that_ends_the_program_is_128_and_its_number(tmp_path: Path, nu
         assert process["ended"] == f"signal {int(number)}" and process["summary"] is None
 
 
+def test_no_error_of_a_summary_is_left_in_errno(tmp_path: Path) -> None:
+    """As where the image before an exec has taken the first name for one."""
+    source = """
+    #include <errno.h>
+    int main(void) {
+        int ended, first = errno;
+        errno = 0;
+        if (fork() == 0) _exit(errno);
+        wait(&ended);
+        return first + ended;
+    }
+    """
+    build(tmp_path, HEAD + source)
+    assert alloclab(tmp_path, "run", "-a", "fit", "--stats", "s.txt", "--", "env", "./target").returncode == 0
+
+
 @pytest.mark.parametrize("stats", [[], ["--stats", "s.txt"]])
 def test_ctrl_c_goes_to_the_program(tmp_path: Path, stats: list[str]) -> None:
     source = """
