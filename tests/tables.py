@@ -6,8 +6,6 @@ from collections.abc import Iterable
 
 import pytest
 
-from alloclab.allocators import lab_allocators
-
 TEST = "test_programs.py::test_every_program["
 
 
@@ -23,7 +21,6 @@ def reason(report: pytest.TestReport) -> str:
 
 def programs_table(reports: Iterable[pytest.TestReport]) -> str:
     """Markdown, with what is not here below it; empty where none of these tests ran."""
-    columns = ["system", *(lab.name for lab in lab_allocators())]
     cells: dict[str, dict[str, str]] = {}
     missing = set()
     for report in reports:
@@ -35,6 +32,9 @@ def programs_table(reports: Iterable[pytest.TestReport]) -> str:
             missing.add(f"\n{program}: {reason(report)}\n")
     if not cells:
         return ""
+    from alloclab.allocators import lab_allocators  # not as pytest starts, when it may not be built
+
+    columns = ["system", *(lab.name for lab in lab_allocators())]
     rows = [["", *columns], *([program, *(row.get(c, "") for c in columns)] for program, row in sorted(cells.items()))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows.insert(1, ["-" * width for width in widths])
