@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from io import StringIO
 from json import dumps
+from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
 from alloclab.commands._options import allocator_of, env_option, output_console, output_option
+from alloclab.errors import UsageError
 from alloclab.files import STDOUT, check_output, write_whole
 
 if TYPE_CHECKING:
@@ -22,8 +25,11 @@ FILE_WIDTH = 160
 
 
 def _check_stats(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    endings = [".txt", ".json"]
+    if value is not None and Path(value).suffix not in endings and which(value) is not None:
+        raise UsageError(f"--stats {value}: is a program; write --stats -- {value}, or name a file for what is told")
     if value is not None:
-        check_output(value, [".txt", ".json"])
+        check_output(value, endings)
     return value
 
 
