@@ -22,6 +22,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+/* What pthread_atfork calls, with a library that takes its handlers along as it goes. exit makes ours go, and while one
+ * thread exits another may be between our two handlers: so they are nobody's. */
+extern int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *library);
 /* libc's own, for its fork. The list may be taken again by the thread that has it. */
 extern void _IO_list_lock(void), _IO_list_unlock(void), _IO_list_resetlock(void);
 
@@ -144,7 +147,8 @@ __attribute__((constructor)) static void before_all_others(int argc, char **argv
     (void)argc;
     (void)argv;
     if (environ == NULL) environ = environment;
-    al_check(pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0, "alloclab: pthread_atfork");
+    al_check(__register_atfork(before_fork, after_fork_in_parent, after_fork_in_child, NULL) == 0,
+             "alloclab: no memory for the fork handlers");
     al_shim_summary_begin();
     al_shim_alone();
     loaded = true;
