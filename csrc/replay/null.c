@@ -3,7 +3,7 @@
 #include "replay/room.h"
 #include "replay/strands.h"
 
-enum { RING_BYTES = 1 << 20 };
+enum { RING_BYTES = 1 << 20, STRANDS_APART = 16 /* begin in as many places of the ring */ };
 
 bool al_null_init(al_null *null, size_t largest) {
     *null = (al_null){.ring = al_room_take(RING_BYTES, 1), .large = al_room_take(largest, 0), .largest = largest};
@@ -62,6 +62,7 @@ static const al_null *of_all;
 static void strand_loop(void *self, const al_ops *ops, size_t touch_page) {
     al_null own = *of_all;
     own.strand = self;
+    own.at = (size_t)(own.strand - own.strand->all->strands) * RING_BYTES / STRANDS_APART % RING_BYTES;
     al_loop_null(&own, ops, touch_page);
 }
 

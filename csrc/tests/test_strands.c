@@ -31,20 +31,25 @@ static void add(rows *r, al_event_op op, uint32_t thread, int64_t object, uint64
     r->time_ns[i] = -1;
 }
 
-/* Threads come and go, at most AT_ONCE of them besides thread 0; any of them frees and resizes what any other made. */
+/* Threads come and go, at most AT_ONCE of them besides thread 0, which may go, too; any of them frees and resizes what
+ * any other made. */
 static void draw(rows *r, uint64_t seed) {
     al_rng rng = {seed};
     int64_t live[LIVE_MAX], born = 0;
     size_t count = 0;
-    uint32_t first = 1, next = 1; /* alive: 0 and [first, next) */
+    uint32_t first = 1, next = 1; /* alive: [first, next), and 0 unless it is gone */
+    bool gone = false;
     memset(r, 0, sizeof *r);
     while (r->used < ROWS - THREADS - 1) {
         uint32_t alive = next - first, pick = (uint32_t)al_rng_next(&rng) % (alive + 1);
-        uint32_t thread = pick == 0 ? 0 : first + pick - 1;
+        uint32_t thread = pick > 0 ? first + pick - 1 : gone ? first : 0;
         uint64_t what = al_rng_next(&rng) % 400;
         if (what == 0 && alive < AT_ONCE && next < THREADS)
             add(r, AL_EVENT_THREAD_START, next++, -1, 0);
-        else if (what == 1 && alive > 0)
+        else if (what == 2 && alive > 1 && !gone) {
+            add(r, AL_EVENT_THREAD_EXIT, 0, -1, 0);
+            gone = true;
+        } else if (what == 1 && alive > gone)
             add(r, AL_EVENT_THREAD_EXIT, first++, -1, 0);
         else if (count < LIVE_MAX && what < 200)
             add(r, what < 180 ? AL_EVENT_MALLOC : AL_EVENT_CALLOC, thread, live[count++] = born++,
