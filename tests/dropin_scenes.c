@@ -177,7 +177,20 @@ static void *leave(void *how) {
 
 static void churn_at_exit(void) { churn(9); }
 
-/* The process ends while threads allocate, by whoever says so. */
+static void *fork_until_stop(void *unused) {
+    while (!stop) {
+        pid_t child = fork();
+        if (child == 0) {
+            alarm(PATIENCE);
+            churn(9);
+            _exit(0);
+        }
+        ends_well(child);
+    }
+    return unused;
+}
+
+/* The process ends while threads allocate and one forks, by whoever says so. */
 static void exits(void) {
     for (uintptr_t i = 0; i < 32; i++) {
         pid_t child = fork();
@@ -185,7 +198,8 @@ static void exits(void) {
             alarm(PATIENCE);
             atexit(churn_at_exit);
             at_quick_exit(churn_at_exit);
-            for (uintptr_t t = 0; t < 3; t++) start(churn_until_stop, t);
+            for (uintptr_t t = 0; t < 3; t++) start(t == 0 ? fork_until_stop : churn_until_stop, t);
+            usleep(2000);
             pthread_t thread = start(leave, i % 3);
             if (i % 2 == 0) pthread_exit(NULL);
             end(thread);
