@@ -202,7 +202,8 @@ static bool wants_aligned(const al_job *job) {
     return false;
 }
 
-/* Some allocators begin as they are loaded, some with the first request: what that costs is no operation's. */
+/* Most libraries begin as they are loaded, a drop-in of ours with the first request: what that costs is no
+ * operation's. */
 static void let_it_begin(const al_calls *calls) { calls->free(NULL, calls->malloc(NULL, 1)); }
 
 static void take_time(const al_job *job, const al_target *target, const al_ops *ops, size_t page, al_text *out) {
@@ -233,7 +234,7 @@ static void run(const arguments *a, const al_target *target, const al_ops *ops, 
         al_outside_calls(&outside, out);
         break;
     case AL_PASS_TIME:
-        if (!a->null) let_it_begin(target->calls);
+        if (al_process_is_glass()) let_it_begin(target->calls);
         take_time(job, target, ops, page, out);
         break;
     case AL_PASS_PLACES:
