@@ -27,7 +27,6 @@ typedef struct pending {
 typedef struct caller {
     pending reallocs[PENDING_MAX]; /* more than one: a signal handler's, inside another */
     unsigned depth;
-    bool exiting;
 } caller;
 
 typedef struct thread_name {
@@ -47,7 +46,9 @@ struct al_capture {
     uint32_t threads_used;
     thread_name *names; /* by dense number, names_room of them */
     size_t names_room;
-    caller *callers; /* by stream */
+    caller *callers; /* by dense thread: those inside one another share a stream */
+    size_t callers_room;
+    bool *exiting; /* by stream */
     uint64_t sequence;
     size_t filled, ready; /* rows; those before ready have their times */
     int64_t time_ns;      /* the last stamp */
@@ -108,6 +109,23 @@ static uint32_t dense_thread(al_capture *c, uint32_t thread) {
     }
     if (c->threads[thread] == 0) c->threads[thread] = ++c->threads_used;
     return c->threads[thread] - 1;
+}
+
+/* NULL: out of memory. */
+static caller *caller_of(al_capture *c, uint32_t thread) {
+    const uint32_t dense = dense_thread(c, thread);
+    if (dense >= c->callers_room) {
+        size_t room = (size_t)dense * 2 + 16;
+        caller *larger = realloc(c->callers, room * sizeof *larger);
+        if (larger == NULL) {
+            c->out_of_memory = true;
+            return NULL;
+        }
+        memset(larger + c->callers_room, 0, (room - c->callers_room) * sizeof *larger);
+        c->callers = larger;
+        c->callers_room = room;
+    }
+    return &c->callers[dense];
 }
 
 /* Of a thread that has rows: the first name that is found. */
@@ -231,7 +249,9 @@ static void realloc_out(al_capture *c, al_rows *rows, caller *by, const al_recor
 }
 
 static void row_of(al_capture *c, al_rows *rows, const al_record *r) {
-    caller *by = &c->callers[r->stream];
+    const bool resizes = r->op == AL_WIDE_REALLOC_IN || r->op == AL_WIDE_REALLOC_OUT;
+    caller *by = resizes ? caller_of(c, r->thread) : NULL;
+    if (resizes && by == NULL) return;
     switch (r->op) {
     case AL_WIDE_MALLOC: birth(c, rows, r, AL_EVENT_MALLOC); break;
     case AL_WIDE_CALLOC: birth(c, rows, r, AL_EVENT_CALLOC); break;
@@ -240,17 +260,17 @@ static void row_of(al_capture *c, al_rows *rows, const al_record *r) {
     case AL_WIDE_REALLOC_IN: realloc_in(c, by, r); break;
     case AL_WIDE_REALLOC_OUT: realloc_out(c, rows, by, r); break;
     case AL_WIDE_THREAD_START:
-        *by = (caller){0};
+        c->exiting[r->stream] = false;
         add_row(c, rows, r, AL_EVENT_THREAD_START, NO_OBJECT, false, 0);
         break;
     case AL_WIDE_THREAD_EXIT:
-        by->exiting = true;
+        c->exiting[r->stream] = true;
         name_by_exit(c, r);
         break;
     case AL_WIDE_BELONGS: break;
     }
-    if (by->exiting && r->thread_ends) {
-        by->exiting = false;
+    if (c->exiting[r->stream] && r->thread_ends) {
+        c->exiting[r->stream] = false;
         add_row(c, rows, r, AL_EVENT_THREAD_EXIT, NO_OBJECT, false, 0);
     }
 }
@@ -289,8 +309,8 @@ al_capture *al_capture_open(const char *path, uint64_t max_events, bool consume,
     c->blocks_free = c->waiting_ns = -1;
     c->max_events = max_events;
     c->merge = al_merge_open(path, consume, error);
-    if (c->merge != NULL) c->callers = calloc(al_merge_streams(c->merge) + 1, sizeof *c->callers);
-    if (c->merge != NULL && c->callers != NULL && al_addrmap_init(&c->map)) return c;
+    if (c->merge != NULL) c->exiting = calloc(al_merge_streams(c->merge) + 1, sizeof *c->exiting);
+    if (c->merge != NULL && c->exiting != NULL && al_addrmap_init(&c->map)) return c;
     if (c->merge != NULL) *error = "";
     al_capture_close(c);
     return NULL;
@@ -303,6 +323,7 @@ void al_capture_close(al_capture *c) {
     free(c->threads);
     free(c->names);
     free(c->callers);
+    free(c->exiting);
     free(c);
 }
 
