@@ -5,6 +5,8 @@
  *                    [--preloaded] [--no-thp] [--no-aslr] [--places FILE] [--fail-call N] [--limit BYTES]
  *                    [--break-beyond BYTES] [--stop N] [--explain ADDRESS] [--explain ADDRESS] FILE
  *
+ *     alloclab-replay --serve    answers requests, as serve.h says; --preloaded may follow
+ *
  *     --touch      a byte in every page of a block and its last byte (page, the default), or nothing; verify writes all
  *     --samples    memory, calls: points of the timeline (200)
  *     --warm       time: passes after the first (0)
@@ -41,6 +43,7 @@
 #include "replay/process.h"
 #include "replay/room.h"
 #include "replay/rss.h"
+#include "replay/serve.h"
 #include "replay/timing.h"
 
 #include <errno.h>
@@ -67,9 +70,9 @@ typedef struct arguments {
     uintptr_t explained[AL_EXPLAINED_MAX];
 } arguments;
 
-static void write_all(const char *from, const char *to) {
+static void write_all(int file, const char *from, const char *to) {
     while (from < to) {
-        ssize_t wrote = write(STDOUT_FILENO, from, (size_t)(to - from));
+        ssize_t wrote = write(file, from, (size_t)(to - from));
         if (wrote < 0 && errno != EINTR) _exit(TROUBLE);
         if (wrote > 0) from += wrote;
     }
@@ -79,7 +82,7 @@ __attribute__((noreturn)) static void stop(int status, const char *what) {
     char line[512];
     al_text text = {line, line + sizeof line};
     al_text_line(&text, "trouble", what);
-    write_all(line, text.at);
+    write_all(STDOUT_FILENO, line, text.at);
     _exit(status);
 }
 
@@ -244,9 +247,19 @@ static void run(const arguments *a, const al_target *target, const al_ops *ops, 
     }
 }
 
+/* What is wrong with the malloc goes to standard error, as standard output is for replies. */
+__attribute__((noreturn)) static void serve(const char *flag) {
+    char line[512];
+    al_text out = {line, line + sizeof line};
+    if (al_process_identify(flag != NULL && strcmp(flag, "--preloaded") == 0, true, &out))
+        _exit(al_serve() == 0 ? 0 : TROUBLE);
+    write_all(STDERR_FILENO, line, out.at);
+    _exit(NOT_MALLOC);
+}
+
 int main(int count, char **words) {
-    (void)count;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (count > 1 && strcmp(words[1], "--serve") == 0) serve(words[2]);
     arguments a = parse(words);
     if (a.no_thp || a.no_aslr) start_again(&a, words);
     static al_strands strands;
@@ -277,6 +290,6 @@ int main(int count, char **words) {
         if (trouble != NULL) al_text_line(&out, "trouble", trouble);
         al_text_figure(&out, "complete", 1);
     }
-    write_all(begin, out.at);
+    write_all(STDOUT_FILENO, begin, out.at);
     _exit(sound ? 0 : NOT_MALLOC);
 }

@@ -1,5 +1,6 @@
 #include "replay/verify.h"
 
+#include "replay/contents.h"
 #include "replay/room.h"
 #include "replay/shadow.h"
 
@@ -63,50 +64,8 @@ static bool fail_at(verifier *v, const al_op *op, const char *what, uint64_t whe
 
 /* --- contents --- */
 
-/* Eight bytes of the pattern; word i of key k never is word j of key m unless k = m and i = j, nor zero, for 2^32
- * keys and blocks under 32 GiB. */
-static uint64_t pattern(uint64_t key, size_t word) {
-    return (key << 32 | (uint32_t)word) * UINT64_C(0x9e3779b97f4a7c15);
-}
-
-static void fill(char *block, uint64_t key, size_t from, size_t to) {
-    while (from < to) {
-        uint64_t word = pattern(key, from / 8);
-        size_t skip = from % 8, bytes = al_min(8 - skip, to - from);
-        memcpy(block + from, (char *)&word + skip, bytes);
-        from += bytes;
-    }
-}
-
-/* The first byte that is not what fill() wrote, or `to`. */
-static size_t first_wrong(const char *block, uint64_t key, size_t to) {
-    size_t at = 0;
-    for (; at + 8 <= to; at += 8) {
-        uint64_t want = pattern(key, at / 8), got;
-        memcpy(&got, block + at, 8);
-        if (got != want) break;
-    }
-    uint64_t want = pattern(key, at / 8);
-    for (; at < to; at++) {
-        if (at % 8 == 0) want = pattern(key, at / 8);
-        if (block[at] != ((const char *)&want)[at % 8]) return at;
-    }
-    return to;
-}
-
-static bool all_zero(const char *block, size_t bytes) {
-    size_t at = 0;
-    for (uint64_t word; at + 8 <= bytes; at += 8) {
-        memcpy(&word, block + at, 8);
-        if (word != 0) return false;
-    }
-    for (; at < bytes; at++)
-        if (block[at] != 0) return false;
-    return true;
-}
-
 static bool intact(verifier *v, const al_op *op, const char *block, const record *r, size_t bytes) {
-    size_t wrong = first_wrong(block, r->key, bytes);
+    size_t wrong = al_contents_wrong(block, r->key, bytes);
     if (wrong == bytes) return true;
     al_text *out = complain(v, op);
     al_text_put(out, "byte ");
@@ -161,9 +120,9 @@ static bool before(void *watcher, const al_op *op, void *old) {
 static bool born(verifier *v, const al_op *op, char *block) {
     if (block == NULL) return op->size == 0 || fail(v, op, "it failed, but succeeded when recorded");
     if (!take(v, op, block, op->size)) return false;
-    if (op->kind == AL_OP_CALLOC && !all_zero(block, op->size)) return fail(v, op, "the block is not zero");
+    if (op->kind == AL_OP_CALLOC && al_contents_not_zero(block, op->size) < op->size) return fail(v, op, "the block is not zero");
     v->records[op->slot] = (record){.bytes = op->size, .filled = op->size, .key = ++v->keys};
-    fill(block, v->keys, 0, op->size);
+    al_contents_fill(block, v->keys, 0, op->size);
     return true;
 }
 
@@ -174,7 +133,7 @@ static bool resized(verifier *v, const al_op *op, char *old, char *block) {
     if (!take(v, op, block, op->size)) return false;
     size_t kept = al_min(r->filled, op->size);
     if (!intact(v, op, block, r, kept)) return false;
-    fill(block, r->key, kept, op->size);
+    al_contents_fill(block, r->key, kept, op->size);
     r->bytes = r->filled = op->size;
     return true;
 }
