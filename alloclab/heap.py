@@ -376,9 +376,10 @@ class Heap(Handle):
         if not lib.al_heap_validate(self.pointer, flaw):
             raise HeapError(f"{self.allocator.name}: {_text(flaw.what)}, at {flaw.address:#x}")
 
-    def fail_call(self, nth: int) -> None:
-        """The n-th system call from now, counting from 1, fails with ENOMEM; 0 is none."""
-        self.regions.fail_call(nth)
+    def fail_call(self, nth: int) -> int:
+        """The n-th system call from now, counting from 1, fails with ENOMEM; 0 is none. Returns what was left of the
+        count before: 0 if the call that was to fail has."""
+        return self.regions.fail_call(nth)
 
 
 def _settings_text(tunables: dict[str, int | bool | str]) -> str:

@@ -279,6 +279,7 @@ class Regions(Handle):
         """Refuse what would make ``mapped`` larger than this; 0 is no limit."""
         lib.al_regions_set_limit(self.pointer, length)
 
-    def fail_call(self, nth: int) -> None:
-        """The n-th call from now, counting from 1, fails with ENOMEM; 0 is none."""
-        lib.al_regions_set_fail_call(self.pointer, nth)
+    def fail_call(self, nth: int) -> int:
+        """The n-th call from now, counting from 1, fails with ENOMEM; 0 is none. Returns what was left of the count
+        before: 0 if the call that was to fail has."""
+        return int(lib.al_regions_set_fail_call(self.pointer, nth))

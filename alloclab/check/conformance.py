@@ -18,6 +18,7 @@ from functools import cache
 from typing import Any
 
 from alloclab.allocators import LIBC, Allocator, resolve
+from alloclab.check.steps import Failure
 from alloclab.errors import ReplayError, UsageError
 from alloclab.launch import bare_environment, last_line
 from alloclab.machine import describe
@@ -79,6 +80,8 @@ class Check:
 
     allocator: str
     verdicts: tuple[Verdict, ...]
+    failures: tuple[Failure, ...] | None = None
+    """What the property search found; None where there was none."""
 
     @property
     def broken(self) -> list[Verdict]:
@@ -98,7 +101,14 @@ def _check_to_dict(check: Check) -> dict[str, Any]:
         {**asdict(v.rule), "verdict": v.verdict, "findings": [asdict(finding) for finding in v.findings]}
         for v in check.verdicts
     ]
-    return {"allocator": check.allocator, "holds": not check.broken, "rules": rules}
+    holds = not check.broken and not check.failures
+    return {"allocator": check.allocator, "holds": holds, "rules": rules, "search": _found(check.failures)}
+
+
+def _found(failures: tuple[Failure, ...] | None) -> list[dict[str, Any]] | None:
+    if failures is None:
+        return None
+    return [{"rule": f.rule, "sentence": f.sentence, "steps": [str(step) for step in f.steps]} for f in failures]
 
 
 @cache

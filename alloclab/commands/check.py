@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from alloclab.allocators import resolve
 from alloclab.commands._options import output_console, output_option
-from alloclab.errors import CheckError
+from alloclab.errors import CheckError, UsageError
 from alloclab.files import STDOUT, write_whole
+
+if TYPE_CHECKING:
+    from alloclab.check.conformance import Check
 
 
 @click.command()
@@ -22,6 +27,16 @@ from alloclab.files import STDOUT, write_whole
     show_default=True,
     help="Time that a rule has; longer means that the malloc hangs.",
 )
+@click.option(
+    "--examples", type=click.IntRange(min=0), default=0, show_default=True, help="Also search in so many examples."
+)
+@click.option("--steps", type=click.IntRange(min=1), default=50, show_default=True, help="Calls of an example.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the search: the same tries the same.")
+@click.option(
+    "--reproducers",
+    metavar="FOLDER",
+    help="Write what the search finds there: a C program that shows it, a trace, the steps.",
+)
 @output_option("--json", ".json", "Write the result as JSON.")
 @output_option("--markdown", ".md", "Write one table of all as Markdown.")
 def command(specs: tuple[str, ...], numbers: str | None, **options: Any) -> None:
@@ -30,6 +45,9 @@ def command(specs: tuple[str, ...], numbers: str | None, **options: Any) -> None
     Each rule has a process of its own, into which the library is preloaded, and says in a sentence what it saw: `fail`
     where a rule is broken, `deviates` where the standards leave it open or the rule is no must, `not-applicable` where
     the library lacks what it is about, `recorded` for a figure that is not judged. Exit code 7 if a must rule fails.
+
+    With `--examples` malloc's calls are then tried in any order, in a fresh process each time, or on a heap of the
+    laboratory with a look inside after every call, and what fails is told in the fewest steps that show it.
     """
     from alloclab.check.conformance import chosen, conformance, to_json
     from alloclab.report.conformance import markdown, print_check, sentence
@@ -42,7 +60,7 @@ def command(specs: tuple[str, ...], numbers: str | None, **options: Any) -> None
     console = output_console()
     checks = []
     for spec in specs:
-        checks.append(conformance(spec, rules, seconds=options["seconds"]))
+        checks.append(_searched(conformance(spec, rules, seconds=options["seconds"]), options))
         if not on_stdout:
             print_check(checks[-1], console)
     for name, write in written.items():
@@ -53,5 +71,27 @@ def command(specs: tuple[str, ...], numbers: str | None, **options: Any) -> None
             if not on_stdout:
                 click.echo(f"Result: {options[name]}")
     broken = [sentence(check) for check in checks if check.broken]
+    broken += [
+        f"{check.allocator}: the search found {len(check.failures)} failures" for check in checks if check.failures
+    ]
     if broken:
         raise CheckError("; ".join(broken))
+
+
+def _searched(check: Check, options: dict[str, Any]) -> Check:
+    """With what the property search finds, if one is wanted."""
+    if not options["examples"]:
+        return check
+    try:
+        from alloclab.check.search import failures
+    except ModuleNotFoundError as missing:
+        raise UsageError(f"--examples needs {missing.name}: pip install 'alloclab[check]'") from None
+    from alloclab.check.reproduce import write
+
+    budget = {name: options[name] for name in ("examples", "steps", "seed")}
+    found = tuple(failures(resolve(check.allocator), **budget))
+    for number, failure in enumerate(found, 1) if options["reproducers"] else ():
+        folder = Path(options["reproducers"])
+        folder.mkdir(parents=True, exist_ok=True)
+        write(failure, folder, f"{resolve(check.allocator).name}-{number}")
+    return replace(check, failures=found)

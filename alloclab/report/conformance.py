@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from alloclab.check.conformance import DEVIATES, FAIL, NOT_APPLICABLE, PASS, RECORDED, VERDICTS, Check, Verdict
+from alloclab.check.reproduce import told
 from alloclab.report.markdown import escaped, row
 
 _STYLE = {FAIL: "bold red", DEVIATES: "yellow", RECORDED: "cyan", NOT_APPLICABLE: "dim", PASS: "green"}
@@ -30,6 +31,8 @@ def print_check(check: Check, console: Console) -> None:
         table.add_row(v.rule.number, Text(v.verdict, style=_STYLE[v.verdict]), why, Text(v.rule.source, style="dim"))
     console.print(table)
     console.print(Text(sentence(check), style="bold red" if check.broken else "bold green"))
+    for failure in check.failures or ():
+        console.print(Text(told(failure), style="red"), soft_wrap=True)
 
 
 def sentence(check: Check) -> str:

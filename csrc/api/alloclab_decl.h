@@ -275,7 +275,7 @@ uint64_t al_regions_now(const al_regions *regions);
 void al_regions_advance(al_regions *regions, uint64_t nanoseconds);
 int al_regions_foreign_brk(al_regions *regions, intptr_t delta);
 void al_regions_set_op(al_regions *regions, uint64_t op);
-void al_regions_set_fail_call(al_regions *regions, uint64_t nth);
+uint64_t al_regions_set_fail_call(al_regions *regions, uint64_t nth);
 void al_regions_set_limit(al_regions *regions, size_t bytes);
 typedef struct al_os al_os;
 al_thp_align al_regions_probe_thp_align(const al_os *os);
@@ -498,6 +498,12 @@ typedef struct al_workload {
 int al_workload_open(al_workload *workload, const uint8_t *data, uint64_t bytes, uint64_t page);
 void al_workload_destroy(al_workload *workload);
 int al_workload_run(al_workload *workload, al_import_rows *rows);
+
+/* --- replay: contents of blocks --- */
+
+void al_contents_fill(char *block, uint64_t key, size_t from, size_t to);
+size_t al_contents_wrong(const char *block, uint64_t key, size_t to);
+size_t al_contents_not_zero(const char *block, size_t bytes);
 
 /* --- replay: in process --- */
 

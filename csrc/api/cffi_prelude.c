@@ -12,4 +12,5 @@
 #include "trace/check.h"
 #include "trace/stats.h"
 #include "trace/synth.h"
+#include "replay/contents.h"
 #include "replay/inprocess.h"

@@ -281,7 +281,11 @@ unsigned al_regions_cpus_online(const al_regions *r) {
 uint64_t al_regions_now(const al_regions *r) { return r->config.real_clock ? r->os->now() : r->clock; }
 void al_regions_advance(al_regions *r, uint64_t nanoseconds) { r->clock += nanoseconds; }
 void al_regions_set_op(al_regions *r, uint64_t op) { r->op = op; }
-void al_regions_set_fail_call(al_regions *r, uint64_t nth) { r->config.fail_call = nth; }
+uint64_t al_regions_set_fail_call(al_regions *r, uint64_t nth) {
+    uint64_t left = r->config.fail_call;
+    r->config.fail_call = nth;
+    return left;
+}
 void al_regions_set_limit(al_regions *r, size_t bytes) { r->config.limit_bytes = bytes; }
 const al_os *al_regions_os(const al_regions *r) { return r->os; }
 void *al_regions_own(al_regions *r, size_t bytes) { return al_own_take(&r->own, bytes); }

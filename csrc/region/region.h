@@ -135,7 +135,8 @@ unsigned al_regions_cpus_online(const al_regions *regions);
 uint64_t al_regions_now(const al_regions *regions); /* nanoseconds */
 void al_regions_advance(al_regions *regions, uint64_t nanoseconds);
 void al_regions_set_op(al_regions *regions, uint64_t op);
-void al_regions_set_fail_call(al_regions *regions, uint64_t nth); /* counts from now; 0 = never */
+/* Counts from now; 0: never. Returns what was left of the count before: 0 if the call that was to fail has. */
+uint64_t al_regions_set_fail_call(al_regions *regions, uint64_t nth);
 /* Window: someone else moves the break up by delta bytes, as a library that calls sbrk does; the pages are his. EINVAL
  * in a process space, where others do it themselves, and for delta < 0; ENOMEM where there is no room. */
 int al_regions_foreign_brk(al_regions *regions, intptr_t delta);

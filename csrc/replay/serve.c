@@ -82,6 +82,7 @@ static void let_fail(const al_request *r, al_reply *reply) {
         if (reply->error != 0) reply->mark = AL_REPLY_REFUSED;
         watched = reply->error == 0;
     }
+    reply->value = account.fail_call;
     account.fail_call = r->a;
 }
 

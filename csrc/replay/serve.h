@@ -30,7 +30,8 @@ typedef enum al_request_kind {
     AL_REQUEST_WRONG, /* likewise; value: the first wrong byte, or a */
     AL_REQUEST_NOT_ZERO, /* address, a bytes; value: the first byte that is not zero, or a */
     AL_REQUEST_THREAD_EXIT, /* the thread it is for ends; it begins anew with the next request */
-    AL_REQUEST_FAIL_CALL, /* the a-th system call for memory from now on fails with ENOMEM; 0: none does */
+    AL_REQUEST_FAIL_CALL, /* the a-th system call for memory from now on fails with ENOMEM; 0: none does.
+                               value: what was left of the count before, 0 if the call that was to fail has */
     AL_REQUEST_KINDS
 } al_request_kind;
 

@@ -1,0 +1,79 @@
+"""What an example does: calls on numbered blocks, in words that every way of telling it again takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RESIZES = ("realloc", "reallocarray")
+DEATHS = ("free", "free_sized", "free_aligned_sized")
+TAKE_A_BLOCK = (*RESIZES, *DEATHS, "usable_size")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A call: its name, the block it is given (None: none, or NULL), the block it makes (None: it made none; of a
+    resize it is a new number, too), its numbers in C's order, the thread, and which system call for memory was made to
+    fail in it (0: none)."""
+
+    name: str
+    numbers: tuple[int, ...] = ()
+    block: int | None = None
+    result: int | None = None
+    thread: int = 0
+    fails: int = 0
+
+    @property
+    def call(self) -> str:
+        """As C has it."""
+        given = ["NULL" if self.block is None else f"b{self.block}"] if self.name in TAKE_A_BLOCK else []
+        name = {"usable_size": "malloc_usable_size", "trim": "malloc_trim"}.get(self.name, self.name)
+        return f"{name}({', '.join([*given, *map(str, self.numbers)])})"
+
+    def __str__(self) -> str:
+        if self.name == "thread_exit":
+            return f"thread {self.thread} exits"
+        result = f"b{self.result} = " if self.result is not None else ""
+        where = f" in thread {self.thread}" if self.thread else ""
+        return f"{result}{self.call}{where}{f', system call {self.fails} failing' if self.fails else ''}"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is to be seen after the last step, for a program to look for it:
+
+    ``aligned``    ``block`` is not aligned to ``number``
+    ``null``       the call returned NULL
+    ``served``     the call returned a block
+    ``errno``      it failed, and errno is not ``number``
+    ``touched``    it failed, and posix_memalign stored something
+    ``overlap``    ``block`` and ``other`` overlap
+    ``contents``   the first ``number`` bytes of ``block`` are not as block ``other`` was filled
+    ``zero``       the first ``number`` bytes of ``block`` are not all zero
+    ``usable``     fewer than ``number`` bytes of ``block`` are usable
+    ``stable``     no longer ``number`` bytes of ``block`` are usable
+    ``kept``       it changed errno
+    ``crash``      the process does not live to its end, or does not end well
+    ``inside``     what only a heap that can be looked into shows
+    """
+
+    kind: str
+    block: int | None = None
+    number: int = 0
+    other: int | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A rule that was broken: which, by which of malloc's functions, in a sentence, and the shortest way to it that was
+    found; the last step shows it."""
+
+    rule: str
+    function: str
+    sentence: str
+    steps: tuple[Step, ...]
+    fault: Fault
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Failures with the same are one."""
+        return self.rule, self.function, self.fault.kind
