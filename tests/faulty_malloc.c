@@ -114,7 +114,10 @@ void free(void *block) {
 }
 
 void *calloc(size_t n, size_t bytes) {
-    if (bytes != 0 && n > SIZE_MAX / bytes) return NULL;
+    if (bytes != 0 && n > SIZE_MAX / bytes) {
+        errno = ENOMEM;
+        return NULL;
+    }
     char *block = malloc(n * bytes);
     if (FAULT == DIRTY_CALLOC && block != NULL && n * bytes > 0) block[n * bytes - 1] = 1;
     return block;
@@ -132,8 +135,9 @@ void *realloc(void *block, size_t bytes) {
 }
 
 int posix_memalign(void **out, size_t alignment, size_t bytes) {
-    *out = FAULT == IGNORES_ALIGNMENT ? malloc(bytes) : place(bytes, alignment < 16 ? 16 : alignment);
-    return *out ? 0 : ENOMEM;
+    void *block = FAULT == IGNORES_ALIGNMENT ? malloc(bytes) : place(bytes, alignment < 16 ? 16 : alignment);
+    if (block != NULL) *out = block;
+    return block != NULL ? 0 : ENOMEM;
 }
 
 size_t malloc_usable_size(void *block) { return *size_of(block) - (FAULT == USABLE_TOO_SMALL && *size_of(block) > 0); }

@@ -19,6 +19,7 @@ Rules are numbered as in the conformance list (C..) and among the invariants (I.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import sys
 from collections.abc import Callable
@@ -105,6 +106,7 @@ class MallocMachine(RuleBasedStateMachine):
         self.steps: list[Step] = []
         self.live: list[Block] = []
         self.births = 0
+        self.threads: set[int] = set()
         self.zero_gives: bool | None = None  # whether realloc(p, 0) returns a block
         self.subject = type(self).begin()
 
@@ -198,6 +200,9 @@ class MallocMachine(RuleBasedStateMachine):
 
     @rule(thread=st.integers(1, THREADS - 1))
     def thread_exits(self, thread: int) -> None:
+        if thread not in self.threads:
+            return
+        self.threads.remove(thread)
         self.steps.append(Step("thread_exit", thread=thread))
         self._blame(lambda: self.subject.exit_thread(thread))
         self._look()
@@ -253,10 +258,8 @@ class MallocMachine(RuleBasedStateMachine):
 
     def _drop(self) -> None:
         """The end of an example that is not judged any more."""
-        try:
+        with contextlib.suppress(BrokenError):
             self.subject.close()
-        except BrokenError:
-            pass
 
     # --- how each is done ---
 
@@ -270,7 +273,9 @@ class MallocMachine(RuleBasedStateMachine):
             return
         answer = self._call(name, numbers, None, thread, fails)
         if answer.value in (0, UNTOUCHED):
-            self._nothing(answer, None, may=fails > 0 or size == 0 or (name == "aligned_alloc" and size % alignment > 0))
+            self._nothing(
+                answer, None, may=fails > 0 or size == 0 or (name == "aligned_alloc" and size % alignment > 0)
+            )
         else:
             self._born(name, answer.value, size, alignment, zero=name == "calloc")
         self._look()
@@ -434,6 +439,7 @@ class MallocMachine(RuleBasedStateMachine):
     ) -> Answer:
         step = Step(name, numbers, None if block is None else block.number, None, thread, fails)
         self.steps.append(step)
+        self.threads.add(thread)
         given = [block.address if block is not None else 0] if name in TAKE_A_BLOCK else []
         try:
             if fails:
@@ -481,4 +487,3 @@ def class_edges(subject: Subject, most: int = 64 << 10) -> tuple[int, ...]:
     except (BrokenError, MissingError):
         pass
     return tuple(sorted(set(edges)))
-

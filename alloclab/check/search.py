@@ -40,7 +40,7 @@ def failures(
             if found is None:
                 return
             yield found
-            if found.key in known or found.function in ("malloc", "exit") and found.fault.kind == "crash":
+            if found.key in known or (found.fault.kind == "crash" and found.function in ("malloc", "exit")):
                 return
             known.add(found.key)
             if found.fault.kind == "crash":
@@ -72,7 +72,7 @@ def _round(
 ) -> Failure | None:
     examples, steps, seed = budget
     members = {"begin": staticmethod(begin), "edges": edges, "known": known, "avoided": avoided}
-    machine = seeded(seed)(type("Searching", (MallocMachine,), members))
+    machine: type[MallocMachine] = seeded(seed)(type("Searching", (MallocMachine,), members))
     quiet = settings(
         max_examples=examples,
         stateful_step_count=steps,
@@ -87,6 +87,5 @@ def _round(
     try:
         run_state_machine_as_test(machine, settings=quiet)
     except (RuleError, Flaky):  # flaky: it failed, and not every time; what is told is how it did
-        failure: Failure | None = machine.failure
-        return failure
+        return machine.failure
     return None

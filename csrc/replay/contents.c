@@ -5,7 +5,8 @@
 #include <string.h>
 
 static uint64_t pattern(uint64_t key, size_t word) {
-    return (key << 32 | (uint32_t)word) * UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t mixed = (key << 32 | (uint32_t)word) * UINT64_C(0x9e3779b97f4a7c15);
+    return mixed ^ mixed >> 32; /* so that the first bytes, too, depend on the key */
 }
 
 void al_contents_fill(char *block, uint64_t key, size_t from, size_t to) {

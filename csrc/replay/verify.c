@@ -120,7 +120,8 @@ static bool before(void *watcher, const al_op *op, void *old) {
 static bool born(verifier *v, const al_op *op, char *block) {
     if (block == NULL) return op->size == 0 || fail(v, op, "it failed, but succeeded when recorded");
     if (!take(v, op, block, op->size)) return false;
-    if (op->kind == AL_OP_CALLOC && al_contents_not_zero(block, op->size) < op->size) return fail(v, op, "the block is not zero");
+    const bool is_zero = op->kind != AL_OP_CALLOC || al_contents_not_zero(block, op->size) == op->size;
+    if (!is_zero) return fail(v, op, "the block is not zero");
     v->records[op->slot] = (record){.bytes = op->size, .filled = op->size, .key = ++v->keys};
     al_contents_fill(block, v->keys, 0, op->size);
     return true;
