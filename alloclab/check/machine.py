@@ -21,7 +21,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -98,10 +100,15 @@ class MallocMachine(RuleBasedStateMachine):
     """Keys of failures that are passed over: see :attr:`alloclab.check.steps.Failure.key`."""
     avoided: ClassVar[frozenset[str]] = frozenset()
     """Functions that are not called."""
+    shrinking: ClassVar[float] = 30.0
+    """Seconds after the first failure in which smaller examples of it are tried."""
     failure: ClassVar[Failure | None] = None
-    """Of the example that failed last; after a search this is the smallest."""
+    """The shortest so far."""
+    _until: ClassVar[float] = math.inf
 
     def __init__(self) -> None:
+        if time.monotonic() > type(self)._until:
+            reject()
         super().__init__()
         self.steps: list[Step] = []
         self.live: list[Block] = []
@@ -467,7 +474,11 @@ class MallocMachine(RuleBasedStateMachine):
         failure = Failure(rule, function, sentence, tuple(self.steps), fault)
         if failure.key in self.known:
             return
-        type(self).failure = failure
+        best = type(self).failure
+        if best is None:
+            type(self)._until = time.monotonic() + self.shrinking
+        if best is None or failure.length <= best.length:
+            type(self).failure = failure
         raise RuleError(failure)
 
     def _last_function(self) -> str:

@@ -140,9 +140,10 @@ static size_t opaque(size_t n) {
     return unknown;
 }
 """
-_FILL = """
+_PATTERN = """
 static char pattern(size_t at, unsigned key) { return (char)(at * 37 + (at >> 8) + key * 101 + 1); }
-
+"""
+_FILL = """
 static void fill(char *block, unsigned key) {
     for (size_t at = 0; at < malloc_usable_size(block); at++) block[at] = pattern(at, key);
 }
@@ -202,16 +203,18 @@ def c_program(failure: Failure) -> str | None:
     kind = failure.fault.kind
     if kind == "inside":
         return None
-    parts = {
-        _FILL: kind in _FILLED,
-        _KEPT: kind == "contents",
-        _ZERO: kind == "zero",
-        _LIMIT: any(step.fails for step in failure.steps),
-        _TURNS: any(step.thread for step in failure.steps),
-    }
     bodies = "".join(_bodies(failure))
-    parts = {_OPAQUE: "opaque(" in bodies, **parts}
-    text = "".join([*(part for part, wanted in parts.items() if wanted), _blocks(failure), bodies])
+    helpers = {
+        _OPAQUE: ("opaque(",),
+        _PATTERN: ("fill(", "must_be("),
+        _FILL: ("fill(",),
+        _KEPT: ("must_be(",),
+        _ZERO: ("must_be_zero(",),
+        _LIMIT: ("refuse(",),
+        _TURNS: ("turn(",),
+    }
+    used = [helper for helper, names in helpers.items() if any(name in bodies for name in names)]
+    text = "".join([*used, _blocks(failure), bodies])
     text += _MAIN_APART if kind == "crash" else _MAIN
     said = f"{failure.rule}: {failure.sentence}".replace("*/", "* /").replace("\n", " ")
     head = _HEAD.format(

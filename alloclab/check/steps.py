@@ -77,3 +77,8 @@ class Failure:
     def key(self) -> tuple[str, str, str]:
         """Failures with the same are one."""
         return self.rule, self.function, self.fault.kind
+
+    @property
+    def length(self) -> tuple[int, int]:
+        """The less, the better it is read."""
+        return len(self.steps), sum(len(str(step)) for step in self.steps)
