@@ -82,6 +82,8 @@ class Check:
     verdicts: tuple[Verdict, ...]
     failures: tuple[Failure, ...] | None = None
     """What the property search found; None where there was none."""
+    examples: int = 0
+    """That it was allowed."""
 
     @property
     def broken(self) -> list[Verdict]:

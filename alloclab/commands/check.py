@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,13 +55,14 @@ def command(specs: tuple[str, ...], numbers: str | None, **options: Any) -> None
 
     if options["json"] == STDOUT and options["markdown"] == STDOUT:
         raise click.UsageError("--json and --markdown cannot both go to stdout: name a file for one")
+    search = _search(options)
     rules = chosen(numbers.split(",") if numbers is not None else [])
     written = {"json": to_json, "markdown": markdown}
     on_stdout = [name for name in written if options[name] == STDOUT]
     console = output_console()
     checks = []
     for spec in specs:
-        checks.append(_searched(conformance(spec, rules, seconds=options["seconds"]), options))
+        checks.append(search(conformance(spec, rules, seconds=options["seconds"])))
         if not on_stdout:
             print_check(checks[-1], console)
     for name, write in written.items():
@@ -78,10 +80,10 @@ def command(specs: tuple[str, ...], numbers: str | None, **options: Any) -> None
         raise CheckError("; ".join(broken))
 
 
-def _searched(check: Check, options: dict[str, Any]) -> Check:
-    """With what the property search finds, if one is wanted."""
+def _search(options: dict[str, Any]) -> Callable[[Check], Check]:
+    """What adds to a check what the property search finds, if one is wanted."""
     if not options["examples"]:
-        return check
+        return lambda check: check
     try:
         from alloclab.check.search import failures
     except ModuleNotFoundError as missing:
@@ -89,9 +91,15 @@ def _searched(check: Check, options: dict[str, Any]) -> Check:
     from alloclab.check.reproduce import write
 
     budget = {name: options[name] for name in ("examples", "steps", "seed")}
-    found = tuple(failures(resolve(check.allocator), **budget))
-    for number, failure in enumerate(found, 1) if options["reproducers"] else ():
-        folder = Path(options["reproducers"])
-        folder.mkdir(parents=True, exist_ok=True)
-        write(failure, folder, f"{resolve(check.allocator).name}-{number}")
-    return replace(check, failures=found)
+    folder = Path(options["reproducers"]) if options["reproducers"] else None
+
+    def add(check: Check) -> Check:
+        allocator = resolve(check.allocator)
+        found = tuple(failures(allocator, **budget))
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            for number, failure in enumerate(found, 1):
+                write(failure, folder, f"{allocator.name}-{number}")
+        return replace(check, failures=found, examples=budget["examples"])
+
+    return add

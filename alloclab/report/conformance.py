@@ -31,6 +31,8 @@ def print_check(check: Check, console: Console) -> None:
         table.add_row(v.rule.number, Text(v.verdict, style=_STYLE[v.verdict]), why, Text(v.rule.source, style="dim"))
     console.print(table)
     console.print(Text(sentence(check), style="bold red" if check.broken else "bold green"))
+    if check.failures == ():
+        console.print(Text(f"{check.allocator}: the search found nothing in {check.examples} examples", "bold green"))
     for failure in check.failures or ():
         console.print(Text(told(failure), style="red"), soft_wrap=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +63,33 @@ def test_a_broken_rule_is_code_7_and_is_said(run, tmp_path: Path) -> None:
     assert code == 7
     assert "returned an address that is 8 modulo 16" in " ".join(out.split())
     assert err == f"alloclab: {faulty_so}: 1 pass; fail: C02\n"
+
+
+def test_a_search_tells_what_it_found(run, tmp_path: Path) -> None:
+    path = compile_c(HERE / "faulty_family.c", tmp_path / "f.so", "-shared", "-fPIC", "-DFAULT=REALLOC_FORGETS")
+    file = tmp_path / "r.json"
+    budget = ["--examples", "20", "--steps", "30", "--seed", "1"]
+    code, out, err = run(
+        str(path), "--rules", "C13", *budget, "--json", str(file), "--reproducers", str(tmp_path / "r")
+    )
+    assert code == 7 and err.startswith(f"alloclab: {path}: the search found ")
+    (check,) = json.loads(file.read_text())["checks"]
+    found = next(f for f in check["search"] if f["rule"] == "C08")
+    assert not check["holds"] and f"C08: {found['sentence']}" in out and f"  1. {found['steps'][0]}" in out
+    assert {file.suffix for file in (tmp_path / "r").iterdir()} == {".c", ".parquet", ".txt"}
+
+
+def test_a_search_that_finds_nothing_is_code_0(run) -> None:
+    code, out, err = run("fit", "--rules", "C01", "--examples", "3", "--steps", "10")
+    assert (code, err) == (0, "") and "fit: 1 pass" in out and "nothing in 3 examples" in out
+
+
+def test_a_search_without_hypothesis_is_one_line(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("alloclab.check.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    code, _, err = run("fit", "--rules", "C01", "--examples", "3")
+    assert (code, err) == (2, "alloclab: --examples needs hypothesis: pip install 'alloclab[check]'\n")
 
 
 def test_what_only_deviates_is_code_0(run) -> None:
