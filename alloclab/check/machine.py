@@ -132,7 +132,7 @@ class MallocMachine(RuleBasedStateMachine):
     def aligned(self, name: str, power: int, size: int, thread: int) -> None:
         self._birth(name, (1 << power, size), size, thread, 1 << power)
 
-    @rule(name=st.sampled_from(ALIGNED), power=_POWER, times=st.integers(1, 4), thread=_THREAD)
+    @rule(name=st.sampled_from(ALIGNED), power=_POWER, times=st.integers(0, 4), thread=_THREAD)
     def aligned_whole(self, name: str, power: int, times: int, thread: int) -> None:
         self._birth(name, (1 << power, times << power), times << power, thread, 1 << power)
 
