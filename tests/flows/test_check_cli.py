@@ -65,6 +65,7 @@ def test_a_broken_rule_is_code_7_and_is_said(run, tmp_path: Path) -> None:
     assert err == f"alloclab: {faulty_so}: 1 pass; fail: C02\n"
 
 
+@pytest.mark.slow
 def test_a_search_tells_what_it_found(run, tmp_path: Path) -> None:
     path = compile_c(HERE / "faulty_family.c", tmp_path / "f.so", "-shared", "-fPIC", "-DFAULT=REALLOC_FORGETS")
     file = tmp_path / "r.json"
