@@ -1,7 +1,10 @@
 /* Runs a function in a process of its own that shares our memory, so that what it finds there cannot harm this one. A
  * heap may be looked at in any state: should it be damaged and the function crash, that process alone is gone; should a
  * lock be held that nobody will drop, as where a signal handler calls exit in the middle of a malloc, that process is
- * ended after a while. It has descriptors of its own, so none of the program's is taken. */
+ * ended after a while. It has descriptors of its own, so none of the program's is taken.
+ *
+ * Other threads may be at work meanwhile. What writes into a heap to look at it, as marks on the chunks of lists, does
+ * so in a copy: of that process, which has the heap's locks while the copy is made. */
 #include "os/os.h"
 #include "shim/shim.h"
 
@@ -9,6 +12,7 @@
 #include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -26,11 +30,15 @@ static void give_up(int number) {
     syscall(SYS_exit_group, 1);
 }
 
+/* It ends with its maker: when that has lost patience, or has died itself. */
+static void end_with_maker(void) { prctl(PR_SET_PDEATHSIG, SIGKILL); }
+
 /* All signals are blocked here. Of a crash we are told ourselves: the kernel's own way, where it writes a core, would
  * end everyone who shares this memory. */
 static int begin(void *given) {
     static const int crashes[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
     sigset_t set;
+    end_with_maker();
     sigemptyset(&set);
     for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++) {
         signal(crashes[i], give_up);
@@ -66,4 +74,16 @@ void al_shim_apart(void (*run)(void)) {
     sigprocmask(SIG_SETMASK, &before, NULL);
     al_os_linux.unmap(stack, STACK_BYTES);
     errno = saved; /* which is the helper's, too */
+}
+
+void al_shim_in_copy(al_heap *heap, void (*run)(void)) {
+    al_heap_fork(heap, NULL, AL_FORK_PREPARE);
+    const pid_t copy = (pid_t)syscall(SYS_fork);
+    al_heap_fork(heap, NULL, AL_FORK_PARENT);
+    if (copy == 0) {
+        end_with_maker();
+        run();
+        syscall(SYS_exit_group, 0);
+    }
+    if (copy > 0) syscall(SYS_wait4, copy, NULL, __WALL, NULL);
 }

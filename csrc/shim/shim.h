@@ -40,6 +40,9 @@ void al_shim_summary_in_child(void); /* of a fork */
 
 /* Runs it in a process of its own that shares our memory, and waits for that, but not for ever. */
 void al_shim_apart(void (*run)(void));
+/* For what runs apart: runs it in a process with a copy of our memory, the heap being between two operations, and waits
+ * for that. */
+void al_shim_in_copy(al_heap *heap, void (*run)(void));
 
 /* --- alone.c --- */
 

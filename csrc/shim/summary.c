@@ -26,6 +26,8 @@ static struct {
     pid_t pid, parent;    /* of the process that it is about */
     bool forked, alone;   /* alone: its children do not count */
     int status;           /* that it exits with */
+    bool resident_known;
+    size_t resident;
 } file;
 
 static void write_whole(int fd, const char *at, const char *end) {
@@ -126,14 +128,9 @@ static void put_calls(al_text *text, const al_counters *c) {
     }
 }
 
-/* Other threads may be at work still. */
 static void put_memory(al_text *text, al_heap *heap) {
-    size_t resident;
-    al_lock_take(&heap->lock);
-    const bool known = al_regions_resident(heap->regions, &resident) == 0;
     const al_counters c = *al_regions_counters(heap->regions);
-    al_lock_drop(&heap->lock);
-    if (known) al_text_figure(text, "resident", resident);
+    if (file.resident_known) al_text_figure(text, "resident", file.resident);
     al_text_figure(text, "mapped", c.mapped);
     al_text_figure(text, "reserved", c.reserved);
     al_text_figure(text, "vmas", c.vmas);
@@ -166,7 +163,7 @@ static void put_stats(al_text *text, al_heap *heap) {
     }
 }
 
-static void write_end(void) {
+static void write_digest(void) {
     al_heap *heap = al_shim_heap();
     char *buffer = room(TEXT_BYTES);
     al_digest *digest = room(sizeof *digest);
@@ -183,6 +180,15 @@ static void write_end(void) {
     al_digest_put(digest, &text);
     al_text_figure(&text, "complete", 1);
     write_whole(fd, buffer, text.at);
+}
+
+/* Other threads may be at work still. What is resident would not be told of pages that are shared with a copy. */
+static void write_end(void) {
+    al_heap *heap = al_shim_heap();
+    al_lock_take(&heap->lock);
+    file.resident_known = al_regions_resident(heap->regions, &file.resident) == 0;
+    al_lock_drop(&heap->lock);
+    al_shim_in_copy(heap, write_digest);
 }
 
 /* A child of clone or vfork passes no fork handler, and may exit all the same. */

@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from recorded import ALLOCLAB, alloclab, build
-from support import slow, started
+from support import slow, started, wait_for
 
 from alloclab.allocators import LIBC, Allocator, lab_allocators, resolve
 from alloclab.cli import main
@@ -298,17 +299,31 @@ def test_a_leak_is_seen_to_the_byte(tmp_path: Path, name: str) -> None:
 
 @every_lab
 def test_threads_that_work_on_while_the_process_exits_are_no_harm(tmp_path: Path, name: str) -> None:
+    """Time and again, as it takes luck to meet them; a heap of many blocks, as looking at it then takes long. What
+    they do needs no lock where an allocator has caches."""
     source = """
-    static void *work(void *a) { for (;;) { void *p = malloc(rand() % 5000); free(malloc(77)); free(p); } return a; }
+    static void *work(void *a) {
+        unsigned seed = 1;
+        for (;;) {
+            void *p = malloc(rand_r(&seed) % 1000);
+            free(malloc(77));
+            free(p);
+        }
+        return a;
+    }
     int main(void) {
         pthread_t t[3];
         for (int i = 0; i < 3; i++) pthread_create(&t[i], NULL, work, NULL);
+        for (int i = 0; i < 100000; i++) kept = malloc(40);
         usleep(20000);
         exit(7);
     }
     """
-    [process] = stats_of([build(tmp_path, HEAD + source)], name)
-    assert process.ended == "exit 7"
+    program = build(tmp_path, HEAD + source, f"-DROUNDS={10**5 if name == 'bump' else 10**10}")
+    times = 30 if name == "ptmalloc" else 6
+    processes = stats_of(["sh", "-c", f"for i in $(seq {times}); do {program}; done"], name)
+    ended = [process.ended for process in processes if process.command[0] == str(program)]
+    assert ended == ["exit 7"] * times
 
 
 @every_lab
@@ -459,6 +474,32 @@ def test_an_exit_in_the_middle_of_a_malloc_does_not_wait_for_ever(tmp_path: Path
     """
     [process] = stats_of([build(tmp_path, HEAD + source)], "fit")
     assert process.ended == "exit 5"
+
+
+def test_who_is_killed_while_it_is_told_of_leaves_nobody_behind(tmp_path: Path) -> None:
+    """The lock that is held for ever, where the exit comes in the middle of a malloc, is waited for by a helper."""
+    source = """
+    static void leave(int n) { exit(5); }
+    static void *idle(void *a) { pause(); return a; }
+    int main(void) {
+        pthread_t t;
+        pthread_create(&t, NULL, idle, NULL);
+        signal(SIGALRM, leave);
+        ualarm(20000, 0);
+        for (;;) free(malloc(100000));
+    }
+    """
+    program = build(tmp_path, HEAD + source)
+    env = {"LD_PRELOAD": str(resolve("fit").preload), "ALLOCLAB_STATS_DIR": str(tmp_path)}
+    for _ in range(100):
+        with started([program], env=env) as process:
+            time.sleep(0.3)
+            helpers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            process.kill()
+        if helpers:
+            break
+    assert len(helpers) == 1
+    wait_for(lambda: not Path(f"/proc/{helpers[0]}").exists(), "the helper's end")
 
 
 def test_a_heap_in_ruins_is_not_told_of(tmp_path: Path) -> None:
