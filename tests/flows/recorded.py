@@ -21,6 +21,20 @@ BEGIN, END = 77777, 77778
 """Sizes that a test program asks for around what it tests: malloc(BEGIN), ..., malloc(END)."""
 
 
+INTERRUPTIBLE = """
+#include <stdatomic.h>
+#include <string.h>
+static char memory[1u << 30] __attribute__((aligned(16)));
+static atomic_size_t used;
+static void *take(size_t n) { return memory + atomic_fetch_add(&used, (n + 31) / 16 * 16) + 16; }
+void *malloc(size_t n) { return take(n); }
+void *calloc(size_t n, size_t m) { return take(n * m); }
+void free(void *p) {}
+void *realloc(void *p, size_t n) { void *q = take(n); if (p) memcpy(q, p, 16); return q; }
+"""
+"""A malloc that signals may interrupt, and their handlers then use."""
+
+
 @dataclass(frozen=True)
 class Image:
     """One process image as recorded, all rows in memory."""

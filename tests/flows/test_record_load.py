@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recorded import Image, build, run
+from recorded import INTERRUPTIBLE, Image, build, run
 from support import slow
 
 from alloclab.trace.model import Op
@@ -340,18 +340,7 @@ def test_no_call_of_the_recorder_is_a_cancellation_point(tmp_path: Path) -> None
 @pytest.mark.slow
 def test_a_storm_of_signals_in_many_threads_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has a timer of its own; on a malloc that signals may interrupt."""
-    bump = """
-    static char memory[1u << 30] __attribute__((aligned(16)));
-    static size_t used;
-    static void *take(size_t n) {
-        return memory + __atomic_fetch_add(&used, (n + 31) / 16 * 16, __ATOMIC_RELAXED) + 16;
-    }
-    void *malloc(size_t n) { return take(n); }
-    void *calloc(size_t n, size_t m) { return take(n * m); }
-    void free(void *p) {}
-    void *realloc(void *p, size_t n) { void *q = take(n); if (p) memcpy(q, p, 16); return q; }
-    """
-    library = build(tmp_path, HEAD + bump, "-shared", "-fPIC", name="bump.so")
+    library = build(tmp_path, INTERRUPTIBLE, "-shared", "-fPIC", name="bump.so")
     source = """
     enum { THREADS = 6, SIGNALS = 300 };
     static volatile uint64_t *finished;

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recorded import BEGIN, END, build, run
+from recorded import BEGIN, END, INTERRUPTIBLE, build, run
 
 from alloclab.trace.model import Op
 
@@ -153,18 +153,7 @@ def test_a_program_may_close_every_descriptor_and_use_their_numbers(tmp_path: Pa
 
 def test_calls_of_signal_handlers_are_recorded_wherever_they_interrupt(tmp_path: Path) -> None:
     """On a malloc that signals may interrupt (the C library's may not), so that handlers hit the recorder itself."""
-    bump = """
-    static _Atomic size_t used;
-    static char memory[1u << 30] __attribute__((aligned(16)));
-    static void *take(size_t n) {
-        return memory + __atomic_fetch_add((size_t *)&used, (n + 31) / 16 * 16, __ATOMIC_RELAXED) + 16;
-    }
-    void *malloc(size_t n) { return take(n); }
-    void *calloc(size_t n, size_t m) { return take(n * m); }
-    void free(void *p) {}
-    void *realloc(void *p, size_t n) { void *q = take(n); if (p) memcpy(q, p, 16); return q; }
-    """
-    library = build(tmp_path, HEAD + bump, "-shared", "-fPIC", name="bump.so")
+    library = build(tmp_path, INTERRUPTIBLE, "-shared", "-fPIC", name="bump.so")
     source = """
     static volatile uint64_t handled;
     static void handle(int n) { void *p = malloc(7002); p = realloc(p, 7003); free(p); handled++; }
