@@ -32,7 +32,7 @@ enum fault {
     HANGS,              /* never returns, at the fiftieth malloc */
     HANGS_AT_START,     /* in a constructor */
     CRASHES_AT_START,   /* likewise */
-    RUNS_AWAY,          /* takes a gigabyte for each block */
+    RUNS_AWAY,          /* takes sixteen gigabytes for each block */
     FORKS,              /* no fault, but a child process, at the fiftieth malloc */
     RUNS_A_THREAD       /* no fault, but a thread from the start */
 };
@@ -80,19 +80,20 @@ static void *faulty(size_t bytes) {
 }
 
 void *malloc(size_t bytes) {
-    static size_t zeros;
     if (FAULT == SAME_ZERO && bytes == 0) {
-        static char zero[16] __attribute__((aligned(16)));
-        zeros++;
-        return zero;
+        static char zero[HEADER + 16] __attribute__((aligned(16)));
+        return zero + HEADER;
     }
     size_t period = FAULT == CRASHES || FAULT == GIVES_UP || FAULT == EXITS || FAULT == EXITS_WELL || FAULT == FORKS ||
                             FAULT == HANGS
                         ? 50
                         : 100;
     if (FAULT == RUNS_AWAY) {
-        void *block = mmap(NULL, 1 << 30, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        return block == MAP_FAILED ? NULL : block;
+        enum { FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE };
+        char *block = mmap(NULL, (size_t)1 << 34, PROT_READ | PROT_WRITE, FLAGS, -1, 0);
+        if (block == MAP_FAILED) return NULL;
+        *size_of(block + HEADER) = bytes;
+        return block + HEADER;
     }
     return ++count % period == 0 ? faulty(bytes) : place(bytes, 16);
 }

@@ -122,7 +122,7 @@ def _asked(step: Step) -> tuple[Op, int, int, int]:
 
 # --- a C program ---
 
-_FILLED = ("contents", "zero", "overlap", "crash")
+_FILLED = ("contents", "zero", "overlap", "crash", "hang")
 _HEAD = """/* {sentence}
  *
  * {how} */
@@ -215,7 +215,7 @@ def c_program(failure: Failure) -> str | None:
     }
     used = [helper for helper, names in helpers.items() if any(name in bodies for name in names)]
     text = "".join([*used, _blocks(failure), bodies])
-    text += _MAIN_APART if kind == "crash" else _MAIN
+    text += _MAIN_APART if failure.fault.deadly else _MAIN
     said = f"{failure.rule}: {failure.sentence}".replace("*/", "* /").replace("\n", " ")
     head = _HEAD.format(
         sentence=said,
@@ -288,7 +288,7 @@ def _lines(step: Step, last: bool, fault: Fault) -> Iterator[str]:
         yield from _looks(step, fault)
     elif step.result is not None:
         yield f"if (b{step.result} == NULL) exit(0);  /* it fails earlier here */"
-    if step.result is not None and fault.kind in _FILLED and not (last and fault.kind != "crash"):
+    if step.result is not None and fault.kind in _FILLED and not (last and not fault.deadly):
         yield f"fill(b{step.result}, {step.result});"
 
 

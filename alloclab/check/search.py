@@ -1,4 +1,5 @@
-"""The property search: Hypothesis looks for a failure of a malloc, and shrinks it."""
+"""The property search: Hypothesis looks for a failure of a malloc, which is then told in the fewest steps that show
+it."""
 
 from __future__ import annotations
 
@@ -7,15 +8,40 @@ from collections.abc import Callable, Iterator
 
 from hypothesis import HealthCheck, Phase, Verbosity, settings
 from hypothesis import seed as seeded
-from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 
 from alloclab.allocators import Allocator
-from alloclab.check.machine import MallocMachine, RuleError, class_edges
-from alloclab.check.steps import Failure
+from alloclab.check.machine import MallocMachine, class_edges
+from alloclab.check.model import Block, RuleError
+from alloclab.check.shrink import replayed, shrunk
+from alloclab.check.steps import Failure, Step
 from alloclab.check.subject import BrokenError, GlassSubject, Server, Subject
 
 MOST_ROUNDS = 12
+PATIENCE = 1.0
+"""Seconds for a call while a failure that is a hang is made smaller."""
+
+
+class _Found(BaseException):
+    """Ends Hypothesis's run at once: it would go on with an Exception."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__()
+        self.failure = failure
+
+
+class _Searching(MallocMachine):
+    def do(self, name: str, *numbers: int, block: Block | None = None, thread: int = 0, fails: int = 0) -> Block | None:
+        try:
+            return super().do(name, *numbers, block=block, thread=thread, fails=fails)
+        except RuleError as broken:
+            raise _Found(broken.failure) from None
+
+    def teardown(self) -> None:
+        try:
+            super().teardown()
+        except RuleError as broken:
+            raise _Found(broken.failure) from None
 
 
 def search(
@@ -31,29 +57,31 @@ def failures(
     allocator: Allocator, *, examples: int, steps: int, seed: int, inside: bool = True, seconds: float = 20.0
 ) -> Iterator[Failure]:
     """As :func:`search`; then those that are found with these left aside, until there are no more."""
-    with _subjects(allocator, inside, seconds) as begin:
-        edges = _edges(begin())
-        known: set[tuple[str, str, str]] = set()
-        avoided: set[str] = set()
+    with _subjects(allocator, inside, seconds) as (begin, server):
+        machine: type[_Searching] = type(
+            "Searching", (_Searching,), {"begin": staticmethod(begin), "edges": _edges(begin())}
+        )
         for _ in range(MOST_ROUNDS):
-            found = _round(begin, edges, frozenset(known), frozenset(avoided), (examples, steps, seed))
-            if found is None:
+            first = _first(machine, examples, steps, seed)
+            if first is None:
                 return
-            yield found
-            if found.key in known or (found.fault.kind == "crash" and found.function in ("malloc", "exit")):
-                return
-            known.add(found.key)
-            if found.fault.kind == "crash":
-                avoided.add(found.function)
+            yield _smaller(first, machine, server)
+            machine.known |= {first.key}
+            if first.fault.deadly:
+                if first.function in ("malloc", "exit"):
+                    return
+                machine.avoided |= {first.function}
 
 
 @contextlib.contextmanager
-def _subjects(allocator: Allocator, inside: bool, seconds: float) -> Iterator[Callable[[], Subject]]:
+def _subjects(
+    allocator: Allocator, inside: bool, seconds: float
+) -> Iterator[tuple[Callable[[], Subject], Server | None]]:
     if allocator.kind == "lab" and inside:
-        yield lambda: GlassSubject(allocator)
+        yield lambda: GlassSubject(allocator), None
     else:
         with Server(allocator, seconds) as server:
-            yield server.subject
+            yield server.subject, server
 
 
 def _edges(subject: Subject) -> tuple[int, ...]:
@@ -63,27 +91,31 @@ def _edges(subject: Subject) -> tuple[int, ...]:
     return edges
 
 
-def _round(
-    begin: Callable[[], Subject],
-    edges: tuple[int, ...],
-    known: frozenset[tuple[str, str, str]],
-    avoided: frozenset[str],
-    budget: tuple[int, int, int],
-) -> Failure | None:
-    examples, steps, seed = budget
-    members = {"begin": staticmethod(begin), "edges": edges, "known": known, "avoided": avoided}
-    machine: type[MallocMachine] = seeded(seed)(type("Searching", (MallocMachine,), members))
+def _first(machine: type[_Searching], examples: int, steps: int, seed: int) -> Failure | None:
     quiet = settings(
         max_examples=examples,
         stateful_step_count=steps,
         database=None,
         deadline=None,
         print_blob=False,
-        report_multiple_bugs=False,
         verbosity=Verbosity.quiet,
-        phases=(Phase.generate, Phase.shrink),
+        phases=(Phase.generate,),
         suppress_health_check=list(HealthCheck),
     )
-    with contextlib.suppress(RuleError, Flaky):  # flaky: not every time, or there was no more time to see it again
-        run_state_machine_as_test(machine, settings=quiet)
-    return machine.failure
+    try:
+        run_state_machine_as_test(seeded(seed)(machine), settings=quiet)
+    except _Found as found:
+        return found.failure
+    return None
+
+
+def _smaller(first: Failure, machine: type[MallocMachine], server: Server | None) -> Failure:
+    def replay(steps: tuple[Step, ...]) -> Failure | None:
+        return replayed(steps, machine.begin(), machine.known, machine.avoided)
+
+    if server is None or first.fault.kind != "hang":
+        return shrunk(first, replay, machine.shrinking)
+    with server.within(PATIENCE):
+        best = shrunk(first, replay, machine.shrinking)
+    patiently = replay(best.steps)
+    return patiently if patiently is not None and patiently.key == first.key else first

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+BIRTHS = ("malloc", "calloc", "memalign", "aligned_alloc", "posix_memalign", "valloc", "pvalloc")
 RESIZES = ("realloc", "reallocarray")
 DEATHS = ("free", "free_sized", "free_aligned_sized")
+PAGE = 4096
 TAKE_A_BLOCK = (*RESIZES, *DEATHS, "usable_size")
 
 
@@ -21,6 +23,24 @@ class Step:
     result: int | None = None
     thread: int = 0
     fails: int = 0
+
+    @property
+    def alignment(self) -> int:
+        """What is asked for; 0 for nothing."""
+        if self.name in ("memalign", "aligned_alloc", "posix_memalign"):
+            return self.numbers[0]
+        return PAGE if self.name in ("valloc", "pvalloc") else 0
+
+    @property
+    def bytes(self) -> int:
+        """How many a block is to have, as many as they may be."""
+        match self.name:
+            case "calloc" | "reallocarray":
+                return self.numbers[0] * self.numbers[1]
+            case "pvalloc":
+                return -(-self.numbers[0] // PAGE) * PAGE
+            case _:
+                return self.numbers[-1] if self.numbers else 0
 
     @property
     def call(self) -> str:
@@ -53,6 +73,7 @@ class Fault:
     ``stable``     no longer ``number`` bytes of ``block`` are usable
     ``kept``       it changed errno
     ``crash``      the process does not live to its end, or does not end well
+    ``hang``       the last call does not come back
     ``inside``     what only a heap that can be looked into shows
     """
 
@@ -60,6 +81,11 @@ class Fault:
     block: int | None = None
     number: int = 0
     other: int | None = None
+
+    @property
+    def deadly(self) -> bool:
+        """The process is lost."""
+        return self.kind in ("crash", "hang")
 
 
 @dataclass(frozen=True)
@@ -79,6 +105,7 @@ class Failure:
         return self.rule, self.function, self.fault.kind
 
     @property
-    def length(self) -> tuple[int, int]:
+    def length(self) -> tuple[int, int, int]:
         """The less, the better it is read."""
-        return len(self.steps), sum(len(str(step)) for step in self.steps)
+        numbers = sum(sum(step.numbers) for step in self.steps)
+        return len(self.steps), sum(len(str(step)) for step in self.steps), numbers

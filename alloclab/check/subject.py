@@ -15,10 +15,12 @@ import struct
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from alloclab.errors import ReplayError
+from alloclab.handle import to_int
 from alloclab.heap import Heap, HeapError, Thread
 from alloclab.launch import bare_environment
 from alloclab.native import built_file, ffi, lib
@@ -49,6 +51,10 @@ _DONE, _ENDED, _MISSING = 0, 1, 2
 
 class BrokenError(Exception):
     """The malloc broke a rule by what it did to its process: it crashed, hung, or found its own heap damaged."""
+
+
+class HangError(BrokenError):
+    """It does not come back."""
 
 
 class MissingError(Exception):
@@ -95,6 +101,10 @@ class Subject(ABC):
     def close(self) -> None:
         """The end of the example. Raises BrokenError where a library does not exit as a program should."""
 
+    def stays(self, usable: int, size: int) -> bool:
+        """Whether it promises that a realloc to ``size`` of a block of so many usable bytes does not move it."""
+        return False
+
     heap: Heap | None = None
     """Where it can be looked into."""
 
@@ -107,12 +117,58 @@ class Subject(ABC):
             raise BrokenError(str(flaw)) from flaw
 
 
-class GlassSubject(Subject):
+class LocalSubject(Subject):
+    """A malloc whose blocks are this process's memory. One that only says how to :meth:`call` it has no threads, and
+    no system calls."""
+
+    _left = 0
+
+    @staticmethod
+    def address_of(buffer: bytearray | mmap.mmap) -> int:
+        """Of its first byte; the buffer must be kept."""
+        return to_int(ffi.from_buffer(buffer))
+
+    def fill(self, block: int, length: int, key: int) -> None:
+        lib.al_contents_fill(ffi.cast("char *", block), key, 0, length)
+
+    def wrong(self, block: int, length: int, key: int) -> int:
+        return int(lib.al_contents_wrong(ffi.cast("char *", block), key, length))
+
+    def not_zero(self, block: int, length: int) -> int:
+        return int(lib.al_contents_not_zero(ffi.cast("char *", block), length))
+
+    def exit_thread(self, thread: int) -> None: ...
+
+    def fail_call(self, nth: int) -> int:
+        left, self._left = self._left, nth
+        return left
+
+    def close(self) -> None: ...
+
+
+_STAYS: dict[str, Callable[[int, int], bool]] = {
+    "bump": lambda usable, size: size <= usable,
+    "fit": lambda usable, size: size <= usable,
+    "buddy": lambda usable, size: size <= usable,
+    "ptmalloc": lambda usable, size: size <= usable - (usable % 16 == 0) * 8,  # that of a mapped block has a word more
+    "jemalloc": lambda usable, size: usable * 7 < size * 8 <= usable * 8,  # of one class: no two lie closer
+    "tcmalloc": lambda usable, size: usable // 2 <= size <= usable,
+    "tcmalloc-hpaa": lambda usable, size: size == usable,
+}
+"""Of a lab allocator, whether a realloc of a block of so many usable bytes to a size does not move it."""
+
+
+def _stays(allocator: Allocator, usable: int, size: int) -> bool:
+    return allocator.kind == "lab" and allocator.name in _STAYS and _STAYS[allocator.name](usable, size)
+
+
+class GlassSubject(LocalSubject):
     """A heap of the laboratory, in a window of this process. What the drop-in's own names add to it (errno, EINVAL,
     whole pages) is not there: of those calls it makes the heap's."""
 
     def __init__(self, allocator: Allocator) -> None:
         options: dict[str, Any] = dict(setting.split("=", 1) for setting in filter(None, allocator.options.split(",")))
+        self._allocator = allocator
         self._heap = self.heap = Heap(allocator.name, **options)
         self._threads: dict[int, Thread] = {}
         self._page = mmap.PAGESIZE
@@ -161,14 +217,8 @@ class GlassSubject(Subject):
     def _trim(self, _: Thread, pad: int) -> int:
         return self._heap.trim(pad)
 
-    def fill(self, block: int, length: int, key: int) -> None:
-        lib.al_contents_fill(ffi.cast("char *", block), key, 0, length)
-
-    def wrong(self, block: int, length: int, key: int) -> int:
-        return int(lib.al_contents_wrong(ffi.cast("char *", block), key, length))
-
-    def not_zero(self, block: int, length: int) -> int:
-        return int(lib.al_contents_not_zero(ffi.cast("char *", block), length))
+    def stays(self, usable: int, size: int) -> bool:
+        return _stays(self._allocator, usable, size)
 
     def exit_thread(self, thread: int) -> None:
         if thread in self._threads:
@@ -205,6 +255,15 @@ class Server:
         self._said.seek(0)
         self._said.truncate()
         return ServedSubject(self)
+
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """No call takes longer meanwhile."""
+        usual, self.seconds = self.seconds, min(seconds, self.seconds)
+        try:
+            yield
+        finally:
+            self.seconds = usual
 
     def close(self) -> None:
         self._requests.close()
@@ -258,7 +317,7 @@ class ServedSubject(Subject):
         self._server = server
         self._ended = False
         try:
-            self._pid = server.ask("begin", 0, 0, ADDRESS_SPACE, 0)[2]
+            self.pid = server.ask("begin", 0, 0, ADDRESS_SPACE, 0)[2]
         except TimeoutError:
             raise ReplayError(f"{server.allocator.spec}: hangs as its process starts") from None
         except EOFError:
@@ -277,10 +336,10 @@ class ServedSubject(Subject):
         try:
             mark, error, value = self._server.ask(kind, thread, address, a, b)
         except TimeoutError:
-            os.kill(self._pid, signal.SIGKILL)
+            os.kill(self.pid, signal.SIGKILL)
             self._server.reply()
             self._ended = True
-            raise BrokenError(f"{kind} does not come back within {self._server.seconds:g} seconds") from None
+            raise HangError(f"{kind} does not come back within {self._server.seconds:g} seconds") from None
         except EOFError:
             raise self._server.gone() from None
         if mark == _ENDED:
@@ -294,6 +353,9 @@ class ServedSubject(Subject):
     def _last_words(self) -> str:
         said = self._server.said()
         return f": {said}" if said else ""
+
+    def stays(self, usable: int, size: int) -> bool:
+        return _stays(self._server.allocator, usable, size)
 
     def fill(self, block: int, length: int, key: int) -> None:
         self._ask("fill", block, length, key)

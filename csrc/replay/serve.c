@@ -6,6 +6,7 @@
 #include "replay/sud.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -193,10 +194,19 @@ static void put(al_reply reply) {
 
 /* --- the child, and who waits for it --- */
 
+/* Bytes that are mapped now. Nothing of libc's that may call malloc. */
+static uint64_t address_space(void) {
+    char text[32] = "";
+    int file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    ssize_t length = read(file, text, sizeof text - 1);
+    close(file);
+    return length > 0 ? strtoull(text, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
 static void limit_address_space(uint64_t more) {
     struct rlimit room;
     if (more == 0 || getrlimit(RLIMIT_AS, &room) != 0) return;
-    room.rlim_cur = al_min(more, room.rlim_max);
+    room.rlim_cur = al_min(address_space() + more, room.rlim_max);
     setrlimit(RLIMIT_AS, &room);
 }
 

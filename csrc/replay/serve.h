@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 typedef enum al_request_kind {
-    AL_REQUEST_BEGIN, /* a: bytes of address space that it may have, 0: no limit; value: its pid */
+    AL_REQUEST_BEGIN, /* a: bytes that it may map, 0: no limit; value: its pid */
     AL_REQUEST_END,   /* exits, as a program does */
     AL_REQUEST_MALLOC, /* a bytes; of this and the next value is the address, 0 if it failed */
     AL_REQUEST_CALLOC, /* a, b */
