@@ -199,6 +199,8 @@ class Heap(Handle):
     ``regions`` holds further settings of the region manager, by name (see :class:`alloclab.region.Regions`).
     """
 
+    _pieces = 256  # room for a walk
+
     def __init__(
         self,
         allocator: str,
@@ -270,10 +272,12 @@ class Heap(Handle):
 
     def chunks(self) -> npt.NDArray[np.void]:
         """The walk as an array with dtype CHUNK: every mapped byte once, in order of address."""
-        room = lib.al_heap_chunks(self.pointer, ffi.NULL, 0)
-        found = np.zeros(room, CHUNK)
-        lib.al_heap_chunks(self.pointer, ffi.cast("al_chunk *", ffi.from_buffer(found)), room)
-        return found
+        while True:
+            found = np.zeros(self._pieces, CHUNK)
+            count = lib.al_heap_chunks(self.pointer, ffi.cast("al_chunk *", ffi.from_buffer(found)), self._pieces)
+            if count <= self._pieces:
+                return found[:count]
+            self._pieces = count + count // 8  # the next walk may find some more
 
     def walk(self) -> list[Chunk]:
         """The walk as objects."""

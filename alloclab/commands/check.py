@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--examples", type=click.IntRange(min=0), default=0, show_default=True, help="Also search in so many examples."
 )
-@click.option("--steps", type=click.IntRange(min=1), default=50, show_default=True, help="Calls of an example.")
+@click.option("--steps", type=click.IntRange(min=1), default=100, show_default=True, help="Calls of an example.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the search: the same tries the same.")
 @click.option(
     "--reproducers",

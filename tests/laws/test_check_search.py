@@ -20,7 +20,7 @@ from alloclab.check import machine
 from alloclab.check.machine import MallocMachine, class_edges
 from alloclab.check.model import Model, RuleError
 from alloclab.check.reproduce import told, trace_events, write
-from alloclab.check.search import search
+from alloclab.check.search import failures, search
 from alloclab.check.shrink import replayed, shrunk
 from alloclab.check.steps import Failure, Fault, Step
 from alloclab.check.subject import (
@@ -347,3 +347,11 @@ def test_a_crash_in_a_thread_is_told() -> None:
         other = server.subject()
         assert other.call("malloc", 8, thread=3).value != 0
         other.close()
+
+
+@pytest.mark.slow
+@pytest.mark.needs("libjemalloc")
+def test_an_alignment_that_only_no_bytes_lack_is_found() -> None:
+    """Among other failures, which are found before."""
+    found = failures(resolve("libjemalloc"), examples=100, steps=40, seed=1, seconds=5)
+    assert ("C15", "memalign(16, 0) returned an address that is 8 modulo 16") in [(f.rule, f.sentence) for f in found]
