@@ -41,7 +41,14 @@ FARTHEST = 1 << 62
 CACHES = ("tcache", "thread")
 """What a thread's own lists are called in :meth:`alloclab.heap.Heap.bins`."""
 _LIVE, _FREE = STATES.index("live"), STATES.index("free")
-_IMPOSSIBLE = {"malloc": "C06", "calloc": "C05", "valloc": "C27", "pvalloc": "C27", "reallocarray": "C17"}
+_IMPOSSIBLE = {
+    "malloc": "C06",
+    "realloc": "C06",
+    "calloc": "C05",
+    "valloc": "C27",
+    "pvalloc": "C27",
+    "reallocarray": "C17",
+}
 
 Key = tuple[str, str, str]
 _T = TypeVar("_T")

@@ -11,6 +11,9 @@ from alloclab.check.model import Key, Model, RuleError, SpentError
 from alloclab.check.steps import BIRTHS, DEATHS, RESIZES, Failure, Step
 from alloclab.check.subject import Subject
 
+BEYOND = 1 << 64
+"""What no number of a step is."""
+
 Steps = tuple[Step, ...]
 
 
@@ -126,7 +129,7 @@ def _without(steps: Steps, start: int, end: int) -> Steps:
 
 
 def _of_no_block(step: Step) -> Step:
-    if step.name in (*BIRTHS, *RESIZES) and step.bytes:
+    if step.name in (*BIRTHS, *RESIZES) and 0 < step.bytes < BEYOND:
         return replace(step, name="malloc", numbers=(step.bytes,), block=None)
     return step
 
@@ -134,7 +137,7 @@ def _of_no_block(step: Step) -> Step:
 def _of_the_usual_name(step: Step) -> Step:
     if step.name in DEATHS:
         return replace(step, name="free", numbers=())
-    if step.name in (*BIRTHS, *RESIZES):
+    if step.name in (*BIRTHS, *RESIZES) and step.bytes < BEYOND:
         return replace(step, name="malloc" if step.block is None else "realloc", numbers=(step.bytes,))
     return step
 

@@ -246,7 +246,19 @@ class Serving(Planned):
     """Impossible sizes, too."""
 
     def call(self, name: str, *arguments: int, thread: int = 0) -> Answer:
-        return Answer(self.top)
+        assert all(0 <= number < 1 << 64 for number in arguments)
+        return Answer(self.top if Step(name, arguments).bytes >= 1 << 63 else 0)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [Step("calloc", (1 << 63, 2)), Step("pvalloc", ((1 << 64) - 1,)), Step("memalign", (1 << 12, (1 << 64) - 1))],
+)
+def test_no_number_grows_beyond_a_word(step: Step) -> None:
+    first = replayed((step,), Serving())
+    assert first is not None and first.fault.kind == "served"
+    smaller = shrunk(first, lambda steps: replayed(steps, Serving()), seconds=60)
+    assert smaller.key == first.key and smaller.steps[0].bytes == 1 << 63
 
 
 # --- a class of one's own ---
