@@ -216,6 +216,22 @@ static void do_fill(words w) {
     if (w[0] != 0) memset((void *)w[0], (int)w[1], w[2]);
 }
 
+/* So many bytes of the key's own. */
+static void do_scribble(words w) {
+    uint64_t at = w[1];
+    for (size_t i = 0; i < w[2]; i++) {
+        at = at * UINT64_C(6364136223846793005) + 1;
+        ((unsigned char *)w[0])[i] = (unsigned char)(at >> 56);
+    }
+}
+
+/* A number for what the bytes are. */
+static void do_sum(words w) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < w[1]; i++) sum = (sum ^ ((unsigned char *)w[0])[i]) * UINT64_C(1099511628211);
+    number(sum);
+}
+
 /* How many of the bytes are not zero. */
 static void do_dirty(words w) {
     uint64_t count = 0;
@@ -325,7 +341,7 @@ static const struct operation {
     {"obstacle", do_obstacle}, {"limit", do_limit},       {"start", do_start},     {"exit", do_exit},
     {"fork", do_fork},         {"relink", do_relink},     {"control", do_control}, {"adjust", do_adjust},
     {"rest", do_rest},         {"sleep", do_sleep},       {"churn", do_churn},
-    {"pass", do_pass},
+    {"pass", do_pass},         {"scribble", do_scribble}, {"sum", do_sum},
 };
 
 /* --- the script --- */

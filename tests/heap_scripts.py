@@ -33,7 +33,7 @@ import errno
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -220,6 +220,12 @@ class _Slots:
         return f"control {' '.join(names)}"
 
 
+def as_program_reads(statements: Iterable[Sequence[str]]) -> str:
+    """With numbers for names."""
+    slots = _Slots()
+    return "".join(slots.translate(words) + "\n" for words in statements)
+
+
 def operation_of(words: Sequence[str]) -> str:
     words = words[1:] if words[0].endswith(":") else words
     return words[2] if len(words) > 1 and words[1] == "=" else words[0]
@@ -228,8 +234,7 @@ def operation_of(words: Sequence[str]) -> str:
 def run(check: Check, program: Path, folder: Path, variables: Mapping[str, str]) -> Ran:
     """The check's statements under strace, with these variables beside the check's own."""
     variables = {"LD_PRELOAD": str(program.parent / WEIGHT)} | dict(variables)
-    slots = _Slots()
-    script = "".join(slots.translate(s) + "\n" for line in check.lines for s in line.statements)
+    script = as_program_reads(s for line in check.lines for s in line.statements)
     log = folder / "strace.log"
     settings = [word for name, value in (check.environment | variables).items() for word in ("-E", f"{name}={value}")]
     trace = ["strace", "-f", "-s", "0", "-e", f"trace=write,{','.join(CALLS)}", "-o", str(log)]

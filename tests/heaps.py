@@ -40,6 +40,16 @@ every_setting = pytest.mark.parametrize(
     [*(_as_value(*setting) for setting in QUICK), *(_as_value(*setting, pytest.mark.slow) for setting in SLOW)],
 )
 
+
+def spec_of(name: str, tunables: dict[str, int | str]) -> str:
+    """As a command line has it."""
+    words = {True: "true", False: "false"}
+    settings = ",".join(
+        f"{key}={words[value] if isinstance(value, bool) else value}" for key, value in tunables.items()
+    )
+    return f"{name}:{settings}" if settings else name
+
+
 Trace = list[tuple[str, int, int]]  # call, slot, size
 
 

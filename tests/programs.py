@@ -56,3 +56,11 @@ def compile_c(source: Path, program: Path, *more: str) -> Path:
     flags += ["-Wl,--export-dynamic-symbol=clock_gettime"]  # of a program with a clock of its own
     subprocess.run(["gcc", *flags, source, "-o", program, "-ldl"], check=True)
     return program
+
+
+def faulty(folder: Path, fault: str, *flags: str) -> Allocator:
+    """A malloc with one fault, of those that tests/faulty_malloc.c names."""
+    library = folder / f"{fault.lower()}.so"
+    command = ["gcc", "-O1", "-w", "-shared", "-fPIC", "-fno-builtin", f"-DFAULT={fault}", *flags]
+    subprocess.run([*command, HERE / "faulty_malloc.c", "-o", library], check=True)
+    return Allocator(str(library), "library", library.stem, library)

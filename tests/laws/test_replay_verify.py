@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
+from programs import faulty
 from replays import churn, compiled
 from rows import Row
-from support import ROOT
 
 from alloclab.allocators import Allocator, lab_allocators, resolve
 from alloclab.errors import ReplayError, TraceError, UsageError
@@ -49,18 +48,10 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> CompiledTrace:
     return compiled(tmp_path_factory.mktemp("trace"), rows)
 
 
-def build(folder: Path, fault: str, *flags: str) -> Allocator:
-    library = folder / f"{fault.lower()}.so"
-    source = ROOT / "tests" / "faulty_malloc.c"
-    command = ["gcc", "-O1", "-w", "-shared", "-fPIC", "-fno-builtin", f"-DFAULT={fault}", *flags, str(source)]
-    subprocess.run([*command, "-o", str(library)], check=True)
-    return Allocator(str(library), "library", library.stem, library)
-
-
 @pytest.mark.needs("gcc")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_found_and_named(trace: CompiledTrace, fault: str, tmp_path: Path) -> None:
-    run = examine(trace, build(tmp_path, fault))
+    run = examine(trace, faulty(tmp_path, fault))
     assert not run.verified
     assert run.failure is not None and FAULTS[fault] in run.failure
     assert "\n" not in run.failure
@@ -69,13 +60,13 @@ def test_a_fault_is_found_and_named(trace: CompiledTrace, fault: str, tmp_path: 
 
 @pytest.mark.needs("gcc")
 def test_the_same_malloc_without_a_fault_passes(trace: CompiledTrace, tmp_path: Path) -> None:
-    run = examine(trace, build(tmp_path, "NONE"))
+    run = examine(trace, faulty(tmp_path, "NONE"))
     assert run.verified, run.failure
 
 
 @pytest.mark.needs("gcc")
 def test_a_malloc_without_usable_size_is_not_asked_for_it(trace: CompiledTrace, tmp_path: Path) -> None:
-    run = examine(trace, build(tmp_path, "NONE", "-Dmalloc_usable_size=other"))
+    run = examine(trace, faulty(tmp_path, "NONE", "-Dmalloc_usable_size=other"))
     assert run.verified, run.failure
 
 
@@ -84,7 +75,7 @@ def test_a_malloc_without_usable_size_is_not_asked_for_it(trace: CompiledTrace, 
     ("fault", "why"), [("FORKS", "started a thread or process"), ("RUNS_A_THREAD", "runs threads of its own")]
 )
 def test_calls_that_nobody_saw_are_not_counted(trace: CompiledTrace, fault: str, why: str, tmp_path: Path) -> None:
-    run = examine(trace, build(tmp_path, fault))
+    run = examine(trace, faulty(tmp_path, fault))
     assert run.verified, run.failure
     found = measure(run)
     for name in ("calls_mmap", "bytes_brk", "peak_mapped_bytes", "fragmentation_1", "realloc_bytes_copied"):
@@ -95,7 +86,7 @@ def test_calls_that_nobody_saw_are_not_counted(trace: CompiledTrace, fault: str,
 @pytest.mark.needs("gcc")
 def test_half_a_malloc_is_refused(trace: CompiledTrace, tmp_path: Path) -> None:
     with pytest.raises(ReplayError, match="defines malloc but not realloc"):
-        examine(trace, build(tmp_path, "NONE", "-Drealloc=other"))
+        examine(trace, faulty(tmp_path, "NONE", "-Drealloc=other"))
 
 
 @pytest.mark.parametrize("name", ["libm.so.6", "no-such-library.so"])
