@@ -32,6 +32,20 @@ def check_output(path: str, endings: Iterable[str]) -> None:
         raise UsageError(f"{path}: no permission to write in {folder}")
 
 
+def output_folder(path: str) -> Path:
+    """The folder, made if there is none. UsageError, before any long work, where it could not be written in."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UsageError(f"{path}: is a file, expected a folder") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be made: {error.strerror}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{path}: no permission to write there")
+    return folder
+
+
 def beside(path: Path) -> Path:
     """The name under which a file is written before it takes its own.
 

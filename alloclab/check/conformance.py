@@ -13,7 +13,7 @@ import resource
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -47,11 +47,22 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What a finding was first seen in: calls as C has them, a kind of fault (steps.py) and its number."""
+
+    sentence: str
+    fault: str
+    number: int
+    step: str
+
+
+@dataclass(frozen=True)
 class Finding:
-    """What a rule saw, as a sentence."""
+    """What a rule saw, as a sentence; ``seen`` where the rule can tell by which calls."""
 
     verdict: str
     why: str
+    seen: Seen | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +111,7 @@ def to_json(checks: Sequence[Check]) -> str:
 
 def _check_to_dict(check: Check) -> dict[str, Any]:
     rules = [
-        {**asdict(v.rule), "verdict": v.verdict, "findings": [asdict(finding) for finding in v.findings]}
+        {**asdict(v.rule), "verdict": v.verdict, "findings": [{"verdict": f.verdict, "why": f.why} for f in v.findings]}
         for v in check.verdicts
     ]
     holds = not check.broken and not check.failures
@@ -223,18 +234,24 @@ def _findings(ended: _Ended) -> tuple[Finding, ...]:
     """What the program said (csrc/check/rule.h), and how it ended where it should not have."""
     found: list[Finding] = []
     again: dict[int, str] = {}
-    step = ""
+    last = ""
     for line in ended.lines:
         word, _, rest = line.partition(" ")
         if word in VERDICTS and word != PASS:
             found.append(Finding(word, rest))
+        elif word == "by":
+            kind, number, step = rest.split(" ", 2)
+            found[-1] = replace(found[-1], seen=Seen(found[-1].why, kind, int(number), step))
         elif word == "again":
             index, _, count = rest.partition(" ")
             again[int(index)] = f" (and {int(count):,} more like it)"
         elif word == "while":
-            step = f" in {rest}"
-    findings = [Finding(finding.verdict, finding.why + again.get(i, "")) for i, finding in enumerate(found)]
+            last = rest
+    findings = [replace(finding, why=finding.why + again.get(i, "")) for i, finding in enumerate(found)]
     if not ended.complete:
         said = f": {ended.said}" if ended.said else ""
-        findings.append(Finding(FAIL, f"{ended.how}{step}{said}"))
+        why = f"{ended.how}{f' in {last}' if last else ''}{said}"
+        findings.append(
+            Finding(FAIL, why, Seen(why, "hang" if ended.how == "hangs" else "crash", 0, last) if last else None)
+        )
     return tuple(findings)

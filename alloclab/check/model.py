@@ -214,7 +214,7 @@ class Model:
         del self.live[old.number]
         gives = answer.value != 0
         if self._zero_gives not in (None, gives):
-            self._broken("C10", "realloc(p, 0) sometimes returns a block, and sometimes NULL", Fault("inside"), old)
+            self._broken("C10", "realloc(p, 0) sometimes returns a block, and sometimes NULL", Fault("unlike"), old)
         self._zero_gives = gives
         return self._born(answer.value, 0, 0) if gives else None
 

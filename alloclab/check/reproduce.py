@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from alloclab.check.steps import RESIZES, Failure, Fault, Step
+from alloclab.check.programs import PROGRAMS
+from alloclab.check.steps import BIRTHS, RESIZES, TAKE_A_BLOCK, Failure, Fault, Step
 from alloclab.check.subject import UNTOUCHED
 from alloclab.files import write_whole
 from alloclab.trace.model import Events, Metadata, Op
@@ -43,8 +46,9 @@ _Row = tuple[Op, int, int, int, int, int, bool]  # op, thread, object, size, cou
 
 
 def trace_events(failure: Failure) -> Events | None:
-    """What a replay of it does; None where it is more than a trace can say: a trim, a system call that fails."""
-    if any(step.name == "trim" or step.fails for step in failure.steps):
+    """What a replay of it does; None where it is more than a trace can say: a trim, a system call that fails,
+    what is no matter of a few calls."""
+    if failure.fault.kind in PROGRAMS or any(step.name == "trim" or step.fails for step in failure.steps):
         return None
     rows = list(_rows(failure.steps))
     if not rows:
@@ -79,6 +83,8 @@ def _rows(steps: tuple[Step, ...]) -> Iterator[_Row]:
             yield Op.THREAD_EXIT, thread, -1, 0, 1, 0, False
             continue
         op, size, count, align = _asked(step)
+        if op == Op.REALLOC and step.block is None:
+            op = Op.MALLOC
         total = size * count
         failed = op != Op.FREE and step.result is None and total != 0 and (at < len(steps) - 1 or total >= 1 << 63)
         gone = step.block is None and op == Op.FREE
@@ -122,7 +128,12 @@ def _asked(step: Step) -> tuple[Op, int, int, int]:
 
 # --- a C program ---
 
-_FILLED = ("contents", "zero", "overlap", "crash", "hang")
+FILLED = ("contents", "zero", "overlap", "crash", "hang")
+"""Faults that are seen in what is written to blocks, or may be of it."""
+_OF_NO_BLOCK = ("null", "served", "errno", "touched", "kept", "unlike")
+"""Faults that the last call shows even where it makes none."""
+_BEFORE = {"kept": "errno = -1;", "errno": "errno = 0;", "touched": f"got = (void *){UNTOUCHED:#x};"}
+"""What is set before it."""
 _HEAD = """/* {sentence}
  *
  * {how} */
@@ -137,6 +148,22 @@ _OPAQUE = """
 /* What a compiler need not know. */
 static size_t opaque(size_t n) {
     volatile size_t unknown = n;
+    return unknown;
+}
+"""
+_ANY_FREE = """
+/* A compiler takes for granted that free itself keeps errno. */
+static void (*volatile any_free)(void *) = free;
+"""
+_ANY_ALIGNED = """
+/* A compiler takes for granted what posix_memalign itself leaves alone. */
+static int (*volatile any_posix_memalign)(void **, size_t, size_t) = posix_memalign;
+"""
+_SOME = """
+/* The block, of which a compiler knows nothing; without one the fault is not reached. */
+static void *some(void *block) {
+    void *volatile unknown = block;
+    if (unknown == NULL) exit(0);
     return unknown;
 }
 """
@@ -168,6 +195,31 @@ static void turn(int step) {
     while (now != step) sched_yield();
 }
 """
+_SIZED = """
+/* free_sized of C23, where there is one. */
+static void free_of_size(void *block, size_t bytes) {
+    void (*sized)(void *, size_t) = (void (*)(void *, size_t))dlsym(RTLD_DEFAULT, "free_sized");
+    if (sized != NULL) sized(block, bytes);
+    else free(block);
+}
+"""
+_ALIGNED_SIZED = """
+/* free_aligned_sized of C23, where there is one. */
+static void free_of_aligned_size(void *block, size_t alignment, size_t bytes) {
+    void (*sized)(void *, size_t, size_t) =
+        (void (*)(void *, size_t, size_t))dlsym(RTLD_DEFAULT, "free_aligned_sized");
+    if (sized != NULL) sized(block, alignment, bytes);
+    else free(block);
+}
+"""
+_LIBRARY = """
+/* The file of the library that answers it, "" for none. */
+static const char *library(const char *function) {
+    Dl_info info;
+    void *at = dlsym(RTLD_DEFAULT, function);
+    return at != NULL && dladdr(at, &info) != 0 ? info.dli_fname : "";
+}
+"""
 _LIMIT = """
 /* The system gives no memory while it holds. */
 static void refuse(int yes) {
@@ -177,11 +229,8 @@ static void refuse(int yes) {
     setrlimit(RLIMIT_AS, yes ? &none : &usual);
 }
 """
-_MAIN = """
-int main(void) {
-    steps();
-    return 0;
-}
+_CAME_TO_ITS_END = """
+enum { END = 77 }; /* exit status of a child that comes to its end */
 """
 _MAIN_APART = """
 int main(void) {
@@ -189,9 +238,9 @@ int main(void) {
     if (fork() == 0) {
         alarm(SECONDS);
         steps();
-        exit(0);
+        exit(END);
     }
-    if (wait(&status) < 0 || status != 0) fault();
+    if (wait(&status) < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != END) fault();
     return 0;
 }
 """.replace("SECONDS", str(SECONDS))
@@ -203,20 +252,33 @@ def c_program(failure: Failure) -> str | None:
     kind = failure.fault.kind
     if kind == "inside":
         return None
+    said = f"{failure.rule}: {failure.sentence}".replace("*/", "* /").replace("\n", " ")
+    if kind in PROGRAMS:
+        return _headed(said, PROGRAMS[kind].replace("SIZES", ", ".join(str(step.numbers[0]) for step in failure.steps)))
     bodies = "".join(_bodies(failure))
     helpers = {
         _OPAQUE: ("opaque(",),
+        _SOME: ("some(",),
+        _ANY_FREE: ("any_free(",),
+        _ANY_ALIGNED: ("any_posix_memalign(",),
         _PATTERN: ("fill(", "must_be("),
         _FILL: ("fill(",),
         _KEPT: ("must_be(",),
         _ZERO: ("must_be_zero(",),
+        _SIZED: ("free_of_size(",),
+        _ALIGNED_SIZED: ("free_of_aligned_size(",),
+        _LIBRARY: ("library(",),
         _LIMIT: ("refuse(",),
         _TURNS: ("turn(",),
     }
     used = [helper for helper, names in helpers.items() if any(name in bodies for name in names)]
-    text = "".join([*used, _blocks(failure), bodies])
-    text += _MAIN_APART if failure.fault.deadly else _MAIN
-    said = f"{failure.rule}: {failure.sentence}".replace("*/", "* /").replace("\n", " ")
+    text = "".join([*used, _variables(bodies), bodies])
+    if failure.fault.deadly:
+        text = _CAME_TO_ITS_END + text.replace("exit(0)", "exit(END)") + _MAIN_APART
+    return _headed(said, text)
+
+
+def _headed(said: str, text: str) -> str:
     head = _HEAD.format(
         sentence=said,
         how="gcc -Wall -Wextra -Werror -pthread THIS.c && LD_PRELOAD=THE-LIBRARY ./a.out",
@@ -228,17 +290,21 @@ def c_program(failure: Failure) -> str | None:
 
 def _includes(text: str) -> list[str]:
     needs = {
+        "dlfcn": "dlsym",
         "errno": "errno",
-        "malloc": "mem",
+        "malloc": "",
         "pthread": "pthread_",
         "sched": "sched_yield",
-        "stdint": "UINTPTR",
+        "signal": "signal(",
+        "stdint": "_MAX",
+        "stdio": "scanf",
         "stdlib": "",
+        "string": "strcmp",
         "sys/resource": "rlimit",
-        "sys/wait": "wait(",
+        "sys/wait": "wait",
         "unistd": "",
     }
-    return [name for name, word in needs.items() if word in text or name == "malloc"]
+    return [name for name, word in needs.items() if word in text]
 
 
 def _literal(text: str) -> str:
@@ -248,47 +314,80 @@ def _literal(text: str) -> str:
     return '"' + "".join(c if c.isprintable() else "?" for c in escaped) + '"'
 
 
-def _blocks(failure: Failure) -> str:
-    born = [f"*b{step.result}" for step in failure.steps if step.result is not None]
-    return f"\nvoid *got{''.join(f', {name}' for name in born)};\nint error;\n"
+def _variables(bodies: str) -> str:
+    """Not static: others might look at them, so a compiler leaves out no call."""
+    blocks = sorted(set(re.findall(r"\bb\d+\b", bodies)), key=lambda name: int(name[1:]))
+    pointers = [f"*{name}" for name in [*(["got"] if "got" in bodies else []), *blocks]]
+    lines = [f"void {', '.join(pointers)};\n"] if pointers else []
+    lines += [f"int {name};\n" for name in ("error", "gave") if f"{name} " in bodies]
+    return "".join(["\n", *lines]) if lines else ""
 
 
 def _number(value: int) -> str:
-    return str(value) if value < 1 << 31 else f"opaque({value}u)"
+    """As one would write it; a compiler is not to see at once that no object is so large."""
+    if value < 1 << 31:
+        return str(value)
+    for limit, name in ((1 << 64) - 1, "SIZE_MAX"), ((1 << 63) - 1, "(size_t)PTRDIFF_MAX"):
+        beside = value - limit
+        if abs(beside) < 1 << 20:
+            return f"opaque({name}{f' {_sign(beside)} {abs(beside)}' if beside else ''})"
+    return f"opaque({value}u)"
 
 
-def _call(step: Step) -> str:
-    """The call as an expression, its result in ``got`` where it has one; posix_memalign's in ``got`` and ``error``."""
+def _sign(value: int) -> str:
+    return "-" if value < 0 else "+"
+
+
+def _expression(step: Step, to: str) -> str:
+    """The call; posix_memalign's result goes to variable ``to``."""
     numbers = [_number(n) for n in step.numbers]
     block = "NULL" if step.block is None else f"b{step.block}"
     match step.name:
         case "posix_memalign":
-            return f"got = (void *){UNTOUCHED:#x}; error = posix_memalign(&got, {', '.join(numbers)});"
+            return f"posix_memalign(&{to}, {', '.join(numbers)})"
         case "usable_size":
-            return f"got = (void *)malloc_usable_size({block});"
+            return f"malloc_usable_size({block})"
         case "trim":
-            return f"malloc_trim({numbers[0]});"
-        case "free" | "free_sized" | "free_aligned_sized":
-            return f"free({block});"
-        case name if name in RESIZES:
-            return f"got = {name}({', '.join([block, *numbers])});"
+            return f"malloc_trim({numbers[0]})"
+        case "free_sized" | "free_aligned_sized":
+            name = "free_of_size" if step.name == "free_sized" else "free_of_aligned_size"
+            return f"{name}({', '.join([block, *numbers])})"
+        case name if name in TAKE_A_BLOCK:
+            return f"{name}({', '.join([block, *numbers])})"
         case name:
-            return f"got = {name}({', '.join(numbers)});"
+            return f"{name}({', '.join(numbers)})"
+
+
+def _call(step: Step, fault: Fault, last: bool) -> Iterator[str]:
+    """With what becomes of its result: a block of its own, or ``got`` and ``error`` where it may have none."""
+    makes = step.name in (*BIRTHS, *RESIZES)
+    zero = fault.kind == "unlike" and step.block is not None and not any(step.numbers)
+    to = "got" if step.result is None or zero or (last and fault.kind in _OF_NO_BLOCK) else f"b{step.result}"
+    expression = _expression(step, to)
+    if last and fault.kind in ("kept", "touched") and step.name in ("free", "posix_memalign"):
+        expression = f"any_{expression}"
+    if not makes:
+        yield f"{expression};"
+    elif step.name == "posix_memalign":
+        if to == "got":
+            yield f"error = {expression};"
+        else:
+            yield from (f"if ({_expression(step, 'got')} != 0) exit(0);", f"{to} = some(got);")
+    else:
+        yield f"got = {expression};" if to == "got" else f"{to} = some({expression});"
+    if zero and not last:
+        yield "gave = got != NULL;"
+        if step.result is not None:
+            yield f"b{step.result} = got;"
 
 
 def _lines(step: Step, last: bool, fault: Fault) -> Iterator[str]:
-    if last and fault.kind == "kept":
-        yield "errno = -1;"
-    if last and fault.kind == "errno":
-        yield "errno = 0;"
-    yield f"refuse(1); {_call(step)} refuse(0);" if step.fails else _call(step)
-    if step.result is not None:
-        yield f"b{step.result} = got;"
+    if last and fault.kind in _BEFORE:
+        yield _BEFORE[fault.kind]
+    yield from ["refuse(1);", *_call(step, fault, last), "refuse(0);"] if step.fails else _call(step, fault, last)
     if last:
         yield from _looks(step, fault)
-    elif step.result is not None:
-        yield f"if (b{step.result} == NULL) exit(0);  /* it fails earlier here */"
-    if step.result is not None and fault.kind in _FILLED and not (last and not fault.deadly):
+    if step.result is not None and fault.kind in FILLED and not (last and not fault.deadly):
         yield f"fill(b{step.result}, {step.result});"
 
 
@@ -297,13 +396,14 @@ def _looks(step: Step, fault: Fault) -> Iterator[str]:
     posix = step.name == "posix_memalign"
     match fault.kind:
         case "aligned":
-            yield f"if (opaque((size_t){block}) % {fault.number} != 0) fault();"
+            yield f"if ((size_t){block} % {fault.number} != 0) fault();"
         case "null":
             yield f"if ({'error != 0' if posix else 'got == NULL'}) fault();"
         case "served":
             yield f"if ({'error == 0' if posix else 'got != NULL'}) fault();"
         case "errno":
-            yield f"if ({'error' if posix else 'got == NULL && errno'} != ENOMEM) fault();"
+            wrong = f"!= {errno.errorcode[fault.number]}" if fault.number else "== 0"
+            yield f"if ({'error' if posix else 'got == NULL && errno'} {wrong}) fault();"
         case "touched":
             yield f"if (error != 0 && got != (void *){UNTOUCHED:#x}) fault();"
         case "overlap":
@@ -319,12 +419,18 @@ def _looks(step: Step, fault: Fault) -> Iterator[str]:
             yield f"if (malloc_usable_size({block}) != {fault.number}) fault();"
         case "kept":
             yield "if (errno != -1) fault();"
+        case "unlike":
+            yield "if (gave != (got != NULL)) fault();"
 
 
 def _bodies(failure: Failure) -> Iterator[str]:
-    """The steps, as a function for each life of a thread, and ``steps`` for the first, which begins and joins them."""
+    """The steps, as a function for each life of a thread, and ``main`` for the first, which begins and joins them, or
+    ``steps`` where a child does them."""
     threaded = any(step.thread for step in failure.steps)
     main: list[str] = []
+    if failure.fault.kind == "foreign":
+        names = failure.function.split(", ")
+        main += [f'if (strcmp(library("{name}"), library("malloc")) != 0) fault();' for name in names]
     others: dict[str, list[str]] = {}
     life: dict[int, str] = {}
     for at, step in enumerate(failure.steps):
@@ -347,4 +453,7 @@ def _bodies(failure: Failure) -> Iterator[str]:
     for name, lines in others.items():
         yield f"\nstatic pthread_t {name};\n\nstatic void *live_{name}(void *unused) {{\n"
         yield "".join(f"    {line}\n" for line in lines) + "    return unused;\n}\n"
-    yield "\nstatic void steps(void) {\n" + "".join(f"    {line}\n" for line in main) + "}\n"
+    if failure.fault.deadly:
+        yield "\nstatic void steps(void) {\n" + "".join(f"    {line}\n" for line in main) + "}\n"
+    else:
+        yield "\nint main(void) {\n" + "".join(f"    {line}\n" for line in [*main, "return 0;"]) + "}\n"

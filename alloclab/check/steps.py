@@ -64,7 +64,7 @@ class Fault:
     ``aligned``    ``block`` is not aligned to ``number``
     ``null``       the call returned NULL
     ``served``     the call returned a block
-    ``errno``      it failed, and errno is not ``number``
+    ``errno``      it failed, and errno is not ``number``; 0: it was not set
     ``touched``    it failed, and posix_memalign stored something
     ``overlap``    ``block`` and ``other`` overlap
     ``contents``   the first ``number`` bytes of ``block`` are not as block ``other`` was filled
@@ -72,8 +72,14 @@ class Fault:
     ``usable``     fewer than ``number`` bytes of ``block`` are usable
     ``stable``     no longer ``number`` bytes of ``block`` are usable
     ``kept``       it changed errno
+    ``unlike``     it returned a block, and the same call before NULL, or the other way round
+    ``foreign``    functions are not there, or are another library's than malloc; there are no steps
     ``crash``      the process does not live to its end, or does not end well
+    ``dies``       likewise, though nothing is written to any block
     ``hang``       the last call does not come back
+    ``starved``    blocks of the calls' sizes are allocated until there is no memory, and freed; what follows fails
+    ``fork``       a child forked while threads allocate cannot allocate
+    ``handler``    a fork handler that is registered before malloc's own cannot allocate
     ``inside``     what only a heap that can be looked into shows
     """
 
@@ -85,7 +91,7 @@ class Fault:
     @property
     def deadly(self) -> bool:
         """The process is lost."""
-        return self.kind in ("crash", "hang")
+        return self.kind in ("crash", "hang", "dies")
 
 
 @dataclass(frozen=True)

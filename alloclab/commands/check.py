@@ -12,7 +12,7 @@ import click
 from alloclab.allocators import resolve
 from alloclab.commands._options import output_console, output_option
 from alloclab.errors import CheckError, UsageError
-from alloclab.files import STDOUT, write_whole
+from alloclab.files import STDOUT, output_folder, write_whole
 
 if TYPE_CHECKING:
     from alloclab.check.conformance import Check
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--reproducers",
     metavar="FOLDER",
-    help="Write what the search finds there: a C program that shows it, a trace, the steps.",
+    help="Write there of each finding a C program that shows it, a trace, the steps.",
 )
 @output_option("--json", ".json", "Write the result as JSON.")
 @output_option("--markdown", ".md", "Write one table of all as Markdown.")
@@ -50,12 +50,14 @@ def command(specs: tuple[str, ...], numbers: str | None, **options: Any) -> None
     With `--examples` malloc's calls are then tried in any order, in a fresh process each time, or on a heap of the
     laboratory with a look inside after every call, and what fails is told in the fewest steps that show it.
     """
+    from alloclab.check.again import reproducers
     from alloclab.check.conformance import chosen, conformance, to_json
     from alloclab.report.conformance import markdown, print_check, sentence
 
     if options["json"] == STDOUT and options["markdown"] == STDOUT:
         raise click.UsageError("--json and --markdown cannot both go to stdout: name a file for one")
     search = _search(options)
+    folder = output_folder(options["reproducers"]) if options["reproducers"] is not None else None
     rules = chosen(numbers.split(",") if numbers is not None else [])
     written = {"json": to_json, "markdown": markdown}
     on_stdout = [name for name in written if options[name] == STDOUT]
@@ -63,8 +65,11 @@ def command(specs: tuple[str, ...], numbers: str | None, **options: Any) -> None
     checks = []
     for spec in specs:
         checks.append(search(conformance(spec, rules, seconds=options["seconds"])))
+        programs = reproducers(checks[-1], folder) if folder is not None else 0
         if not on_stdout:
             print_check(checks[-1], console)
+        if not on_stdout and folder is not None:
+            click.echo(f"Reproducers: {programs} C programs in {folder}")
     for name, write in written.items():
         if options[name] == STDOUT:
             click.echo(write(checks), nl=False)
@@ -88,18 +93,10 @@ def _search(options: dict[str, Any]) -> Callable[[Check], Check]:
         from alloclab.check.search import failures
     except ModuleNotFoundError as missing:
         raise UsageError(f"--examples needs {missing.name}: pip install 'alloclab[check]'") from None
-    from alloclab.check.reproduce import write
-
     budget = {name: options[name] for name in ("examples", "steps", "seed")}
-    folder = Path(options["reproducers"]) if options["reproducers"] else None
 
     def add(check: Check) -> Check:
-        allocator = resolve(check.allocator)
-        found = tuple(failures(allocator, **budget))
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            for number, failure in enumerate(found, 1):
-                write(failure, folder, f"{allocator.name}-{number}")
+        found = tuple(failures(resolve(check.allocator), **budget))
         return replace(check, failures=found, examples=budget["examples"])
 
     return add

@@ -12,6 +12,7 @@ enum { AT_ONCE = 6, SMALL = 5000 };
 static const size_t MOST = (size_t)4 << 20;
 
 static bool lies(const void *block, const char *call, size_t alignment, size_t bytes) {
+    al_fault("aligned", alignment);
     return al_holds(al_aligned(block, alignment), "%s(%zu, %zu) returned an address that is %zu modulo %zu", call,
                     alignment, bytes, (size_t)((uintptr_t)block % alignment), alignment);
 }
@@ -21,20 +22,24 @@ static void several(size_t alignment, size_t bytes) {
     const int count = bytes < SMALL ? AT_ONCE : 1;
     for (int i = 0; i < count; i++) {
         blocks[i] = NULL;
-        al_step("posix_memalign(%zu, %zu), and writing to all of it", alignment, bytes);
+        al_step("posix_memalign(%zu, %zu)", alignment, bytes);
         const int error = posix_memalign(&blocks[i], alignment, bytes);
+        al_fault("null", 0);
         if (!al_holds(error == 0, "posix_memalign(%zu, %zu) returned %d", alignment, bytes, error)) continue;
         lies(blocks[i], "posix_memalign", alignment, bytes);
         if (blocks[i] == NULL) continue;
+        al_fault("usable", bytes);
         al_holds(al_usable(blocks[i]) >= bytes, "posix_memalign(%zu, %zu) has %zu usable bytes", alignment, bytes,
                  al_usable(blocks[i]));
         memset(blocks[i], i + 1, bytes);
     }
     for (int i = 0; i < count; i++) {
         if (blocks[i] == NULL) continue;
+        al_step("posix_memalign(%zu, %zu)", alignment, bytes);
+        al_fault("overlap", 0);
         al_holds(al_filled(blocks[i], bytes, (unsigned char)(i + 1)), "blocks of posix_memalign(%zu, %zu) overlap",
                  alignment, bytes);
-        al_step("free of posix_memalign(%zu, %zu)", alignment, bytes);
+        al_step("free(posix_memalign(%zu, %zu))", alignment, bytes);
         free(blocks[i]);
     }
 }
@@ -43,7 +48,9 @@ static void refused(size_t alignment) {
     void *untouched = &untouched;
     al_step("posix_memalign(%zu, 8)", alignment);
     const int error = posix_memalign(&untouched, alignment, 8);
+    al_fault("errno", EINVAL);
     al_holds(error == EINVAL, "posix_memalign(%zu, 8) returned %d, not EINVAL", alignment, error);
+    al_fault("touched", 0);
     al_holds(untouched == &untouched, "posix_memalign(%zu, 8) failed and wrote a result", alignment);
 }
 
@@ -56,8 +63,11 @@ void al_c12(void) {
     errno = EILSEQ;
     al_step("posix_memalign(64, SIZE_MAX)");
     const int error = posix_memalign(&untouched, 64, al_huge);
+    al_fault("errno", ENOMEM);
     al_holds(error == ENOMEM, "posix_memalign(64, SIZE_MAX) returned %d, not ENOMEM", error);
+    al_fault("touched", 0);
     al_holds(untouched == &untouched, "posix_memalign(64, SIZE_MAX) failed and wrote a result");
+    al_fault("kept", 0);
     al_expects(errno == EILSEQ,
                "posix_memalign(64, SIZE_MAX) set errno to %d; posix_memalign(3) says that it is not set", errno);
 }
@@ -67,7 +77,9 @@ static void memalign_odd(size_t alignment, size_t rounded) {
     errno = 0;
     al_step("memalign(%zu, 96)", alignment);
     void *block = memalign(alignment, 96);
+    al_fault("errno", EINVAL);
     al_holds(block != NULL || errno == EINVAL, "memalign(%zu, 96) failed with errno %d, not EINVAL", alignment, errno);
+    al_fault("aligned", rounded);
     al_holds(al_aligned(block, rounded), "memalign(%zu, 96) is neither refused nor rounded up to %zu", alignment,
              rounded);
     free(block);
@@ -79,7 +91,9 @@ void al_c13(void) {
         errno = 0;
         al_step("aligned_alloc(%zu, %zu)", wrong[i], 2 * wrong[i]);
         void *block = aligned_alloc(wrong[i], 2 * wrong[i]);
+        al_fault("served", 0);
         al_holds(block == NULL, "aligned_alloc(%zu, %zu) returned a block", wrong[i], 2 * wrong[i]);
+        al_fault("errno", EINVAL);
         al_holds(block != NULL || errno == EINVAL, "aligned_alloc(%zu, %zu) failed with errno %d, not EINVAL", wrong[i],
                  2 * wrong[i], errno);
         free(block);
@@ -94,16 +108,18 @@ static void resize_aligned(size_t alignment, size_t bytes, size_t to) {
     if (posix_memalign((void **)&block, alignment, bytes) != 0 || block == NULL) return;
     memset(block, 3, bytes);
     const size_t kept = bytes < to ? bytes : to;
-    al_step("realloc of posix_memalign(%zu, %zu) to %zu bytes", alignment, bytes, to);
+    al_step("realloc(posix_memalign(%zu, %zu), %zu)", alignment, bytes, to);
     unsigned char *moved = realloc(block, to);
+    al_fault("null", 0);
     if (!al_holds(moved != NULL, "realloc of posix_memalign(%zu, %zu) to %zu bytes returned NULL", alignment, bytes,
                   to))
         return free(block);
+    al_fault("contents", kept);
     al_holds(al_filled(moved, kept, 3), "realloc of posix_memalign(%zu, %zu) to %zu bytes lost contents", alignment,
              bytes, to);
     al_step("writing to all of posix_memalign(%zu, %zu) after realloc to %zu bytes", alignment, bytes, to);
     memset(moved, 4, to);
-    al_step("free of posix_memalign(%zu, %zu) after realloc to %zu bytes", alignment, bytes, to);
+    al_step("free(realloc(posix_memalign(%zu, %zu), %zu))", alignment, bytes, to);
     free(moved);
 }
 
@@ -117,8 +133,9 @@ static void crowd(size_t alignment, size_t bytes) {
         if (blocks[i] != NULL) memset(blocks[i], i + 1, al_usable(blocks[i]));
     }
     for (int i = 0; i < CROWD; i += 2) {
-        al_step("realloc of memalign(%zu, %zu) to %zu bytes", alignment, bytes, 3 * bytes);
+        al_step("realloc(memalign(%zu, %zu), %zu)", alignment, bytes, 3 * bytes);
         unsigned char *moved = realloc(blocks[i], 3 * bytes);
+        al_fault("contents", bytes);
         al_holds(moved != NULL && al_filled(moved, bytes, (unsigned char)(i + 1)),
                  "realloc of memalign(%zu, %zu) to %zu bytes lost contents", alignment, bytes, 3 * bytes);
         blocks[i] = moved;
@@ -126,7 +143,7 @@ static void crowd(size_t alignment, size_t bytes) {
     for (int i = CROWD - 1; i >= 0; i--) {
         al_holds(blocks[i] == NULL || al_filled(blocks[i], bytes, (unsigned char)(i + 1)),
                  "a block of memalign(%zu, %zu) was changed by resizing its neighbours", alignment, bytes);
-        al_step("free of memalign(%zu, %zu), with others about", alignment, bytes);
+        al_step("free(realloc(memalign(%zu, %zu), %zu))", alignment, bytes, 3 * bytes);
         free(blocks[i]);
     }
 }
@@ -154,6 +171,7 @@ void al_c15(void) {
             lies(blocks[1] = aligned_alloc(alignment, bytes), "aligned_alloc", alignment, bytes);
             al_step("posix_memalign(%zu, %zu)", alignment, bytes);
             const int error = posix_memalign(&blocks[2], alignment, bytes);
+            al_fault("null", 0);
             if (al_holds(error == 0, "posix_memalign(%zu, %zu) returned %d", alignment, bytes, error))
                 lies(blocks[2], "posix_memalign", alignment, bytes);
             al_step("free of memalign, aligned_alloc and posix_memalign(%zu, %zu)", alignment, bytes);
@@ -165,6 +183,8 @@ void al_c15(void) {
 /* A page of another library's cannot be freed here. */
 static bool is_own(const char *symbol) {
     const char *owner = al_owner(symbol), *own = al_owner("malloc");
+    al_step("free(%s(1))", symbol);
+    al_fault("dies", 0);
     return al_holds(owner != NULL && own != NULL && strcmp(owner, own) == 0, "%s is answered by %s, free by %s", symbol,
                     owner == NULL ? "nobody" : owner, own == NULL ? "nobody" : own);
 }
@@ -175,19 +195,24 @@ static void pages_of(void *(*call)(size_t), const char *name, bool whole) {
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         al_step("%s(%zu)", name, sizes[i]);
         void *block = call(sizes[i]);
+        al_fault("null", 0);
         al_holds(block != NULL || sizes[i] == 0, "%s(%zu) returned NULL", name, sizes[i]);
+        al_fault("aligned", page);
         al_holds(al_aligned(block, page), "%s(%zu) is not page aligned", name, sizes[i]);
         const size_t least = whole ? (sizes[i] + page - 1) / page * page : sizes[i];
+        al_fault("usable", least);
         if (block != NULL)
             al_holds(al_usable(block) >= least, "%s(%zu) has %zu usable bytes", name, sizes[i], al_usable(block));
-        al_step("free of %s(%zu)", name, sizes[i]);
+        al_step("free(%s(%zu))", name, sizes[i]);
         free(block);
     }
     errno = 0;
     al_step("%s(SIZE_MAX)", name);
     void *block = call(al_huge);
     const int error = errno;
+    al_fault("served", 0);
     al_holds(block == NULL, "%s(SIZE_MAX) returned a block", name);
+    al_fault("errno", ENOMEM);
     al_holds(block != NULL || error == ENOMEM, "%s(SIZE_MAX) failed with errno %d, not ENOMEM", name, error);
 }
 
@@ -201,6 +226,8 @@ void al_c28(void) {
     void (*sized)(void *, size_t) = dlsym(RTLD_DEFAULT, "free_sized");
     void (*aligned)(void *, size_t, size_t) = dlsym(RTLD_DEFAULT, "free_aligned_sized");
     if (sized == NULL || aligned == NULL) {
+        al_step("free_sized, free_aligned_sized");
+        al_fault("foreign", 0);
         al_not_applicable("free_sized and free_aligned_sized are not there");
         return;
     }
@@ -210,10 +237,10 @@ void al_c28(void) {
         if (round == 10) before = mallinfo2().uordblks;
         for (int i = 0; i < al_sizes_count; i++) {
             const size_t bytes = al_sizes[i];
-            al_step("free_sized(malloc(%zu))", bytes);
+            al_step("free_sized(malloc(%zu), %zu)", bytes, bytes);
             sized(malloc(bytes), bytes);
             sized(calloc(1, bytes), bytes);
-            al_step("free_aligned_sized(aligned_alloc(64, %zu))", bytes);
+            al_step("free_aligned_sized(aligned_alloc(64, %zu), 64, %zu)", bytes, bytes);
             aligned(aligned_alloc(64, bytes), 64, bytes);
         }
         al_step("free_sized(NULL)");

@@ -68,6 +68,8 @@ bool al_never_reuses(void) {
 bool al_no_memory(const char *call, const void *block) {
     const int error = errno;
     errno = 0;
+    al_fault("served", 0);
     if (!al_holds(block == NULL, "%s returned a block", call)) return false;
+    al_fault("errno", ENOMEM);
     return al_holds(error == ENOMEM, "%s failed with errno %d, not ENOMEM", call, error);
 }

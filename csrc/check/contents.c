@@ -19,10 +19,13 @@ void al_c01(void) {
         blocks[i + 2] = calloc(1, 0);
         blocks[i + 3] = realloc(NULL, 0);
     }
-    for (int i = 0; i < 4 * ZEROS; i++)
-        for (int j = 0; j < i; j++)
+    for (int i = 0; i < 4 * ZEROS; i++) {
+        for (int j = 0; j < i; j++) {
+            al_fault("overlap", 0);
             al_holds(blocks[i] == NULL || blocks[i] != blocks[j], "two live blocks of 0 bytes have the same address");
-    al_step("free of a block of 0 bytes");
+        }
+    }
+    al_step("free(malloc(0)), free(calloc(0, 1)), free(calloc(1, 0)), free(realloc(NULL, 0))");
     for (int i = 0; i < 4 * ZEROS; i++) free(blocks[i]);
 }
 
@@ -40,7 +43,9 @@ void al_c02(void) {
         for (int i = 0; i < count; i++) {
             al_step("malloc(%zu)", bytes);
             blocks[i] = malloc(bytes);
+            al_fault("null", 0);
             al_holds(blocks[i] != NULL, "malloc(%zu) returned NULL", bytes);
+            al_fault("aligned", needed(bytes));
             al_holds(al_aligned(blocks[i], needed(bytes)), "malloc(%zu) returned an address that is %zu modulo %zu",
                      bytes, (size_t)((uintptr_t)blocks[i] % needed(bytes)), needed(bytes));
         }
@@ -104,9 +109,11 @@ void al_c03(void) {
 }
 
 static void zeroed(size_t count, size_t bytes) {
-    al_step("calloc(%zu, %zu)", count, bytes);
+    al_step("free(malloc(%zu)), calloc(%zu, %zu)", count * bytes, count, bytes);
     unsigned char *block = calloc(count, bytes);
+    al_fault("null", 0);
     if (bytes > 0) al_holds(block != NULL, "calloc(%zu, %zu) returned NULL", count, bytes);
+    al_fault("zero", count * bytes);
     al_holds(block == NULL || al_filled(block, count * bytes, 0),
              "calloc(%zu, %zu) returned memory that is not zero", count, bytes);
     if (block != NULL) memset(block, 0xff, count * bytes);
@@ -138,10 +145,12 @@ void al_c04(void) {
 void al_c07(void) {
     for (int i = 0; i < al_sizes_count; i++) {
         const size_t bytes = al_sizes[i];
-        al_step("realloc(NULL, %zu), and writing to all of it", bytes);
+        al_step("realloc(NULL, %zu)", bytes);
         unsigned char *block = realloc(NULL, bytes);
+        al_fault("null", 0);
         if (bytes > 0) al_holds(block != NULL, "realloc(NULL, %zu) returned NULL", bytes);
         if (block == NULL) continue;
+        al_fault("aligned", needed(bytes));
         al_holds(al_aligned(block, needed(bytes)), "realloc(NULL, %zu) returned a misaligned block", bytes);
         memset(block, 1, bytes);
         free(block);
@@ -151,13 +160,15 @@ void al_c07(void) {
 /* A block of `from` bytes, filled, becomes one of `to`. Returns it. */
 static unsigned char *moved(unsigned char *block, size_t from, size_t to, const char *why) {
     if (block != NULL) memset(block, 0xa5, from);
-    al_step("realloc from %zu to %zu bytes", from, to);
+    al_step("realloc(malloc(%zu), %zu)", from, to);
     unsigned char *grown = realloc(block, to);
+    al_fault("null", 0);
     if (!al_holds(grown != NULL, "realloc from %zu to %zu bytes returned NULL", from, to)) {
         free(block);
         return NULL;
     }
     const size_t kept = from < to ? from : to;
+    al_fault("contents", kept);
     al_holds(al_filled(grown, kept, 0xa5), "realloc from %zu to %zu bytes%s lost contents", from, to, why);
     memset(grown, 0x5a, to);
     return grown;
@@ -186,10 +197,12 @@ void al_c18(void) {
     unsigned char *blocks[SIZES];
     size_t usable[SIZES];
     for (size_t i = 0, bytes = 0; i < SIZES; i++, bytes += i < 400 ? 3 : bytes / 30) {
-        al_step("malloc(%zu), and writing to all that is usable", bytes);
+        al_step("malloc(%zu)", bytes);
         blocks[i] = malloc(bytes);
         usable[i] = blocks[i] == NULL ? 0 : al_usable(blocks[i]);
+        al_fault("null", 0);
         if (bytes > 0) al_holds(blocks[i] != NULL, "malloc(%zu) returned NULL", bytes);
+        al_fault("usable", bytes);
         al_holds(usable[i] >= bytes || blocks[i] == NULL, "malloc_usable_size of malloc(%zu) is %zu", bytes, usable[i]);
         if (blocks[i] != NULL) memset(blocks[i], (int)i % 255 + 1, usable[i]);
     }
@@ -241,10 +254,13 @@ void al_c24(void) {
     for (size_t bytes = first; bytes < last;) {
         block[bytes - 1] = 2;
         const size_t more = bytes + bytes / 2;
-        al_step("realloc from %zu to %zu bytes", bytes, more);
+        al_step("realloc(malloc(%zu), %zu)", bytes, more);
         unsigned char *grown = realloc(block, more);
+        al_fault("null", 0);
         if (!al_holds(grown != NULL, "realloc from %zu to %zu bytes returned NULL", bytes, more)) break;
+        al_fault("contents", bytes);
         al_holds(grown[0] == 1, "realloc from %zu to %zu bytes lost the first byte", bytes, more);
+        al_fault("contents", bytes);
         al_holds(grown[bytes - 1] == 2, "realloc from %zu to %zu bytes lost the last byte", bytes, more);
         block = grown;
         bytes = more;

@@ -27,7 +27,7 @@ void al_c06(void) {
     for (size_t i = 0; i < sizeof less / sizeof *less; i++) {
         free(malloc(24));
         errno = 0;
-        al_step("malloc(SIZE_MAX - %zu), after a small free", less[i]);
+        al_step("free(malloc(24)), malloc(SIZE_MAX - %zu)", less[i]);
         al_no_memory("malloc of nearly SIZE_MAX", malloc(al_huge - less[i]));
         al_step("malloc(PTRDIFF_MAX + 1 + %zu)", less[i]);
         al_no_memory("malloc of more than PTRDIFF_MAX", malloc(al_huge / 2 + 1 + less[i]));
@@ -45,11 +45,11 @@ void al_c09(void) {
         if (!al_holds(block != NULL, "malloc(%zu) returned NULL", held[i])) continue;
         memset(block, 7, held[i]);
         errno = 0;
-        al_step("realloc from %zu bytes to PTRDIFF_MAX + 1", held[i]);
+        al_step("realloc(malloc(%zu), PTRDIFF_MAX + 1)", held[i]);
         al_no_memory("realloc to PTRDIFF_MAX + 1", realloc(block, al_huge / 2 + 1));
-        al_step("realloc from %zu bytes to SIZE_MAX", held[i]);
+        al_step("realloc(malloc(%zu), SIZE_MAX)", held[i]);
         al_no_memory("realloc to SIZE_MAX", realloc(block, al_huge));
-        al_step("reading a block of %zu bytes after a realloc that failed", held[i]);
+        al_fault("contents", held[i]);
         al_holds(al_filled(block, held[i], 7), "a realloc that failed changed a block of %zu bytes", held[i]);
         block = realloc(block, held[i] + 1);
         al_holds(block != NULL && al_filled(block, held[i], 7),
@@ -65,7 +65,7 @@ static outcome to_zero(size_t bytes, int *error) {
     void *block = malloc(bytes);
     if (block != NULL) memset(block, 1, bytes);
     errno = 0;
-    al_step("realloc of a block of %zu bytes to 0", bytes);
+    al_step("realloc(malloc(%zu), 0)", bytes);
     void *after = realloc(block, 0);
     *error = errno;
     free(after);
@@ -84,7 +84,10 @@ void al_c10(void) {
     int error, errors = 0;
     const outcome first = to_zero(held[0], &error);
     for (int i = 0; i < HELD; i++) {
-        al_holds(to_zero(held[i], &error) == first, "realloc(p, 0) of %zu bytes does not do what it did of 1", held[i]);
+        const bool same = to_zero(held[i], &error) == first;
+        al_step("realloc(malloc(%zu), 0), realloc(malloc(%zu), 0)", held[0], held[i]);
+        al_fault("unlike", 0);
+        al_holds(same, "realloc(p, 0) of %zu bytes does not do what it did of 1", held[i]);
         errors += error != EINVAL;
     }
     if (al_never_reuses()) {
@@ -93,12 +96,17 @@ void al_c10(void) {
         al_holds(false, first == FREES ? "realloc(p, 0) returns NULL and the block stays: it leaks"
                                        : "realloc(p, 0) returns a block, and freeing it leaks");
     }
+    al_step("realloc(malloc(%zu), 0)", held[0]);
+    al_fault("served", 0);
     al_expects(first == FREES, "realloc(p, 0) returns a block, as malloc(0) does (C17: implementation-defined)");
+    al_fault("errno", EINVAL);
     al_expects(first != FREES || errors == 0,
                "realloc(p, 0) frees and returns NULL, but errno is not EINVAL (POSIX 2024)");
 }
 
 void al_c11(void) {
+    static const char *const makers[] = {"free(malloc(%zu))", "free(posix_memalign(65536, %zu))",
+                                         "free(calloc(1, %zu))"};
     static const size_t sizes[] = {10, 100, 5000, 70000, 300000, 5000000, (size_t)64 << 20};
     errno = EILSEQ;
     free(NULL);
@@ -109,8 +117,9 @@ void al_c11(void) {
         blocks[2] = calloc(1, sizes[i]);
         for (int j = 0; j < 3; j++) {
             errno = EILSEQ;
-            al_step("free of a block of %zu bytes", sizes[i]);
+            al_step(makers[j], sizes[i]);
             free(blocks[j]);
+            al_fault("kept", 0);
             al_holds(errno == EILSEQ, "free of a block of %zu bytes set errno to %d", sizes[i], errno);
         }
     }
@@ -127,18 +136,22 @@ static void overflowing(size_t alignment) {
     void *untouched = &untouched;
     al_step("posix_memalign(%zu, SIZE_MAX - 100)", alignment);
     const int error = posix_memalign(&untouched, alignment, al_huge - 100);
+    al_fault("errno", ENOMEM);
     al_holds(error == ENOMEM, "posix_memalign(%zu, SIZE_MAX - 100) returned %d, not ENOMEM", alignment, error);
+    al_fault("touched", 0);
     al_holds(untouched == &untouched, "posix_memalign(%zu, SIZE_MAX - 100) failed and wrote a result", alignment);
 }
 
 void al_c16(void) {
     for (int shift = 5; shift < 64; shift++) overflowing((size_t)1 << shift);
-    al_step("aligned_alloc(2^63, 1)");
+    al_step("aligned_alloc(PTRDIFF_MAX + 1, 1)");
     al_no_memory("aligned_alloc(2^63, 1)", aligned_alloc((size_t)1 << 63, 1));
     errno = 0;
-    al_step("memalign(2^63 + 1, 1)");
+    al_step("memalign(PTRDIFF_MAX + 2, 1)");
     void *block = memalign(((size_t)1 << 63) + 1, 1);
+    al_fault("served", 0);
     al_holds(block == NULL, "memalign(2^63 + 1, 1) returned a block");
+    al_fault("errno", 0);
     al_holds(block != NULL || errno == EINVAL || errno == ENOMEM, "memalign(2^63 + 1, 1) failed with errno %d", errno);
 }
 
@@ -148,12 +161,15 @@ void al_c17(void) {
         if (!al_holds(block != NULL, "malloc(%zu) returned NULL", held[i])) continue;
         memset(block, 7, held[i]);
         errno = 0;
-        al_step("reallocarray(p, SIZE_MAX / 2, 3)");
+        al_step("reallocarray(malloc(%zu), SIZE_MAX / 2, 3)", held[i]);
         al_no_memory("reallocarray(p, SIZE_MAX / 2, 3)", reallocarray(block, al_huge / 2, 3));
-        al_step("reallocarray(p, SIZE_MAX, SIZE_MAX)");
+        al_step("reallocarray(malloc(%zu), SIZE_MAX, SIZE_MAX)", held[i]);
         al_no_memory("reallocarray(p, SIZE_MAX, SIZE_MAX)", reallocarray(block, al_huge, al_huge));
+        al_fault("contents", held[i]);
         al_holds(al_filled(block, held[i], 7), "a reallocarray that failed changed a block of %zu bytes", held[i]);
+        al_step("reallocarray(malloc(%zu), 10, %zu)", held[i], held[i]);
         block = reallocarray(block, 10, held[i]);
+        al_fault("contents", held[i]);
         al_holds(block != NULL && al_filled(block, held[i], 7), "reallocarray to ten times %zu bytes lost contents",
                  held[i]);
         free(block);
@@ -165,11 +181,12 @@ void al_c17(void) {
 /* Allocates until nothing is left; the blocks are a list. Returns how many there are. */
 static size_t take_all(size_t bytes, void **list) {
     size_t count = 0;
-    al_step("malloc(%zu), until it fails", bytes);
+    al_step("malloc(%zu)", bytes);
     for (void **block; errno = 0, (block = malloc(bytes)) != NULL; count++) {
         *block = *list;
         *list = block;
     }
+    al_fault("starved", 0);
     al_holds(errno == ENOMEM, "malloc(%zu) with no memory left set errno to %d, not ENOMEM", bytes, errno);
     return count;
 }
@@ -197,7 +214,11 @@ void al_c22(void) {
         const size_t second = take_all(sizes[i], &list);
         give_back(&list);
         if (!reuses) continue;
+        al_step("malloc(%zu), malloc(%zu)", sizes[0], sizes[i]);
+        al_fault("starved", 0);
         al_holds(first > 0, "with 64 MiB freed or never used, malloc(%zu) returned NULL", sizes[i]);
+        al_step("malloc(%zu)", sizes[i]);
+        al_fault("starved", 0);
         al_holds(second >= first - first / 10000, "%zu blocks of %zu bytes fit, and after freeing them %zu", first,
                  sizes[i], second);
     }

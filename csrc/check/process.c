@@ -85,10 +85,15 @@ static void names(void) {
     }
     for (size_t i = 0; i < sizeof family / sizeof *family; i++) {
         const char *owner = al_owner(family[i]);
+        al_step("%s", family[i]);
+        al_fault("foreign", 0);
         al_holds(is_own(family[i]), "%s is answered by %s, malloc by %s", family[i], owner == NULL ? "nobody" : owner,
                  al_owner("malloc"));
     }
-    if (lacking[0] != '\0') al_not_applicable("it does not answer %s", lacking);
+    if (lacking[0] == '\0') return;
+    al_step("%s", lacking);
+    al_fault("foreign", 0);
+    al_not_applicable("it does not answer %s", lacking);
 }
 
 static void figures(void) {

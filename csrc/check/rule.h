@@ -4,6 +4,7 @@
  *
  *     fail WHY            of a must rule          deviates WHY        of one that the standards leave open
  *     recorded WHAT       not judged              not-applicable WHY
+ *     by FAULT N STEP     the last of these can be seen again by these calls: al_fault
  *     again I N           line I (from 0) was seen N more times
  *     while STEP          the call under way, when a signal ended the process
  *     pass                nothing else was said
@@ -25,8 +26,12 @@ bool al_holds(bool holds, const char *format, ...) AL_SAYS(2, 3);
 bool al_expects(bool holds, const char *format, ...) AL_SAYS(2, 3); /* likewise, but it deviates */
 void al_recorded(const char *format, ...) AL_SAYS(1, 2);
 void al_not_applicable(const char *format, ...) AL_SAYS(1, 2);
-/* What is being tried, for the report of a crash or a hang. */
+/* What is being tried, for the report of a crash or a hang. Where it is calls as C has them, with numbers, SIZE_MAX,
+ * PTRDIFF_MAX and calls as arguments, a program can be written of it: free(malloc(24)), malloc(SIZE_MAX - 7) */
 void al_step(const char *format, ...) AL_SAYS(1, 2);
+/* What that program is to look for after the step's last call, if the next that is to hold does not; kinds of faults
+ * and what their number is: alloclab/check/steps.py. */
+void al_fault(const char *kind, size_t number);
 
 void al_begin(bool must, unsigned seconds); /* from here on signals are reported, SIGALRM after so many seconds too */
 void al_end(void);

@@ -15,6 +15,8 @@ static struct {
     const char *formats[LINES_MAX]; /* of the lines said */
     size_t again[LINES_MAX];
     char step[LINE_MAX_BYTES];
+    const char *fault; /* NULL: there is none to look for */
+    size_t number;
 } said;
 
 static void put(const char *line, size_t bytes) {
@@ -26,8 +28,15 @@ static void put(const char *line, size_t bytes) {
     }
 }
 
+static void say_step(const char *fault) {
+    char line[2 * LINE_MAX_BYTES];
+    put(line, (size_t)snprintf(line, sizeof line, "by %s %zu %s\n", fault, said.number, said.step));
+}
+
 /* snprintf of plain numbers and words takes no memory. */
 static void say(const char *verdict, bool once, const char *format, va_list arguments) {
+    const char *fault = said.fault;
+    said.fault = NULL;
     for (int i = 0; i < said.lines; i++) {
         if (once && said.formats[i] == format) {
             said.again[i]++;
@@ -42,10 +51,16 @@ static void say(const char *verdict, bool once, const char *format, va_list argu
     at += wants < (int)(sizeof line - at - 1) ? (size_t)wants : sizeof line - at - 2;
     line[at] = '\n';
     put(line, at + 1);
+    if (fault != NULL) say_step(fault);
+}
+
+static bool kept(bool holds) {
+    if (holds) said.fault = NULL;
+    return holds;
 }
 
 bool al_holds(bool holds, const char *format, ...) {
-    if (holds) return true;
+    if (kept(holds)) return true;
     va_list arguments;
     va_start(arguments, format);
     say(said.must ? "fail" : "deviates", true, format, arguments);
@@ -54,7 +69,7 @@ bool al_holds(bool holds, const char *format, ...) {
 }
 
 bool al_expects(bool holds, const char *format, ...) {
-    if (holds) return true;
+    if (kept(holds)) return true;
     va_list arguments;
     va_start(arguments, format);
     say("deviates", true, format, arguments);
@@ -76,7 +91,13 @@ void al_not_applicable(const char *format, ...) {
     va_end(arguments);
 }
 
+void al_fault(const char *kind, size_t number) {
+    said.fault = kind;
+    said.number = number;
+}
+
 void al_step(const char *format, ...) {
+    said.fault = NULL;
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(said.step, sizeof said.step, format, arguments);

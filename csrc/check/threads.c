@@ -93,6 +93,7 @@ int al_c19_again(void) { return forks(5) == 0 ? 0 : 1; }
 
 void al_c19(void) {
     const int status = forks(20);
+    al_fault("fork", 0);
     if (!al_holds(status == 0, "a forked child that allocates %s", status == SIGALRM ? "hangs" : "dies")) return;
     const pid_t child = fork();
     if (child == 0) {
@@ -101,6 +102,8 @@ void al_c19(void) {
         _exit(127);
     }
     const int ended = al_wait(child);
+    al_step("fork, with a handler that allocates");
+    al_fault("handler", 0);
     al_expects(ended == 0, "with a fork handler that allocates, registered before the library's, fork %s",
                ended == SIGALRM ? "deadlocks" : "fails");
 }
