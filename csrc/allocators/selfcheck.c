@@ -1,5 +1,6 @@
 /* What every heap must satisfy, whatever its allocator:
  *
+ *     two VMAs that touch differ in kind, or they would be one
  *     the walk goes over every readable and writable VMA from end to end, without gap or overlap
  *     for each state, the sum over the walk = its entry in the ledger
  *     the ledger's sum = counters->mapped */
@@ -66,6 +67,15 @@ static bool check_sums(al_heap *heap, const al_ledger *sums, al_flaw *flaw) {
     return true;
 }
 
+static bool check_vmas(const al_vma *vmas, size_t count, al_flaw *flaw) {
+    for (size_t i = 1; i < count; i++) {
+        const al_vma *low = &vmas[i - 1], *high = &vmas[i];
+        if (low->end == high->start && low->prot == high->prot && low->heap == high->heap)
+            return al_blame(flaw, (const void *)high->start, "VMAs: two that touch and are alike");
+    }
+    return true;
+}
+
 static bool check_walk(al_heap *heap, const al_vma *vmas, size_t count, al_flaw *flaw) {
     survey s = {.vma = vmas, .end = vmas + count, .flaw = flaw, .sound = true};
     next_vma(&s);
@@ -85,7 +95,7 @@ static bool check_all(al_heap *heap, al_flaw *flaw) {
     if (al_os_linux.map(NULL, bytes, AL_PROT_READ_WRITE, AL_PLACE_ANYWHERE, false, &vmas) != 0)
         return al_blame(flaw, NULL, "no memory for the check itself");
     al_regions_vmas(heap->regions, vmas, count);
-    bool sound = check_walk(heap, vmas, count, flaw);
+    bool sound = check_vmas(vmas, count, flaw) && check_walk(heap, vmas, count, flaw);
     al_os_linux.unmap(vmas, bytes);
     return sound;
 }
