@@ -1,9 +1,11 @@
 /* Threads and forks: C19-C21, C26. */
 #include "check/rule.h"
 
+#include <limits.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -142,6 +144,44 @@ static void bounded(size_t before, size_t settled, const char *who) {
              at_the_end >> 10, ROUNDS, settled >> 10, SETTLED);
 }
 
+/* --- blocks go from hand to hand, while all allocate --- */
+
+enum { HANDS = 64, EXCHANGES = 100000, EXCHANGERS = 3 };
+static _Atomic(unsigned char *) hands[HANDS];
+static atomic_uint damaged;
+
+/* Begins with its size, of which the lowest byte fills the rest. NULL: no memory. */
+static unsigned char *inscribed(size_t size) {
+    unsigned char *block = malloc(size);
+    if (block == NULL) return NULL;
+    memset(block, (int)(size & UCHAR_MAX), size);
+    return memcpy(block, &size, sizeof size);
+}
+
+static void *exchange(void *seed) {
+    uint64_t state = (uintptr_t)seed;
+    for (int i = 0; i < EXCHANGES; i++) {
+        size_t size = sizeof size;
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        size += (state >> 33) % (state >> 63 ? 4000 : 200);
+        unsigned char *block = atomic_exchange(&hands[(state >> 50) % HANDS], inscribed(size));
+        if (block == NULL) continue;
+        memcpy(&size, block, sizeof size);
+        damaged += !al_filled(block + sizeof size, size - sizeof size, (unsigned char)size);
+        free(block);
+    }
+    return NULL;
+}
+
+static void exchanged(void) {
+    pthread_t threads[EXCHANGERS];
+    al_step("freeing what other threads allocate, all at once");
+    for (int i = 0; i < EXCHANGERS; i++) start(&threads[i], exchange, (void *)(uintptr_t)(i + 1));
+    for (int i = 0; i < EXCHANGERS; i++) join(threads[i]);
+    for (int i = 0; i < HANDS; i++) free(atomic_exchange(&hands[i], NULL));
+    al_holds(damaged == 0, "%u of %d blocks that threads exchanged were damaged", damaged, EXCHANGERS * EXCHANGES);
+}
+
 void al_c20(void) {
     if (!al_expects(!al_never_reuses(), "no memory is ever used again, by any thread")) return;
     size_t settled = 0, before = al_resident();
@@ -168,6 +208,7 @@ void al_c20(void) {
     }
     join(producer);
     bounded(before, settled, "what another thread allocates");
+    exchanged();
 }
 
 /* --- threads that come and go --- */
