@@ -70,7 +70,13 @@ def sizes(edges: tuple[int, ...] = ()) -> st.SearchStrategy[int]:
     return st.one_of(st.integers(0, SMALL), magnitude, st.sampled_from([n for n in near if n <= LARGEST]))
 
 
-_SIZE = st.runner().flatmap(lambda machine: sizes(type(machine).edges))
+def _size(machine: MallocMachine) -> st.SearchStrategy[int]:
+    """Also one that was asked for before: what was freed serves the next of its size."""
+    drawn, asked = sizes(type(machine).edges), tuple(machine.asked)
+    return st.one_of(drawn, drawn, st.sampled_from(asked)) if asked else drawn
+
+
+_SIZE = st.runner().flatmap(_size)
 _THREAD = st.integers(0, THREADS - 1)
 _PICK = st.integers(0, 1 << 16)
 _POWER = st.integers(3, 22)
@@ -92,6 +98,7 @@ class MallocMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.model = Model(type(self).begin(), self.known, self.avoided)
+        self.asked: dict[int, None] = {}  # sizes of blocks, in order
 
     # --- births ---
 
@@ -122,6 +129,11 @@ class MallocMachine(RuleBasedStateMachine):
     @rule(size=_SIZE, thread=_THREAD)
     def realloc_null(self, size: int, thread: int) -> None:
         self.do("realloc", size, thread=thread)
+
+    @rule(size=_SIZE, count=st.integers(2, 40), thread=_THREAD)
+    def crowd(self, size: int, count: int, thread: int) -> None:
+        for _ in range(min(count, 2 + LARGEST // max(size, 1))):
+            self.do("malloc", size, thread=thread)
 
     # --- those that live ---
 
@@ -193,6 +205,23 @@ class MallocMachine(RuleBasedStateMachine):
             name = "free_sized"
         self.do(name, block=block, thread=thread)
 
+    @precondition(lambda self: self.model.live)
+    @rule(pick=_PICK, count=st.integers(2, 40), thread=_THREAD, backward=st.booleans())
+    def free_several(self, pick: int, count: int, thread: int, backward: bool) -> None:
+        """Neighbours in age."""
+        first = pick % len(self.model.live)
+        blocks = list(self.model.live.values())[first : first + count]
+        for block in reversed(blocks) if backward else blocks:
+            self.do("free", block=block, thread=thread)
+
+    @precondition(lambda self: self.model.live)
+    @rule(pick=_PICK, thread=_THREAD)
+    def free_and_calloc(self, pick: int, thread: int) -> None:
+        """As many bytes: what was freed last may serve."""
+        block = self.picked(pick)
+        self.do("free", block=block, thread=thread)
+        self.do("calloc", 1, block.size, thread=thread)
+
     @rule(thread=_THREAD)
     def free_null(self, thread: int) -> None:
         self.do("free", thread=thread)
@@ -251,6 +280,13 @@ class MallocMachine(RuleBasedStateMachine):
     def resize_in_need(self, pick: int, size: int, nth: int) -> None:
         self.do("realloc", size, block=self.picked(pick), fails=nth)
 
+    @precondition(lambda self: self.model.live and self.model.subject.heap is not None)
+    @rule(nth=_NTH)
+    def free_in_need(self, nth: int) -> None:
+        """The largest, which may have a mapping. In a heap: no program that shows it could have a munmap fail."""
+        block = max(self.model.live.values(), key=lambda block: block.usable)
+        self.do("free", block=block, fails=nth)
+
     def teardown(self) -> None:
         if sys.exc_info()[0] is not None:
             self.model.drop()
@@ -268,9 +304,12 @@ class MallocMachine(RuleBasedStateMachine):
     def do(self, name: str, *numbers: int, block: Block | None = None, thread: int = 0, fails: int = 0) -> Block | None:
         """A step; returns the block that it made."""
         try:
-            return self.model.do(Step(name, numbers, None if block is None else block.number, None, thread, fails))
+            made = self.model.do(Step(name, numbers, None if block is None else block.number, None, thread, fails))
         except SpentError:
             reject()
+        if made is not None:
+            self.asked[made.size] = None
+        return made
 
     def picked(self, pick: int) -> Block:
         """One that lives."""

@@ -15,7 +15,7 @@ Rules are numbered as in the conformance list (C..) and among the invariants (I.
     C10                       realloc(p, 0)                    C11   free leaves errno alone
     I9                        a heap that can be looked into is sound after every step, and has the live blocks
     I14                       in place only into what nobody had
-    I15 I17                   where a style promises that a realloc stays, it does
+    I15 I17                   where a style promises that a realloc stays, or gives the rest back, it does
     I16                       of a thread that has exited no cache is left
     I18                       a trim changes no byte of a live block
     I22                       a system call that fails
@@ -30,14 +30,17 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from alloclab.check.steps import DEATHS, RESIZES, TAKE_A_BLOCK, Failure, Fault, Step
+from alloclab.check.steps import DEATHS, PAGE, RESIZES, TAKE_A_BLOCK, Failure, Fault, Step
 from alloclab.check.subject import UNSET, UNTOUCHED, Answer, BrokenError, HangError, MissingError, Subject
-from alloclab.heap import STATES
+from alloclab.heap import STATES, Heap
+from alloclab.region import CALLS
 
 MOST = 1 << 63
 """From here on bytes are more than a block may have."""
 FARTHEST = 1 << 62
 """From here on no address but 0 is aligned."""
+AGAIN = (100, 5000, 200 << 10, 64 << 20)
+"""Sizes that are asked for, and freed, again and again."""
 CACHES = ("tcache", "thread")
 """What a thread's own lists are called in :meth:`alloclab.heap.Heap.bins`."""
 _LIVE, _FREE = STATES.index("live"), STATES.index("free")
@@ -200,6 +203,9 @@ class Model:
             return None
         del self.live[old.number]
         new = self._born(answer.value, step.bytes, 0, kept=old)
+        if self.subject.gives_back and not step.fails and new.usable > 2 * new.size + PAGE:
+            what = f"{self._last.call} leaves {new.usable} usable bytes, of {old.usable}"
+            self._broken("I15", what, Fault("inside"), old)
         if new.address == old.address:
             if before is not None:
                 self._grown(before, old, new)
@@ -362,6 +368,28 @@ class Model:
             self._broken("I9", f"{heap.ledger().usable} bytes are usable with every block freed", Fault("inside"))
         for thread in sorted(self.threads):
             self.do(Step("thread_exit", thread=thread))
+        if self.subject.gives_back:
+            self._settled(heap)
+        self._counted(heap)
+
+    def _settled(self, heap: Heap) -> None:
+        """What was freed serves again, or has gone back."""
+        for size in AGAIN:
+            held = []
+            for _ in range(3):
+                self.subject.call("free", self.subject.call("malloc", size).value)
+                held.append(heap.counters().reserved)
+            if held[2] > held[1]:
+                self._broken("I8", f"malloc({size}) and free take {held[2] - held[1]} bytes each time", Fault("inside"))
+
+    def _counted(self, heap: Heap) -> None:
+        """Each system call is in the log, and in the counters."""
+        counters, events = heap.counters(), heap.events()
+        for number, name in enumerate(CALLS):
+            logged = int((events["call"] == number).sum())
+            if counters.calls[name] != logged:
+                what = f"{counters.calls[name]} calls of {name} are counted, and {logged} are in the log"
+                self._broken("I9", what, Fault("inside"))
 
     # --- calling ---
 

@@ -105,6 +105,9 @@ class Subject(ABC):
         """Whether it promises that a realloc to ``size`` of a block of so many usable bytes does not move it."""
         return False
 
+    gives_back: bool = False
+    """Whether it promises that a realloc leaves no more than twice what is asked for, and a page."""
+
     heap: Heap | None = None
     """Where it can be looked into."""
 
@@ -169,7 +172,8 @@ class GlassSubject(LocalSubject):
     def __init__(self, allocator: Allocator) -> None:
         options: dict[str, Any] = dict(setting.split("=", 1) for setting in filter(None, allocator.options.split(",")))
         self._allocator = allocator
-        self._heap = self.heap = Heap(allocator.name, **options)
+        self.gives_back = allocator.name != "bump"
+        self._heap = self.heap = Heap(allocator.name, log=True, **options)
         self._threads: dict[int, Thread] = {}
         self._page = mmap.PAGESIZE
 
