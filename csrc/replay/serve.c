@@ -71,7 +71,10 @@ static void call_malloc(const al_request *r, al_reply *reply) {
         reply->mark = AL_REPLY_MISSING;
         return;
     }
-    if (watched) al_sud_join();
+    if (watched) {
+        account.program_break = al_sud_break(0); /* the start of a thread, which nobody watched, may have moved it */
+        al_sud_join();
+    }
     errno = AL_ERRNO_BEFORE;
     reply->value = call(r, reply);
     const int error = errno;
