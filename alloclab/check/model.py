@@ -251,6 +251,7 @@ class Model:
             return
         self.threads.remove(step.thread)
         self.steps.append(step)
+        self.subject.note(self.steps)
         self._blame(lambda: self.subject.exit_thread(step.thread))
         heap = self.subject.heap
         if heap is None:
@@ -399,6 +400,7 @@ class Model:
 
     def _call(self, step: Step, block: Block | None = None) -> Answer:
         self.steps.append(replace(step, result=None))
+        self.subject.note(self.steps)
         self.threads.add(step.thread)
         given = [block.address if block is not None else 0] if step.name in TAKE_A_BLOCK else []
         try:

@@ -11,11 +11,12 @@ from hypothesis import seed as seeded
 from hypothesis.stateful import run_state_machine_as_test
 
 from alloclab.allocators import Allocator
+from alloclab.check.apart import DeathError, Journal, apart
 from alloclab.check.machine import MallocMachine, class_edges
 from alloclab.check.model import Block, RuleError
 from alloclab.check.shrink import replayed, shrunk
-from alloclab.check.steps import Failure, Step
-from alloclab.check.subject import BrokenError, GlassSubject, Server, Subject
+from alloclab.check.steps import Failure, Fault, Step
+from alloclab.check.subject import BrokenError, GlassSubject, Server, Subject, how_it_ended
 
 MOST_ROUNDS = 12
 PATIENCE = 1.0
@@ -57,15 +58,14 @@ def failures(
     allocator: Allocator, *, examples: int, steps: int, seed: int, inside: bool = True, seconds: float = 20.0
 ) -> Iterator[Failure]:
     """As :func:`search`; then those that are found with these left aside, until there are no more."""
-    with _subjects(allocator, inside, seconds) as (begin, server):
-        machine: type[_Searching] = type(
-            "Searching", (_Searching,), {"begin": staticmethod(begin), "edges": _edges(begin())}
-        )
+    with _subjects(allocator, inside, seconds) as (begin, server, journal):
+        machine: type[_Searching] = type("Searching", (_Searching,), {"begin": staticmethod(begin)})
+        machine.edges = _edges(begin, journal)
         for _ in range(MOST_ROUNDS):
-            first = _first(machine, examples, steps, seed)
+            first = _lived(lambda: _first(machine, examples, steps, seed), journal)
             if first is None:
                 return
-            yield _smaller(first, machine, server)
+            yield _smaller(first, machine, server, journal)
             machine.known |= {first.key}
             if first.fault.deadly:
                 if first.function in ("malloc", "exit"):
@@ -76,19 +76,50 @@ def failures(
 @contextlib.contextmanager
 def _subjects(
     allocator: Allocator, inside: bool, seconds: float
-) -> Iterator[tuple[Callable[[], Subject], Server | None]]:
+) -> Iterator[tuple[Callable[[], Subject], Server | None, Journal | None]]:
+    """How each begins; a server has them in processes of their own, of a heap in this one there is a journal."""
     if allocator.kind == "lab" and inside:
-        yield lambda: GlassSubject(allocator), None
+        journal = Journal()
+
+        def begin() -> Subject:
+            journal.begin()
+            subject = GlassSubject(allocator)
+            subject.journal = journal
+            return subject
+
+        yield begin, None, journal
     else:
         with Server(allocator, seconds) as server:
-            yield server.subject, server
+            yield server.subject, server, None
 
 
-def _edges(subject: Subject) -> tuple[int, ...]:
-    edges = class_edges(subject)
-    with contextlib.suppress(BrokenError):
-        subject.close()
-    return edges
+def _lived(look: Callable[[], Failure | None], journal: Journal | None) -> Failure | None:
+    """What it finds; where there is a journal, in a process that may die of it, which is a failure, too."""
+    if journal is None:
+        return look()
+    try:
+        return apart(look)
+    except DeathError as death:
+        steps = journal.steps()
+        function = steps[-1].name if steps else "exit"
+        sentence = f"{how_it_ended(death.status)} in {function}{f': {death.said}' if death.said else ''}"
+        return Failure("crash", function, sentence, steps, Fault("crash"))
+
+
+def _edges(begin: Callable[[], Subject], journal: Journal | None) -> tuple[int, ...]:
+    """None where measuring them kills."""
+
+    def measured() -> tuple[int, ...]:
+        subject = begin()
+        edges = class_edges(subject)
+        with contextlib.suppress(BrokenError):
+            subject.close()
+        return edges
+
+    try:
+        return measured() if journal is None else apart(measured)
+    except DeathError:
+        return ()
 
 
 def _first(machine: type[_Searching], examples: int, steps: int, seed: int) -> Failure | None:
@@ -109,9 +140,9 @@ def _first(machine: type[_Searching], examples: int, steps: int, seed: int) -> F
     return None
 
 
-def _smaller(first: Failure, machine: type[MallocMachine], server: Server | None) -> Failure:
+def _smaller(first: Failure, machine: type[MallocMachine], server: Server | None, journal: Journal | None) -> Failure:
     def replay(steps: tuple[Step, ...]) -> Failure | None:
-        return replayed(steps, machine.begin(), machine.known, machine.avoided)
+        return _lived(lambda: replayed(steps, machine.begin(), machine.known, machine.avoided), journal)
 
     if server is None or first.fault.kind != "hang":
         return shrunk(first, replay, machine.shrinking)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
+from alloclab.check.apart import Journal, last_line
 from alloclab.errors import ReplayError
 from alloclab.handle import to_int
 from alloclab.heap import Heap, HeapError, Thread
@@ -28,6 +29,7 @@ from alloclab.replay.process import NOT_A_MALLOC
 
 if TYPE_CHECKING:
     from alloclab.allocators import Allocator
+    from alloclab.check.steps import Step
 
 UNTOUCHED = 0xA110C1AB
 """What posix_memalign finds where it is to put its result."""
@@ -107,6 +109,14 @@ class Subject(ABC):
 
     gives_back: bool = False
     """Whether it promises that a realloc leaves no more than twice what is asked for, and a page."""
+
+    def note(self, steps: list[Step]) -> None:
+        """What was done, and as the last what is done next."""
+        if self.journal is not None:
+            self.journal.add(steps)
+
+    journal: Journal | None = None
+    """Where its process may not outlive a step."""
 
     heap: Heap | None = None
     """Where it can be looked into."""
@@ -303,8 +313,7 @@ class Server:
     def said(self) -> str:
         """The last line on standard error."""
         self._said.seek(0)
-        lines = self._said.read().decode(errors="replace").split("\n")
-        return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+        return last_line(self._said.read())
 
     def gone(self) -> ReplayError:
         """Why there is no server."""
@@ -349,7 +358,7 @@ class ServedSubject(Subject):
         if mark == _ENDED:
             self._ended = True
             if not (kind == "end" and value == 0):
-                raise BrokenError(f"{_how(value)} in {kind}{self._last_words()}")
+                raise BrokenError(f"{how_it_ended(value)} in {kind}{self._last_words()}")
         elif mark > _MISSING:
             raise ReplayError(f"{self._server.allocator.spec}: cannot {kind} here: {os.strerror(error)}")
         return mark, error, value
@@ -381,6 +390,7 @@ class ServedSubject(Subject):
             self._ask("end")
 
 
-def _how(status: int) -> str:
+def how_it_ended(status: int) -> str:
+    """In words, of what waitpid gives."""
     code = os.waitstatus_to_exitcode(status)
     return f"it crashes ({signal.Signals(-code).name})" if code < 0 else f"it ends the process (exit status {code})"

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import errno
 import mmap
+import os
 import random
+import signal
 import subprocess
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from support import budget, slow, wait_for
 
 from alloclab.allocators import lab_allocators, resolve
 from alloclab.check import machine
+from alloclab.check.apart import DeathError, Journal, apart
 from alloclab.check.machine import MallocMachine, class_edges
 from alloclab.check.model import Model, RuleError
 from alloclab.check.reproduce import told, trace_events, write
@@ -259,6 +263,51 @@ def test_no_number_grows_beyond_a_word(step: Step) -> None:
     assert first is not None and first.fault.kind == "served"
     smaller = shrunk(first, lambda steps: replayed(steps, Serving()), seconds=60)
     assert smaller.key == first.key and smaller.steps[0].bytes == 1 << 63
+
+
+# --- a heap that takes its process with it ---
+
+
+def test_a_heap_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies_at_the_third(heap: GlassSubject, *_: object) -> int:
+        heap.trims = getattr(heap, "trims", 0) + 1  # type: ignore[attr-defined]
+        if heap.trims == 3:  # type: ignore[attr-defined]
+            os.write(2, b"trim(): no more of that\n")
+            os.kill(os.getpid(), signal.SIGABRT)
+        return 0
+
+    monkeypatch.setattr(GlassSubject, "_trim", dies_at_the_third)
+    found = search(resolve("fit"), examples=40, steps=40, seed=1)
+    trim = Step("trim", (0,))
+    assert found == Failure(
+        "crash",
+        "trim",
+        "it crashes (SIGABRT) in trim: trim(): no more of that",
+        (trim, trim, trim),
+        Fault("crash"),
+    )
+
+
+def test_what_is_done_apart_answers_or_dies() -> None:
+    assert apart(lambda: [1, "two"]) == [1, "two"]
+    with pytest.raises(ZeroDivisionError):
+        apart(lambda: 1 // 0)
+    with pytest.raises(DeathError) as caught:
+        apart(lambda: os.kill(os.getpid(), signal.SIGKILL))
+    assert (caught.value.status, caught.value.said) == (signal.SIGKILL, "")
+
+
+def test_a_journal_has_what_was_done_last() -> None:
+    journal = Journal()
+    for steps in (STEPS[:3], STEPS):
+        journal.begin()
+        assert journal.steps() == ()
+        for done in range(1, len(steps) + 1):
+            journal.add([*steps[: done - 1], replace(steps[done - 1], result=None)])
+        journal.add([*steps, Step("free", (), 4)])
+        assert journal.steps() == (*steps, Step("free", (), 4))
+        journal.add([*steps, Step("malloc", (1,))])  # there was no such function: it was not done
+        assert journal.steps() == (*steps, Step("malloc", (1,)))
 
 
 # --- a class of one's own ---
