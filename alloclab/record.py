@@ -74,7 +74,7 @@ def record(
     Recording stops ``duration`` seconds from now, and that of an image after ``max_events``; the program runs on.
 
     Returns when the last descendant has ended, or on Ctrl-C or SIGTERM once the target itself has. Until then Ctrl-C is
-    the target's, and SIGTERM is passed on. ``children=False`` records the target alone.
+    the target's, and SIGTERM is passed on. ``children=False`` records the target alone, and waits for no other.
     Raises LaunchError for what cannot be recorded.
     """
     program = find_program(command[0])
@@ -87,7 +87,8 @@ def record(
     environment |= {name: str(limit) for name, limit in limits.items() if limit is not None}
     with preloadable(built_file(LIBRARY)) as library:
         environment["LD_PRELOAD"] = ":".join(filter(None, [str(library), environment.get("LD_PRELOAD")]))
-        launched = launch(program, command, environment, pid_in="" if children else "ALLOCLAB_RECORD_ONLY")
+        only = "" if children else "ALLOCLAB_RECORD_ONLY"
+        launched = launch(program, command, environment, pid_in=only, orphans=children)
     captures = [read_header(path) for path in sorted(directory.glob("*.capture"))]
     found = _endings([c for c in captures if c is not None], launched)
     return Recording(launched.status, found, until_ns, max_events)

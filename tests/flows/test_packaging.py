@@ -82,8 +82,11 @@ def test_the_metadata_is_what_an_index_shows(wheel: Path) -> None:
     assert (facts["Name"], facts["License-Expression"], facts["Requires-Python"]) == ("alloclab", "MIT", ">=3.10")
     assert facts["Description-Content-Type"] == "text/markdown"
     assert facts.get_payload().strip() == (ROOT / "README.md").read_text().strip()
-    needed = {line.split(">")[0] for line in facts.get_all("Requires-Dist", [])}
+    needed, extra = set(), set()
+    for line in facts.get_all("Requires-Dist", []):
+        (extra if "extra ==" in line else needed).add(line.split(">")[0])
     assert needed == {"cffi", "numpy", "pyarrow", "matplotlib", "click", "rich"}
+    assert (extra, set(facts.get_all("Provides-Extra", []))) == ({"hypothesis", "pytest"}, {"check", "pytest"})
     assert "Operating System :: POSIX :: Linux" in facts.get_all("Classifier", [])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -251,3 +252,10 @@ def test_other_children_of_the_caller_are_left_to_it(tmp_path: Path) -> None:
     finally:
         other.kill()
         assert other.wait() == -9
+
+
+def test_alone_what_the_program_leaves_is_not_waited_for(tmp_path: Path) -> None:
+    left = tmp_path / "left"
+    status, [image] = run(tmp_path, ["sh", "-c", f"sleep 600 & echo $! >{left}; exit 3"], children=False)
+    assert status == 3 and image.whole
+    os.kill(int(left.read_text()), signal.SIGKILL)  # it lives

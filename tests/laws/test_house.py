@@ -14,11 +14,11 @@ from support import ROOT
 C_ORDER = ["base", "os", "region", "parts", "allocators", "shim", "record", "trace", "replay", "check"]
 
 # Python: the ground is open to all; each room may import those before it in the row, and what stands beside the row;
-# commands and cli use everything.
+# commands, cli and pytest's plugin use everything.
 GROUND = ["errors", "files", "native", "handle", "machine", "result", "allocators", "launch"]
 ROW = ["record", "run", "trace", "replay", "measure", "comparison", "check", "report"]
 BESIDE = ["heap", "region"]
-TOP = ["commands", "cli", "__init__"]
+TOP = ["commands", "cli", "pytest_plugin", "__init__"]
 
 C_TEST_LISTS = ["c_tests", "c_tests_of_threads"]
 MEMORY_CALLS = r"(?<!->)(?<!\.)\b(brk|sbrk|mmap|mmap64|munmap|mremap|mprotect|madvise|mincore|clock_gettime)\s*\("
