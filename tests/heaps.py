@@ -59,22 +59,23 @@ def random_trace(seed: int, length: int) -> Trace:
     return [(call, rng.randrange(12), int(2 ** rng.uniform(0, 18))) for call in calls]
 
 
-def play(heap: Heap, trace: Trace, blocks: dict[int, int]) -> list[int]:
-    """Plays the calls that make sense; returns the relative addresses they gave, 0 for a failure."""
+def play(heap: Heap, trace: Trace, blocks: dict[int, int], thread: Thread | None = None) -> list[int]:
+    """Plays the calls that make sense, in the thread or the first; returns the relative addresses they gave, 0 for a
+    failure."""
+    calls = thread or heap
     given = []
     for call, slot, size in trace:
         block = blocks.get(slot, 0)
         if call == "free":
-            heap.free(blocks.pop(slot, 0))
+            calls.free(blocks.pop(slot, 0))
             continue
         if call == "realloc":
-            address = heap.realloc(block, size)
+            address = calls.realloc(block, size)
         elif block:
             continue
         else:
-            address = (
-                heap.memalign(256, size) if call == "memalign" else getattr(heap, call)(*[1] * (call == "calloc"), size)
-            )
+            before = {"memalign": [256], "calloc": [1]}.get(call, [])
+            address = getattr(calls, call)(*before, size)
         given.append(address and address - heap.regions.base)
         if address:
             blocks[slot] = address

@@ -19,6 +19,9 @@ Rules are numbered as in the conformance list (C..) and among the invariants (I.
     I16                       of a thread that has exited no cache is left
     I18                       a trim changes no byte of a live block
     I22                       a system call that fails
+
+All that a program may count on is known to it, and checked. So a block that comes and goes changes no content that is
+looked at later (I20), and two mallocs that take the same steps without a failure hold the same (I21).
 """
 
 from __future__ import annotations

@@ -239,6 +239,32 @@ def test_freed_to_the_last_block_a_heap_is_one_free_run_or_returned(
             assert heap.walk() == [] and heap.counters().mapped == 0
 
 
+@pytest.mark.slow
+@every_setting
+@given(seed=st.integers(0, 1 << 16), order=st.randoms(use_true_random=False))
+@settings(max_examples=5 * BUDGET)
+def test_the_order_of_frees_is_nothing_to_what_is_left(
+    name: str, tunables: dict[str, int | str], seed: int, order: random.Random
+) -> None:
+    """Once the thread that freed is gone, and what may be given back is: as much is mapped, free, and a cache's."""
+    left = []
+    for shuffles in (False, True):
+        with Heap(name, **tunables) as heap:
+            blocks: dict[int, int] = {}
+            thread = heap.thread()
+            play(heap, random_trace(seed, 300), blocks, thread)
+            doomed = list(blocks.values())
+            if shuffles:
+                order.shuffle(doomed)
+            for block in doomed:
+                thread.free(block)
+            thread.exit()
+            heap.trim()
+            heap.validate()
+            left.append(heap.ledger())
+    assert left[0] == left[1] and left[0].usable == 0
+
+
 @every_setting
 def test_realloc_to_the_usable_size_stays(name: str, tunables: dict[str, int | str]) -> None:
     with Heap(name, **tunables) as heap:
