@@ -86,6 +86,10 @@ class Allocator:
             variables["ALLOCLAB_OPTIONS"] = self.options
         return variables
 
+    def tunables(self) -> dict[str, Any]:
+        """``options`` by name, as :class:`alloclab.heap.Heap` takes them."""
+        return dict(setting.split("=", 1) for setting in filter(None, self.options.split(",")))
+
 
 LIBC = "libc.so.6"
 

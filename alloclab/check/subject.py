@@ -17,7 +17,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from alloclab.check.apart import Journal, last_line
 from alloclab.errors import ReplayError
@@ -180,10 +180,9 @@ class GlassSubject(LocalSubject):
     whole pages) is not there: of those calls it makes the heap's."""
 
     def __init__(self, allocator: Allocator) -> None:
-        options: dict[str, Any] = dict(setting.split("=", 1) for setting in filter(None, allocator.options.split(",")))
         self._allocator = allocator
         self.gives_back = allocator.name != "bump"
-        self._heap = self.heap = Heap(allocator.name, log=True, **options)
+        self._heap = self.heap = Heap(allocator.name, log=True, **allocator.tunables())
         self._threads: dict[int, Thread] = {}
         self._page = mmap.PAGESIZE
 

@@ -6,8 +6,9 @@
 test, ``libmine.so::C12``, and the property search as one, ``libmine.so::search``; what ``-k``, ``--deselect``, ``-n``
 and ``--lf`` do to tests they do to these. A must rule that fails is a failed test, whose report is the finding; what
 only deviates passes and is told at the end; what does not apply is skipped. The option may be given several times, and
-takes whatever ``alloclab check`` does. ``--alloclab-rules C08,C12``, ``--alloclab-examples N`` (0: no search) and
-``--alloclab-seed N`` are as there.
+takes whatever ``alloclab check`` does. ``--alloclab-rules=C08,C12``, ``--alloclab-examples=N`` (0: no search) and
+``--alloclab-seed=N`` are as there. A failure is shown again by the C program and the trace that it leaves in pytest's
+cache folder, or in that of ``--alloclab-files=FOLDER``.
 
 *Tests of one's own*, with a heap of the laboratory, made for the test and validated after it; or with the allocators
 that ``--alloclab-so`` names::

@@ -22,8 +22,7 @@ def lent(item: pytest.Item, spec: str, *, leaks: bool = True, **settings: Any) -
         allocator = resolve(spec)
         if allocator.kind != "lab":
             raise UsageError(f"{spec}: only the laboratory's own allocators can be looked into")
-        options: dict[str, Any] = dict(setting.split("=", 1) for setting in filter(None, allocator.options.split(",")))
-        heap = Heap(allocator.name, **options, **settings)
+        heap = Heap(allocator.name, **{**allocator.tunables(), **settings})
     except (AlloclabError, TypeError) as error:
         raise pytest.fail.Exception(f"alloclab_heap: {error}", pytrace=False) from None
     with heap:

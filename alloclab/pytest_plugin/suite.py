@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,19 @@ from typing import Any
 import pytest
 
 from alloclab.allocators import Allocator, resolve
-from alloclab.check.conformance import NOT_APPLICABLE, Rule, Verdict, chosen, conformance
+from alloclab.check.again import seen_again
+from alloclab.check.conformance import NOT_APPLICABLE, Check, Rule, Verdict, chosen, conformance
+from alloclab.check.reproduce import told, write
+from alloclab.check.steps import Failure
+from alloclab.check.subject import Server
 from alloclab.errors import AlloclabError, ReplayError, UsageError
 from alloclab.pytest_plugin import CHILD, EXAMPLES
 from alloclab.pytest_plugin.files import file_name, files_folder
 
 STEPS = 100
-LONGEST_CALL = 20
+MOST, LAST = 24, 8
+"""Steps of a failure that a report shows."""
+LONGEST_CALL = 20.0
 """Seconds: a call of the search that takes longer hangs."""
 TOLD = "alloclab"
 """Of a report's user properties: what was seen of a rule that holds."""
@@ -135,6 +142,18 @@ class _Test(pytest.Item):
     title: str
     """What it is about."""
 
+    @property
+    def patience(self) -> float:
+        """Seconds for a single call."""
+        return min(LONGEST_CALL, float(self.config.option.alloclab_seconds))
+
+    def keep(self, failure: Failure, number: int) -> str:
+        """Writes what shows it again, and says where."""
+        name = file_name(self.nodeid) + (f"-{number}" if number > 1 else "")
+        first, *others = write(failure, files_folder(self.config), name)
+        also = f" and {', '.join(path.suffix for path in others)}" if others else ""
+        return f"  shown again by {first}{also}"
+
     def reportinfo(self) -> tuple[Path, None, str]:
         return self.path, None, f"{self.nodeid} {self.title}"
 
@@ -150,17 +169,32 @@ class RuleTest(_Test):
         check = conformance(self.under_test.allocator.spec, [self.rule], seconds=self.config.option.alloclab_seconds)
         [verdict] = check.verdicts
         if verdict.broken:
-            pytest.fail(_finding(verdict), pytrace=False)
+            pytest.fail("\n".join([*_finding(verdict), *self._shown_again(check)]), pytrace=False)
         if verdict.verdict == NOT_APPLICABLE:
             pytest.skip(verdict.why)
         self.user_properties += [(TOLD, f"{finding.verdict}: {finding.why}") for finding in verdict.findings]
 
+    def _shown_again(self, check: Check) -> Iterator[str]:
+        try:
+            with Server(self.under_test.allocator, self.patience) as server:
+                found = list(seen_again(check, server))
+        except ReplayError:  # no process of the server's runs on it
+            return
+        for number, failure in enumerate(found, 1):
+            yield self.keep(failure, number)
 
-def _finding(verdict: Verdict) -> str:
+
+def _finding(verdict: Verdict) -> list[str]:
     """What was seen, the worst first, and who says that it is wrong."""
     seen = [finding.why for finding in verdict.findings if finding.verdict == verdict.verdict]
     beside = [f"{f.verdict}: {f.why}" for f in verdict.findings if f.verdict != verdict.verdict]
-    return "\n".join([*seen, *beside, f"source: {verdict.rule.source}"])
+    return [*seen, *beside, f"source: {verdict.rule.source}"]
+
+
+def _brief(failure: Failure) -> list[str]:
+    """All its steps, or where they are too many to be read the last, which show it."""
+    sentence, *steps = told(failure).splitlines()
+    return [sentence, *steps] if len(steps) <= MOST else [sentence, "  ...", *steps[-LAST:]]
 
 
 class SearchTest(_Test):
@@ -173,21 +207,12 @@ class SearchTest(_Test):
             from alloclab.check.search import failures
         except ModuleNotFoundError as missing:
             pytest.skip(f"needs {missing.name}: pip install 'alloclab[pytest]'")
-        from alloclab.check.reproduce import told, write
-
         option = self.config.option
-        found = failures(
-            self.under_test.allocator,
-            examples=option.alloclab_examples,
-            steps=STEPS,
-            seed=option.alloclab_seed,
-            seconds=min(LONGEST_CALL, option.alloclab_seconds),
-        )
+        budget = {"examples": option.alloclab_examples, "steps": STEPS, "seed": option.alloclab_seed}
         lines: list[str] = []
-        for number, failure in enumerate(found, 1):
-            folder = files_folder(self.config)
-            first, *others = write(failure, folder, f"{file_name(self.under_test.name)}-{number}")
-            also = f" and {', '.join(path.suffix for path in others)}" if others else ""
-            lines += [told(failure), f"  shown again by {first}{also}"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of a fork in a worker, which has a thread
+            for number, failure in enumerate(failures(self.under_test.allocator, **budget, seconds=self.patience), 1):
+                lines += [*_brief(failure), self.keep(failure, number)]
         if lines:
             pytest.fail("\n".join(lines), pytrace=False)

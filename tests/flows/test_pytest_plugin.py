@@ -146,11 +146,19 @@ def test_rules_and_search_are_tests(run: Run, tmp_path: Path) -> None:
     done = run(
         "def test_on_it(allocator): assert allocator.environment()['LD_PRELOAD']",
         *("-v", "-n", "2", "-ra", f"--alloclab-so={misaligned}", f"--alloclab-so={forgets}"),
-        *("--alloclab-rules=C02,C10,C28", "--alloclab-examples=8", "--alloclab-seed=1", "--alloclab-files=kept"),
+        *("--alloclab-rules=C02,C10,C28,C31", "--alloclab-examples=8", "--alloclab-seed=1", "--alloclab-files=kept"),
         *("--deselect=MISALIGNED.so::search", "--deselect=MISALIGNED.so::C10", "--junitxml=results.xml"),
     )
     cases = {case.get("name") for case in ElementTree.parse("results.xml").iter("testcase")}
-    assert cases == {"test_on_it[MISALIGNED.so]", "test_on_it[REALLOC_FORGETS.so]", "C02", "C10", "C28", "search"}
+    assert cases == {
+        "test_on_it[MISALIGNED.so]",
+        "test_on_it[REALLOC_FORGETS.so]",
+        "C02",
+        "C10",
+        "C28",
+        "C31",
+        "search",
+    }
     done.stdout.fnmatch_lines_random(
         [
             "*_ MISALIGNED.so::C02 a block is aligned for any object that fits it _*",
@@ -158,7 +166,8 @@ def test_rules_and_search_are_tests(run: Run, tmp_path: Path) -> None:
             "source: C17 7.22.3, mimalloc #206",
             "*_ REALLOC_FORGETS.so::search malloc's calls in any order _*",
             "C08: byte * is not kept by realloc*",
-            f"  shown again by {Path.cwd()}/kept/REALLOC_FORGETS.so-1.txt and .c*",
+            f"  shown again by {Path.cwd()}/kept/MISALIGNED.so-C31.txt and .c*",
+            f"  shown again by {Path.cwd()}/kept/REALLOC_FORGETS.so-search.txt and .c*",
             "SKIPPED [[]1[]] MISALIGNED.so::C28: free_sized and free_aligned_sized are not there",
             "FAILED MISALIGNED.so::C02 - Failed: malloc(*",
         ]
