@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +54,12 @@ def metric(name: str) -> Measure:
 
 def calls(result: Result) -> Value | None:
     """System calls for memory: the sum over all kinds, null where one is null."""
-    parts = [value for kind in KINDS if (value := result.metrics.get(f"calls_{kind}")) is not None]
+    return sum_of_calls(result.metrics)
+
+
+def sum_of_calls(metrics: Mapping[str, Value]) -> Value | None:
+    """As :func:`calls`."""
+    parts = [value for kind in KINDS if (value := metrics.get(f"calls_{kind}")) is not None]
     missing = [part for part in parts if part.value is None]
     if not parts or missing:
         return Value(None, "calls", reason=missing[0].reason) if missing else None

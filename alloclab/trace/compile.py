@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from alloclab.files import whole_file
 from alloclab.native import ffi, lib
 from alloclab.trace.columns import NAMES, borrowed, check_fault
+from alloclab.trace.model import Events
 from alloclab.trace.parquet import Trace
 
 OP_DTYPE = np.dtype(
@@ -87,19 +89,24 @@ def compile_trace(trace: Trace, *, threads: bool = False) -> CompiledTrace:
     Raises TraceError naming the row where the trace contradicts itself: a block freed twice, never born, born twice or
     impossibly large. Which rows become what: csrc/trace/compile.h and ops.h.
     """
+    return compile_events(trace.blocks(NAMES), trace.name, trace.path, threads=threads)
+
+
+def compile_events(blocks: Iterable[Events], name: str, path: Path, *, threads: bool = False) -> CompiledTrace:
+    """As :func:`compile_trace`, of rows at hand; ``path`` is what errors name."""
     compiler = ffi.new("al_compiler *")
     if not lib.al_compiler_init(compiler, threads):
         raise MemoryError("no memory to compile a trace")
     compiler = ffi.gc(compiler, lib.al_compiler_destroy)
     first = 0
     row = ffi.new("size_t *")
-    for events in trace.blocks(NAMES):
+    for events in blocks:
         with borrowed(events) as block:
             fault = lib.al_compiler_add(compiler, block, row)
-        check_fault(fault, trace.path, events, row[0], first)
+        check_fault(fault, path, events, row[0], first)
         first += len(events)
     return CompiledTrace(
-        name=trace.name,
+        name=name,
         entries=_entries(compiler),
         entry_count=compiler.count,
         operations=compiler.operations,

@@ -33,9 +33,9 @@ NAMES = [
     "fragmentation_1", "fragmentation_2", "fragmentation_3", "fragmentation_4", "fragmentation_resident_1",
     "fragmentation_resident_2", "fragmentation_resident_3", "fragmentation_resident_4", "utilization", "calls_brk",
     "calls_mmap", "calls_munmap", "calls_mremap", "calls_madvise", "calls_mprotect", "minor_faults", "bytes_brk",
-    "bytes_mmap", "bytes_munmap", "bytes_madvise", "peak_vmas", "realloc_in_place_share", "realloc_bytes_copied",
-    "ns_per_op", "instructions_per_op", "threads", "threads_alive", "edges", "ops_per_second", "waits",
-    "waited_ns_per_op", "ledger_live", "ledger_rounding", "ledger_metadata", "ledger_cached",
+    "bytes_mmap", "bytes_munmap", "bytes_madvise", "peak_vmas", "realloc_in_place_share", "realloc_moves",
+    "realloc_bytes_copied", "ns_per_op", "instructions_per_op", "threads", "threads_alive", "edges", "ops_per_second",
+    "waits", "waited_ns_per_op", "ledger_live", "ledger_rounding", "ledger_metadata", "ledger_cached",
     "ledger_free",
 ]
 # fmt: on
@@ -77,6 +77,7 @@ def expected(trace: CompiledTrace, plain: PlainReplay, samples: int) -> dict[str
         "realloc_in_place_share": (
             sum(stayed for stayed, _, _ in plain.reallocs) / len(plain.reallocs) if plain.reallocs else None
         ),
+        "realloc_moves": sum(not stayed for stayed, _, _ in plain.reallocs),
         "realloc_bytes_copied": sum(size for stayed, size, mremap in plain.reallocs if not stayed and not mremap),
         "ledger_live": peak_live,
         "ledger_rounding": after[peak].ledger["usable"] - peak_live,
