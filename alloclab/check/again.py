@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from alloclab.check.conformance import Check, Seen
 
 TIMES = 8
-"""How often the calls are made, one after the other, before they are given up: as many blocks as share a page."""
+"""How often the calls are made, one after the other, before they are given up."""
+TIMES_TO_DIE = 64
+"""The same, until the process dies of one."""
 
 _LIMITS = {"SIZE_MAX": (1 << 64) - 1, "PTRDIFF_MAX": (1 << 63) - 1}
 _OPERATORS: dict[type, Callable[[int, int], int]] = {
@@ -115,8 +117,9 @@ def _seen_again(rule: str, seen: Seen, server: Server) -> Failure | None:
         return Failure(rule, seen.fault, seen.sentence, steps, Fault(seen.fault))
     if not once or any(step.name not in CALLS for step in once):
         return None
-    for times in range(1, TIMES + 1):
-        with contextlib.closing(_Trial(server.subject(), Fault(seen.fault, number=seen.number))) as trial:
+    wanted = Fault(seen.fault, number=seen.number)
+    for times in (TIMES_TO_DIE,) if wanted.deadly else range(1, TIMES + 1):
+        with contextlib.closing(_Trial(server.subject(), wanted)) as trial:
             fault = trial.run(_times(once, times))
         if fault is not None:
             return Failure(rule, trial.steps[-1].name, seen.sentence, tuple(trial.steps), fault)

@@ -65,11 +65,12 @@ def command(specs: tuple[str, ...], numbers: str | None, **options: Any) -> None
     checks = []
     for spec in specs:
         checks.append(search(conformance(spec, rules, seconds=options["seconds"])))
-        programs = reproducers(checks[-1], folder) if folder is not None else 0
         if not on_stdout:
             print_check(checks[-1], console)
-        if not on_stdout and folder is not None:
-            click.echo(f"Reproducers: {programs} C programs in {folder}")
+        if folder is not None:
+            programs = reproducers(checks[-1], folder)
+            if not on_stdout:
+                click.echo(f"Reproducers: {programs} C programs in {folder}")
     for name, write in written.items():
         if options[name] == STDOUT:
             click.echo(write(checks), nl=False)
