@@ -164,18 +164,19 @@ void al_c14(void) {
 void al_c15(void) {
     for (size_t alignment = 8; alignment <= MOST; alignment *= 2) {
         for (size_t bytes = 0; bytes < 17; bytes++) {
-            void *blocks[3] = {NULL, NULL, NULL};
+            void *blocks[4] = {NULL, NULL, NULL, NULL}; /* of two neighbours one is misaligned, if not both */
             al_step("memalign(%zu, %zu)", alignment, bytes);
             lies(blocks[0] = memalign(alignment, bytes), "memalign", alignment, bytes);
+            lies(blocks[1] = memalign(alignment, bytes), "memalign", alignment, bytes);
             al_step("aligned_alloc(%zu, %zu)", alignment, bytes);
-            lies(blocks[1] = aligned_alloc(alignment, bytes), "aligned_alloc", alignment, bytes);
+            lies(blocks[2] = aligned_alloc(alignment, bytes), "aligned_alloc", alignment, bytes);
             al_step("posix_memalign(%zu, %zu)", alignment, bytes);
-            const int error = posix_memalign(&blocks[2], alignment, bytes);
+            const int error = posix_memalign(&blocks[3], alignment, bytes);
             al_fault("null", 0);
             if (al_holds(error == 0, "posix_memalign(%zu, %zu) returned %d", alignment, bytes, error))
-                lies(blocks[2], "posix_memalign", alignment, bytes);
+                lies(blocks[3], "posix_memalign", alignment, bytes);
             al_step("free of memalign, aligned_alloc and posix_memalign(%zu, %zu)", alignment, bytes);
-            for (int i = 0; i < 3; i++) free(blocks[i]);
+            for (int i = 0; i < 4; i++) free(blocks[i]);
         }
     }
 }

@@ -127,6 +127,25 @@ def test_wrong_arguments_are_one_line(run, arguments: list[str], said: str) -> N
     assert (code, out, err.count("\n")) == (2, "", 1) and said in err
 
 
+def test_where_reproducers_cannot_go_is_told_before_any_work(run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder, said in (
+        (tmp_path / "file", "is a file, expected a folder"),
+        (tmp_path / "file/below", "cannot be made: Not a directory"),
+        (Path("/proc/reproducers"), "cannot be made: No such file or directory"),
+    ):
+        code, out, err = run("fit", "--rules", "C10", "--reproducers", str(folder))
+        assert (code, out, err) == (2, "", f"alloclab: {folder}: {said}\n")
+
+
+def test_a_folder_for_reproducers_is_made(run, tmp_path: Path) -> None:
+    folder = tmp_path / "new/folder"
+    code, out, err = run("system", "fit", "--rules", "C10", "--reproducers", str(folder))
+    assert (code, err) == (0, "")
+    assert f"Reproducers: 1 C programs in {folder}" in out and f"Reproducers: 0 C programs in {folder}" in out
+    assert {file.name for file in folder.iterdir()} == {f"system-C10.{end}" for end in ("c", "txt", "parquet")}
+
+
 @pytest.mark.slow  # one hangs
 def test_libraries_that_are_none_are_one_line(run, tmp_path: Path) -> None:
     foreign = bytearray(Path(library(tmp_path, "foreign", NOT_A_MALLOC)).read_bytes())
@@ -137,14 +156,16 @@ def test_libraries_that_are_none_are_one_line(run, tmp_path: Path) -> None:
         library(tmp_path, "other", NOT_A_MALLOC): (2, "not a malloc (it defines no symbol of that name)"),
         str(tmp_path / "foreign.so"): (2, "not a shared library for this machine (64-bit x86)"),
         str(tmp_path / "text.so"): (2, "not a shared library (no ELF header)"),
+        str(tmp_path / "missing.so"): (2, "no such library"),
         library(tmp_path, "lacking", LACKS_A_SYMBOL): (5, "crashes (SIGSEGV) before a program on it begins"),
         faulty(tmp_path, "CRASHES_AT_START"): (5, "crashes (SIGSEGV) before a program on it begins"),
         faulty(tmp_path, "HANGS_AT_START"): (5, "hangs before a program on it begins"),
     }
     for path, (status, said) in expected.items():
-        code, out, err = run(path, "--seconds", "1", "--rules", "C01")
-        assert (code, out, err.count("\n")) == (status, "", 1)
-        assert err.startswith(f"alloclab: {path}: ") and said in err
+        for more in ([], ["--examples", "2"], ["--reproducers", str(tmp_path / "reproducers")]):
+            code, out, err = run(path, "--seconds", "1", "--rules", "C01", *more)
+            assert (code, out, err.count("\n")) == (status, "", 1)
+            assert err.startswith(f"alloclab: {path}: ") and said in err
 
 
 def test_the_page_has_every_rule_and_every_drop_in() -> None:
