@@ -156,13 +156,13 @@ class _Tried:
     value: Value
     plan: Plan
     kind: type[Move] | None
-    program: Program
+    operations: int
     number: int
 
     @property
     def rank(self) -> tuple[float, int]:
         """Of two that are as bad the shorter is better to read."""
-        return self.score, -self.program.operations
+        return self.score, -self.operations
 
 
 class _Search:
@@ -236,7 +236,7 @@ class _Search:
         if value.value is None:
             return None
         score = float(value.value if self.metric.better == "lower" else -value.value)
-        self._tried.append(_Tried(score, value, acting, kind, program, self._count))
+        self._tried.append(_Tried(score, value, acting, kind, program.operations, self._count))
         return self._tried[-1]
 
     def _played(self, plan: Plan) -> tuple[Program, Plan, type[Move] | None]:
@@ -261,6 +261,7 @@ class _Search:
         if not self._tried:
             raise UsageError(f"{self.metric.name}: no example of {self._count} had a value; try more")
         worst = max(self._tried, key=lambda tried: tried.rank)
+        program, _, _ = self._played(worst.plan)
         return Worst(
             allocator=self.allocator,
             metric=self.metric,
@@ -269,8 +270,8 @@ class _Search:
             seed=seed,
             value=worst.value,
             plain=self._measured(self._played(Plan(0, ()))[0]),
-            events=worst.program.events(),
-            story=tuple(worst.program.story),
+            events=program.events(),
+            story=tuple(program.story),
             tried=self._count,
             found_at=worst.number,
         )

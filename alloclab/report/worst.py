@@ -51,7 +51,7 @@ def _above(worst: Worst, bounds: list[Bound]) -> str:
     words = worst.limits.live // worst.limits.least
     n = worst.limits.most // worst.limits.least
     counted = f"M = {words:,} and n = {n:,} words of the least block"
-    model = f"Bounds: {counted}, no headers, no pages, any number of operations."
+    model = f"Bounds of what an adversary can bring it to: {counted}, no headers, no pages, any number of operations."
     above = any(bound.kind == "at most" for bound in bounds)
     return model if above else f"{model} None from above is known to us for this allocator."
 

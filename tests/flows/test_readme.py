@@ -69,6 +69,12 @@ def test_what_a_run_tells_of_its_heap_is_shown(folder: Path) -> None:
     prints(command, shown, folder)
 
 
+@pytest.mark.slow
+def test_the_worst_prints_what_is_shown(folder: Path) -> None:
+    [(command, shown)] = next(session for session in transcripts() if session[0][0].startswith("alloclab worst "))
+    prints(command, shown, folder)
+
+
 def prints(command: str, shown: list[str], folder: Path) -> None:
     printed = {word for line in run(command, folder) for word in words(line)}
     first = {word for line in shown for word in words(line)[:1]}  # where a sentence breaks depends on its figures
