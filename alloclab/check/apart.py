@@ -7,8 +7,10 @@ import io
 import mmap
 import os
 import pickle
+import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from alloclab.check.steps import Step
@@ -35,6 +37,7 @@ def apart(do: Callable[[], _T]) -> _T:
         if pid == 0:
             os.dup2(said.fileno(), 2)
             faulthandler.disable()  # it may write elsewhere
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
             _answer(do, writer)
         os.close(writer)
         with os.fdopen(reader, "rb") as pipe:
@@ -70,15 +73,18 @@ def last_line(said: bytes) -> str:
 
 
 class Journal:
-    """The steps of the last example, in memory that this process shares with its forks."""
+    """The steps of the last example, in memory that this process shares with its forks. A fork that is not at its next
+    step after ``seconds`` dies of SIGALRM."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self._memory = mmap.mmap(-1, ROOM)
         self._at = 8
 
     def begin(self) -> None:
         self._at = 8
         self._memory[:8] = bytes(8)
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
     def add(self, steps: list[Step]) -> None:
         """The last of them has not been taken yet; of the one before it is known now what it made."""
@@ -86,6 +92,16 @@ class Journal:
         self._memory[self._at : self._at + len(entry)] = entry
         self._at += len(entry)
         self._memory[:8] = self._at.to_bytes(8, "little")
+        signal.setitimer(signal.ITIMER_REAL, self.seconds)
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """No step takes longer meanwhile."""
+        usual, self.seconds = self.seconds, min(seconds, self.seconds)
+        try:
+            yield
+        finally:
+            self.seconds = usual
 
     def steps(self) -> tuple[Step, ...]:
         end = int.from_bytes(self._memory[:8], "little")

@@ -4,6 +4,8 @@ it."""
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from collections.abc import Callable, Iterator
 
 from hypothesis import HealthCheck, Phase, Verbosity, settings
@@ -79,7 +81,7 @@ def _subjects(
 ) -> Iterator[tuple[Callable[[], Subject], Server | None, Journal | None]]:
     """How each begins; a server has them in processes of their own, of a heap in this one there is a journal."""
     if allocator.kind == "lab" and inside:
-        journal = Journal()
+        journal = Journal(seconds)
 
         def begin() -> Subject:
             journal.begin()
@@ -102,8 +104,12 @@ def _lived(look: Callable[[], Failure | None], journal: Journal | None) -> Failu
     except DeathError as death:
         steps = journal.steps()
         function = steps[-1].name if steps else "exit"
-        sentence = f"{how_it_ended(death.status)} in {function}{f': {death.said}' if death.said else ''}"
-        return Failure("crash", function, sentence, steps, Fault("crash"))
+        if os.WIFSIGNALED(death.status) and os.WTERMSIG(death.status) == signal.SIGALRM:
+            kind, sentence = "hang", f"{function} does not come back within {journal.seconds:g} seconds"
+        else:
+            said = f": {death.said}" if death.said else ""
+            kind, sentence = "crash", f"{how_it_ended(death.status)} in {function}{said}"
+        return Failure(kind, function, sentence, steps, Fault(kind))
 
 
 def _edges(begin: Callable[[], Subject], journal: Journal | None) -> tuple[int, ...]:
@@ -144,9 +150,10 @@ def _smaller(first: Failure, machine: type[MallocMachine], server: Server | None
     def replay(steps: tuple[Step, ...]) -> Failure | None:
         return _lived(lambda: replayed(steps, machine.begin(), machine.known, machine.avoided), journal)
 
-    if server is None or first.fault.kind != "hang":
+    waits = server or journal
+    if waits is None or first.fault.kind != "hang":
         return shrunk(first, replay, machine.shrinking)
-    with server.within(PATIENCE):
+    with waits.within(PATIENCE):
         best = shrunk(first, replay, machine.shrinking)
     patiently = replay(best.steps)
     return patiently if patiently is not None and patiently.key == first.key else first

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import textwrap
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -297,17 +298,28 @@ def test_what_is_done_apart_answers_or_dies() -> None:
     assert (caught.value.status, caught.value.said) == (signal.SIGKILL, "")
 
 
+def test_a_heap_that_hangs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GlassSubject, "_trim", lambda *_: signal.pause())
+    found = search(resolve("fit"), examples=40, steps=40, seed=1, seconds=0.5)
+    trim = (Step("trim", (0,)),)
+    assert found == Failure("hang", "trim", "trim does not come back within 0.5 seconds", trim, Fault("hang"))
+
+
 def test_a_journal_has_what_was_done_last() -> None:
-    journal = Journal()
-    for steps in (STEPS[:3], STEPS):
+    journal = Journal(seconds=20)
+
+    def add(steps: tuple[Step, ...], last: Step) -> None:
         journal.begin()
         assert journal.steps() == ()
         for done in range(1, len(steps) + 1):
             journal.add([*steps[: done - 1], replace(steps[done - 1], result=None)])
         journal.add([*steps, Step("free", (), 4)])
-        assert journal.steps() == (*steps, Step("free", (), 4))
-        journal.add([*steps, Step("malloc", (1,))])  # there was no such function: it was not done
-        assert journal.steps() == (*steps, Step("malloc", (1,)))
+        journal.add([*steps, last])  # instead: there was no such function, so it was not done
+
+    for steps in (STEPS[:3], STEPS):
+        for last in (Step("free", (), 4), Step("malloc", (1,))):
+            apart(partial(add, steps, last))
+            assert journal.steps() == (*steps, last)
 
 
 # --- a class of one's own ---
