@@ -6,10 +6,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from heaps import QUICK, SLOW, spec_of
-from support import budget
+from programs import compile_c, run
+from support import ROOT, budget
 
 from alloclab.allocators import resolve
 from alloclab.check.model import Model
@@ -101,3 +103,17 @@ def test_of_a_heap(spec: str) -> None:
 def test_of_a_drop_in(spec: str) -> None:
     with Server(resolve(spec)) as server:
         assert sum(any_one_fails(server.subject, seed) for seed in SEEDS) > 5
+
+
+@pytest.fixture(scope="module")
+def need_beside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_c(ROOT / "tests/need_beside.c", tmp_path_factory.mktemp("need") / "need_beside")
+
+
+@pytest.mark.needs("gcc")
+@pytest.mark.parametrize("spec", [*SETTINGS, "system"])
+def test_of_threads_side_by_side(spec: str, need_beside: Path) -> None:
+    """On tcmalloc's none need fail: one keeps all that it ever got, the other has it in advance, by the gigabyte."""
+    done = run(spec, need_beside)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0 or spec.startswith("tcmalloc")
