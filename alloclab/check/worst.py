@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings, target
 from hypothesis import seed as seeded
 
-from alloclab.allocators import Allocator
+from alloclab.allocators import Allocator, format_bytes
 from alloclab.check.moves import Move, Plan, plans
 from alloclab.check.program import Limits, Program
 from alloclab.comparison.run import Progress, compare
@@ -248,10 +248,12 @@ class _Search:
         return self.metric.compute(examine_unverified(compiled, self.allocator, self._settings))
 
     def refuse_unmeasured(self) -> None:
-        """A block that is reallocated has every figure that there is."""
+        """Also where a heap cannot have as much. A block that is reallocated has every figure that there is."""
         with Heap(self.allocator.name, **self.allocator.tunables()) as heap:
-            program = Program(heap, Limits(2, self.limits.live, self.limits.live, self.limits.live))
+            program = Program(heap, replace(self.limits, operations=self.limits.to_fill + 1))
             program.fill()
+            if not program.filled:
+                raise UsageError(f"{self.allocator.spec}: a heap has no room for {format_bytes(self.limits.live)}")
             program.realloc(0, 1)
         value = self._measured(program)
         if value.value is None:

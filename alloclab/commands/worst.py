@@ -57,6 +57,8 @@ def command(specs: tuple[str, ...], **options: Any) -> None:
     from alloclab.check.program import Limits
     from alloclab.report.worst import print_worst, to_json
 
+    if options["output"] == STDOUT:
+        raise click.UsageError("a trace does not go to stdout: name a file for it")
     check_output(options["output"], [".parquet"])
     allocator = resolve(specs[0])
     limits = Limits(options["operations"], parse_bytes(options["live"]), *_sizes(options["sizes"]))

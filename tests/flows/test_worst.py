@@ -124,6 +124,8 @@ def test_seconds_end_it(run) -> None:
             ("-a", "fit", "--operations", "3"),
             "3 operations with blocks of 4KiB..120KiB never have 512KiB live: expected 5 or more",
         ),
+        (("-a", "fit", "--live", "1TiB", "--sizes", "1GiB..100GiB"), "fit: a heap has no room for 1TiB"),
+        (("-a", "fit", "-o", "-"), "a trace does not go to stdout: name a file for it"),
         (("-a", "fit", "-o", "worst.txt"), "worst.txt: the name of this output must end in .parquet"),
     ],
 )
