@@ -36,11 +36,12 @@ that ``--alloclab-so`` names::
     def test_import_of_the_catalogue(): ...
 
 Such a test runs, with its fixtures, in a process of its own under the recorder, and what it asks of malloc between its
-first line and its last is taken out of the recording. ``limit_rss`` is the kernel's figure of that process. The two
-others are those of a replay of the test's own calls alone, on an allocator that holds nothing else, so they repeat, and
-do not change with what was imported before. By default that is ``ptmalloc``, which does what the malloc of glibc does;
-``allocator="jemalloc"`` names another, on which ``limit_rss`` runs the test itself. A test that goes over a limit fails
-with the figure and with what was live at its peak, by size; its trace is kept for ``alloclab compare``.
+first line and its last is taken out of the recording. ``limit_rss`` is the kernel's figure of that process, right to
+some hundred kilobytes. The two others are those of a replay of the test's own calls alone, on an allocator that holds
+nothing else, so they repeat, and do not change with what was imported before. By default that is ``ptmalloc``, which
+does what the malloc of glibc does; ``allocator="jemalloc"`` names another, on which ``limit_rss`` runs the test itself.
+A test that goes over a limit fails with the figure and with what was live at its peak, by size; its trace is kept for
+``alloclab compare``. With -v the figures of all are shown, to set limits by.
 
 Python asks malloc for every object there (PYTHONMALLOC=malloc), as its own pools would hide the small ones; and hashes
 alike in every run (PYTHONHASHSEED=0). Where either is set already, that stays. Processes that the test starts are not

@@ -8,6 +8,8 @@
     figures   what the kernel says of the test, once it has run
 
 and in the recording two failed calls, of a size that nobody asks for, before the test's code and after it.
+
+It is run by its path, and imports nothing of alloclab: pytest means to be first to import a package with a plugin.
 """
 
 from __future__ import annotations
@@ -16,13 +18,12 @@ import ctypes
 import gc
 import os
 import pickle
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from alloclab.pytest_plugin import CHILD
 
 BEGIN, END = 0x616C6C6F63, 0x616C6C6F64
 """Sizes of the calls that mark the test."""
@@ -58,7 +59,7 @@ def main(folder: Path) -> None:
     config = pytest.Config.fromdictargs(options, [job["file"]])
     config.workerinput = job["worker"]  # type: ignore[attr-defined] # to other plugins it is as a worker of xdist's
     config.workeroutput = {}  # type: ignore[attr-defined]
-    config.pluginmanager.register(Child(config, folder, job["nodeid"]), CHILD)
+    config.pluginmanager.register(Child(config, folder, job["nodeid"]), job["plugin"])
     raise SystemExit(config.hook.pytest_cmdline_main(config=config))
 
 
@@ -67,16 +68,15 @@ class Child:
 
     def __init__(self, config: pytest.Config, folder: Path, nodeid: str) -> None:
         self.config, self.folder, self.nodeid = config, folder, nodeid
+        # Until the session starts: the plugin of the terminal takes what is there when it is configured. Nobody reads
+        # what that says, but assertions ask it for colours.
+        self.stdout, sys.stdout = sys.stdout, Path(os.devnull).open("w")  # noqa: SIM115
         self.reports = (folder / "reports").open("ab", buffering=0)
         self.figures = Figures()
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_configure(self, config: pytest.Config) -> None:
-        """Nobody reads what this session says; but assertions ask the terminal's plugin for colours."""
-        plugins = config.pluginmanager
-        plugins.unregister(plugins.getplugin("terminalreporter"))
-        nowhere = Path(os.devnull).open("w")  # noqa: SIM115 - as long as the process
-        plugins.register(pytest.TerminalReporter(config, nowhere), "terminalreporter")
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        sys.stdout = self.stdout
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

@@ -17,14 +17,15 @@ from uuid import uuid4
 import pytest
 
 from alloclab.errors import AlloclabError, LaunchError, UsageError
+from alloclab.pytest_plugin import CHILD, child
 from alloclab.pytest_plugin.bounds import Limit, limits_of
 from alloclab.pytest_plugin.measured import Measured, measure
 from alloclab.record import Recording, record
 from alloclab.run import environment_on
 
 SAME_IN_EVERY_RUN = {"PYTHONMALLOC": "malloc", "PYTHONHASHSEED": "0"}
-LINES = 12
-"""Shown of what Python says where a process dies; how it came to be where it was follows."""
+HEAD, TAIL = 8, 4
+"""Lines shown of what Python says where a process dies: of a crash the first tell most, of an exception the last."""
 _STRICT = "[XPASS(strict)] "
 
 
@@ -52,12 +53,15 @@ def _reports(item: pytest.Item) -> list[pytest.TestReport]:
     limits = limits_of(item)
     with tempfile.TemporaryDirectory(prefix="alloclab-") as name:
         folder = Path(name)
+        recording: Recording | None = None
         try:
             recording = _run(item, limits, folder)
         except (LaunchError, OSError) as error:
-            return [_failed(item, f"cannot be recorded: {error}", "setup")]
+            trouble = f"cannot be recorded: {error}"
         except pytest.fail.Exception as timeout:  # of a plugin that sees to it
-            return [_failed(item, str(timeout), "call")]
+            trouble = str(timeout)
+        if recording is None:
+            return [_failed(item, trouble, "call")]
         if recording.status == -signal.SIGTERM:  # passed on, or the test's own: as it would without limits
             os.kill(os.getpid(), signal.SIGTERM)
         reports = _read(item, folder)
@@ -72,6 +76,17 @@ def _reports(item: pytest.Item) -> list[pytest.TestReport]:
 
 # --- run it ---
 
+_PROGRAM = """
+import sys
+sys.path[:] = {path!r}
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+spec = spec_from_file_location("alloclab_child", {child!r})
+child = module_from_spec(spec)
+spec.loader.exec_module(child)
+child.main(Path({folder!r}))
+"""
+
 
 def _run(item: pytest.Item, limits: Sequence[Limit], folder: Path) -> Recording:
     _write_job(item, folder)
@@ -79,10 +94,7 @@ def _run(item: pytest.Item, limits: Sequence[Limit], folder: Path) -> Recording:
     on = next((limit.allocator for limit in limits if limit.marker == "limit_rss"), None)
     captures = folder / "captures"
     captures.mkdir()
-    program = (
-        f"import sys; sys.path[:] = {sys.path!r}; from pathlib import Path; "
-        f"from alloclab.pytest_plugin.child import main; main(Path({str(folder)!r}))"
-    )
+    program = _PROGRAM.format(path=sys.path, child=child.__file__, folder=str(folder))
     with warnings.catch_warnings(), _killed_with_us(folder):
         warnings.simplefilter("ignore")  # of a fork amid threads: this one goes on to another program at once
         return record(
@@ -117,6 +129,7 @@ def _write_job(item: pytest.Item, folder: Path) -> None:
         "dir": str(config.invocation_params.dir),
         "file": str(item.path),
         "nodeid": item.nodeid,
+        "plugin": CHILD,
         "options": dict(_pickled(options)),
         "worker": getattr(config, "workerinput", {"workerid": "main", "workercount": 1, "testrunuid": uuid4().hex}),
     }
@@ -169,7 +182,9 @@ def _how_it_ended(recording: Recording, folder: Path) -> str:
     how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
     output = folder / "output"
     said = output.read_text(errors="replace").strip().splitlines() if output.exists() else []
-    return "\n".join([f"the process of the test {how}", *said[:LINES]])
+    if len(said) > HEAD + TAIL:
+        said = [*said[:HEAD], "  ...", *said[-TAIL:]]
+    return "\n".join([f"the process of the test {how}", *said])
 
 
 def _went_well(report: pytest.TestReport) -> bool:

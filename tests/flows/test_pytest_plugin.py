@@ -22,7 +22,7 @@ from alloclab.trace.validate import validate
 pytest_plugins = ["pytester"]
 
 HANGS = "#include <unistd.h>\nvoid *malloc(unsigned long bytes) { for (;;) pause(); return (void *)bytes; }"
-LOADER = "ignore:Module already imported so cannot be rewritten"
+LOADER = "ignore:Module already imported so cannot be rewritten; _alloclab_editable_loader"
 """What pytest says of any editable install that brings a plugin."""
 
 Run = Callable[..., pytest.RunResult]
@@ -37,7 +37,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def go(source: str, *arguments: str) -> pytest.RunResult:
         pytester.makepyfile(test_mine=f"import pytest\n{dedent(source)}")
-        return pytester.runpytest_subprocess("-W", LOADER, *arguments)
+        return pytester.runpytest_subprocess("-W", "error", "-W", LOADER, *arguments)
 
     return go
 
@@ -215,7 +215,8 @@ def test_what_cannot_be_is_a_usage_error(run: Run, arguments: list[str], words: 
 # --- limits ---
 
 LIMITED = """
-import ctypes, os, sys, unittest
+import ctypes, os, unittest
+from pathlib import Path
 
 MB = 1_000_000
 
@@ -255,7 +256,7 @@ def test_holes():
 
 @pytest.mark.limit_rss("90 MB", allocator="tcmalloc")
 def test_runs_on_it():
-    assert "liballoclab-tcmalloc" in open("/proc/self/maps").read()
+    assert "liballoclab-tcmalloc" in Path("/proc/self/maps").read_text()
     assert not {"LD_PRELOAD", "ALLOCLAB_OPTIONS", "PYTHONMALLOC", "PYTHONHASHSEED"} & os.environ.keys()
 
 @pytest.mark.limit_rss("5 MB")
