@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alloclab.allocators import resolve
+from alloclab.check.conformance import DEVIATES, FAIL
 from alloclab.check.programs import PROGRAMS
 from alloclab.check.reproduce import FILLED, write
 from alloclab.check.steps import BIRTHS, DEATHS, RESIZES, TAKE_A_BLOCK, Failure, Fault, Step
@@ -101,11 +102,15 @@ def reproducers(check: Check, folder: Path) -> int:
 
 
 def seen_again(check: Check, server: Server) -> Iterator[Failure]:
-    """Of each finding that names calls, and that these show here, too."""
+    """Each finding: by the calls that it names if these show it here, too, otherwise by nothing but the rule."""
     for verdict in check.verdicts:
+        rule = verdict.rule.number
         for finding in verdict.findings:
-            if finding.seen is not None and (failure := _seen_again(verdict.rule.number, finding.seen, server)):
+            failure = _seen_again(rule, finding.seen, server) if finding.seen is not None else None
+            if failure is not None:
                 yield failure
+            elif finding.verdict in (FAIL, DEVIATES):
+                yield Failure(rule, "", finding.why, (), Fault("rule"))
 
 
 def _seen_again(rule: str, seen: Seen, server: Server) -> Failure | None:

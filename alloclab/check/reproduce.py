@@ -13,6 +13,7 @@ from alloclab.check.programs import PROGRAMS
 from alloclab.check.steps import BIRTHS, RESIZES, TAKE_A_BLOCK, Failure, Fault, Step
 from alloclab.check.subject import UNTOUCHED
 from alloclab.files import write_whole
+from alloclab.native import built_file
 from alloclab.trace.model import Events, Metadata, Op
 from alloclab.trace.parquet import TraceWriter
 
@@ -23,6 +24,8 @@ SECONDS = 20
 def told(failure: Failure) -> str:
     """The rule, what was seen, and the steps, one a line."""
     steps = [f"  {i}. {step}" for i, step in enumerate(failure.steps, 1)]
+    if failure.fault.kind == "rule":
+        steps = [f"  LD_PRELOAD=THE-LIBRARY {built_file('alloclab-rules')} {failure.rule}"]
     return "\n".join([f"{failure.rule}: {failure.sentence}", *steps])
 
 
@@ -250,7 +253,7 @@ def c_program(failure: Failure) -> str | None:
     """Compiles alone; its exit status is 1, and the sentence on standard output, where the malloc that it runs on has
     the fault, otherwise 0. None for what only a heap that can be looked into shows."""
     kind = failure.fault.kind
-    if kind == "inside":
+    if kind in ("inside", "rule"):
         return None
     said = f"{failure.rule}: {failure.sentence}".replace("*/", "* /").replace("\n", " ")
     if kind in PROGRAMS:

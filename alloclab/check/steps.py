@@ -80,6 +80,7 @@ class Fault:
     ``starved``    blocks of the calls' sizes are allocated until there is no memory, and freed; what follows fails
     ``fork``       a child forked while threads allocate cannot allocate
     ``handler``    a fork handler that is registered before malloc's own cannot allocate
+    ``rule``       what only the whole rule shows, in its own process; there are no steps
     ``inside``     what only a heap that can be looked into shows
     """
 

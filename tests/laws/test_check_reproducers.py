@@ -96,6 +96,17 @@ def test_each_kind_of_fault_is_shown(twist: str, tmp_path: Path) -> None:
     assert TWISTS[twist] in show(str(library), folder, "-O2")
 
 
+@pytest.mark.needs("gcc")
+def test_what_a_few_calls_do_not_show_names_the_rule(tmp_path: Path) -> None:
+    assert found("bump", ["C20"], tmp_path) == 0
+    (text,) = tmp_path.iterdir()
+    first, command = text.read_text().splitlines()
+    assert text.name == "bump-C20.txt" and first == "C20: no memory is ever used again, by any thread"
+    environment = bare_environment(resolve("bump"))
+    done = subprocess.run(command.split()[1:], env=environment, capture_output=True, text=True, check=True)
+    assert first.removeprefix("C20: ") in done.stdout
+
+
 # --- reading what a rule names ---
 
 
