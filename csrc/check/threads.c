@@ -146,7 +146,7 @@ static void bounded(size_t before, size_t settled, const char *who) {
 
 /* --- blocks go from hand to hand, while all allocate --- */
 
-enum { HANDS = 64, EXCHANGES = 100000, EXCHANGERS = 3 };
+enum { HANDS = 64, EXCHANGES = 400000, EXCHANGERS = 3 };
 static _Atomic(unsigned char *) hands[HANDS];
 static atomic_uint damaged;
 
