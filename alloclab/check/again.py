@@ -86,8 +86,9 @@ def _times(steps: tuple[Step, ...], times: int) -> tuple[Step, ...]:
     )
 
 
-def reproducers(check: Check, folder: Path) -> int:
-    """Writes there what shows each finding of a rule, and each failure of the search. Returns how many C programs."""
+def reproducers(check: Check, folder: Path, prefix: str = "") -> int:
+    """Writes there what shows each finding of a rule, and each failure of the search, in files that begin with the
+    ``prefix``, or the allocator's name. Returns how many C programs."""
     allocator = resolve(check.allocator)
     with Server(allocator) as server:
         found = [(failure.rule, failure) for failure in seen_again(check, server)]
@@ -97,7 +98,7 @@ def reproducers(check: Check, folder: Path) -> int:
     for name, failure in found:
         times[name] += 1
         once_more = f"-{times[name]}" if times[name] > 1 else ""
-        written += write(failure, folder, f"{allocator.name}-{name}{once_more}")
+        written += write(failure, folder, f"{prefix or allocator.name}-{name}{once_more}")
     return sum(path.suffix == ".c" for path in written)
 
 

@@ -40,9 +40,14 @@ def apart(do: Callable[[], _T]) -> _T:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             _answer(do, writer)
         os.close(writer)
-        with os.fdopen(reader, "rb") as pipe:
-            answer = pipe.read()
-        _, status = os.waitpid(pid, 0)
+        try:
+            with os.fdopen(reader, "rb") as pipe:
+                answer = pipe.read()
+        except BaseException:  # such as Ctrl-C
+            os.kill(pid, signal.SIGKILL)
+            raise
+        finally:
+            _, status = os.waitpid(pid, 0)
         if status != 0:
             said.seek(0)
             raise DeathError(status, last_line(said.read()))

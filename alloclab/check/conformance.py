@@ -135,6 +135,7 @@ def rules() -> tuple[Rule, ...]:
 def chosen(numbers: Sequence[str]) -> tuple[Rule, ...]:
     """The rules of these numbers, all for none. UsageError names those that are not there."""
     known = {rule.number: rule for rule in rules()}
+    numbers = [number.strip() for number in numbers]
     wrong = [number for number in numbers if number not in known]
     if wrong:
         raise UsageError(f"there is no rule {', '.join(wrong)}; there are {rules()[0].number} to {rules()[-1].number}")

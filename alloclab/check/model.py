@@ -120,7 +120,7 @@ class Model:
         block = None if step.block is None else self.live[step.block]
         if step.name in DEATHS and step.name in self._missing:
             step = replace(step, name="free")
-        if step.name in self.avoided or step.name in self._missing:
+        if not self._has(step.name):
             return None
         made = None
         try:
@@ -146,18 +146,22 @@ class Model:
         return made
 
     def end(self) -> None:
-        """Everything is looked at and freed; every thread exits; then the process ends as it should."""
+        """Everything is looked at and, if it can be, freed; every thread exits; then the process ends as it should."""
         for block in self.live.values():
             self._intact(block)
-        while self.live:
+        while self.live and self._has("free"):
             self.do(Step("free", block=list(self.live)[len(self.live) // 2]))
-        self._emptied()
+        if self._has("free"):
+            self._emptied()
         self._blame(self.subject.close)
 
     def drop(self) -> None:
         """The end of an example that is not judged any more."""
         with contextlib.suppress(BrokenError):
             self.subject.close()
+
+    def _has(self, function: str) -> bool:
+        return function not in self.avoided and function not in self._missing
 
     # --- each kind of step ---
 

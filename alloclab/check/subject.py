@@ -317,7 +317,8 @@ class Server:
     def gone(self) -> ReplayError:
         """Why there is no server."""
         status = self._process.wait()
-        why = self.said() or (f"it crashed ({signal.Signals(-status).name})" if status < 0 else f"exit status {status}")
+        said = self.said().removeprefix("not_malloc ")
+        why = said or (f"it crashed ({signal.Signals(-status).name})" if status < 0 else f"exit status {status}")
         kind = "not a malloc" if status == NOT_A_MALLOC else "no process runs on it"
         return ReplayError(f"{self.allocator.spec}: {kind}: {why}")
 

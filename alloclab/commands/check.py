@@ -45,7 +45,7 @@ def command(specs: tuple[str, ...], numbers: str | None, **options: Any) -> None
 
     Each rule has a process of its own, into which the library is preloaded, and says in a sentence what it saw: `fail`
     where a rule is broken, `deviates` where the standards leave it open or the rule is no must, `not-applicable` where
-    the library lacks what it is about, `recorded` for a figure that is not judged. Exit code 7 if a must rule fails.
+    the library lacks what it is about, `recorded` for a figure that is not judged. Exit code 7 if a must rule fails, or the search finds a failure.
 
     With `--examples` malloc's calls are then tried in any order, in a fresh process each time, or on a heap of the
     laboratory with a look inside after every call, and what fails is told in the fewest steps that show it.
@@ -63,12 +63,12 @@ def command(specs: tuple[str, ...], numbers: str | None, **options: Any) -> None
     on_stdout = [name for name in written if options[name] == STDOUT]
     console = output_console()
     checks = []
-    for spec in specs:
+    for spec, prefix in _prefixes(specs):
         checks.append(search(conformance(spec, rules, seconds=options["seconds"])))
         if not on_stdout:
             print_check(checks[-1], console)
         if folder is not None:
-            programs = reproducers(checks[-1], folder)
+            programs = reproducers(checks[-1], folder, prefix)
             if not on_stdout:
                 click.echo(f"Reproducers: {programs} C programs in {folder}")
     for name, write in written.items():
@@ -84,6 +84,13 @@ def command(specs: tuple[str, ...], numbers: str | None, **options: Any) -> None
     ]
     if broken:
         raise CheckError("; ".join(broken))
+
+
+def _prefixes(specs: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Each spec, and what the files of its reproducers begin with. UsageError, before any work, for one of none."""
+    names = [resolve(spec).name for spec in specs]
+    numbers = [f"-{i}" if names.count(name) > 1 else "" for i, name in enumerate(names, 1)]
+    return [(spec, name + number) for spec, name, number in zip(specs, names, numbers, strict=True)]
 
 
 def _search(options: dict[str, Any]) -> Callable[[Check], Check]:

@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import textwrap
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -289,6 +290,34 @@ def test_a_heap_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+def test_a_free_that_kills_is_not_called_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lives at the end of an example then lives on."""
+    free = GlassSubject._free
+
+    def dies_of_two_threads(heap: GlassSubject, *given: Any) -> int:
+        if len(heap._threads) > 1 and given[1]:
+            os.kill(os.getpid(), signal.SIGABRT)
+        return free(heap, *given)
+
+    monkeypatch.setattr(GlassSubject, "_free", dies_of_two_threads)
+    monkeypatch.setattr(MallocMachine, "shrinking", 0.2)
+    found = failures(resolve("fit"), examples=5, steps=10, seed=1)
+    assert [failure.function for failure in found] == ["free"]
+
+
+def test_a_class_without_free_comes_to_its_end() -> None:
+    class Bump(Planned):
+        def call(self, name: str, *arguments: int, thread: int = 0) -> Answer:
+            if name == "free":
+                raise MissingError
+            return super().call(name, *arguments, thread=thread)
+
+    model = Model(Bump())
+    model.do(Step("malloc", (10,)))
+    model.end()
+    assert list(model.live) == [1]
+
+
 def test_what_is_done_apart_answers_or_dies() -> None:
     assert apart(lambda: [1, "two"]) == [1, "two"]
     with pytest.raises(ZeroDivisionError):
@@ -303,6 +332,26 @@ def test_a_heap_that_hangs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     found = search(resolve("fit"), examples=40, steps=40, seed=1, seconds=0.5)
     trim = (Step("trim", (0,)),)
     assert found == Failure("hang", "trim", "trim does not come back within 0.5 seconds", trim, Fault("hang"))
+
+
+def test_what_is_done_apart_ends_when_nobody_waits_for_it_any_more(tmp_path: Path) -> None:
+    started = tmp_path / "pid"
+
+    def sleep() -> None:
+        started.write_text(str(os.getpid()))
+        os.kill(os.getppid(), signal.SIGALRM)
+        time.sleep(60)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    usual = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            apart(sleep)
+    finally:
+        signal.signal(signal.SIGALRM, usual)
+    assert not Path(f"/proc/{started.read_text()}").exists()
 
 
 def test_a_journal_has_what_was_done_last() -> None:
