@@ -102,7 +102,7 @@ def test_what_only_deviates_is_code_0(run) -> None:
 def test_json_or_markdown_alone_on_stdout(run) -> None:
     code, out, err = run("fit", "--rules", "C05", "--json")
     assert (code, err) == (0, "") and json.loads(out)["checks"][0]["holds"] is True
-    code, out, err = run("fit", "system", "--rules", "C05,C13", "--markdown")
+    code, out, err = run("fit", "system", "--rules", "C05, C13", "--markdown")
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == "| rule | must |  | fit | system | source |"
     assert "| pass | deviates |" in out and "- C13 deviates: aligned\\_alloc(3, 6)" in out
@@ -113,6 +113,7 @@ def test_json_or_markdown_alone_on_stdout(run) -> None:
     [
         ([], "Missing argument"),
         (["nosuch"], "unknown allocator 'nosuch'"),
+        (["fit", "nosuch", "--rules", "C10"], "unknown allocator 'nosuch'"),
         (["fit:size=3"], "no tunable 'size'"),
         (["null"], "no malloc"),
         (["fit", "--rules", "C99,C01"], "there is no rule C99; there are C01 to C34"),
@@ -144,6 +145,18 @@ def test_a_folder_for_reproducers_is_made(run, tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     assert f"Reproducers: 1 C programs in {folder}" in out and f"Reproducers: 0 C programs in {folder}" in out
     assert {file.name for file in folder.iterdir()} == {f"system-C10.{end}" for end in ("c", "txt", "parquet")}
+
+
+def test_reproducers_of_two_with_one_name_are_kept_apart(run, tmp_path: Path) -> None:
+    code, _, err = run("system", "fit", "system", "--rules", "C10", "--reproducers", str(tmp_path))
+    assert (code, err) == (0, "")
+    assert {file.name for file in tmp_path.glob("*.c")} == {"system-1-C10.c", "system-3-C10.c"}
+
+
+def test_a_search_on_libc_itself_is_one_line(run) -> None:
+    """A process on it is one on nothing."""
+    code, _, err = run("libc", "--rules", "C13", "--examples", "1")
+    assert (code, err) == (5, "alloclab: libc: not a malloc: it does not define malloc\n")
 
 
 @pytest.mark.slow  # one hangs
