@@ -48,7 +48,8 @@ def command(specs: tuple[str, ...], numbers: str | None, **options: Any) -> None
     the library lacks what it is about, `recorded` for a figure that is not judged. Exit code 7 if a must rule fails.
 
     With `--examples` malloc's calls are then tried in any order, in a fresh process each time, or on a heap of the
-    laboratory with a look inside after every call, and what fails is told in the fewest steps that show it, with exit code 7, too.
+    laboratory with a look inside after every call, and what fails is told in the fewest steps that show it, with
+    exit code 7, too.
     """
     from alloclab.check.again import reproducers
     from alloclab.check.conformance import chosen, conformance, to_json
