@@ -35,6 +35,7 @@ from typing import Any, TypeVar
 
 from alloclab.check.steps import DEATHS, PAGE, RESIZES, TAKE_A_BLOCK, Failure, Fault, Step
 from alloclab.check.subject import UNSET, UNTOUCHED, Answer, BrokenError, HangError, MissingError, Subject
+from alloclab.errors import ReplayError
 from alloclab.heap import STATES, Heap
 from alloclab.region import CALLS
 
@@ -131,7 +132,7 @@ class Model:
                     self._trim(step)
                 case "usable_size":
                     self._usable(step, block)
-                case name if name in DEATHS and block is not None:
+                case name if name in DEATHS:
                     self._free(step, block)
                 case name if step.bytes >= MOST or step.alignment >= FARTHEST:
                     self._refused(step, block)
@@ -157,7 +158,7 @@ class Model:
 
     def drop(self) -> None:
         """The end of an example that is not judged any more."""
-        with contextlib.suppress(BrokenError):
+        with contextlib.suppress(BrokenError, ReplayError):
             self.subject.close()
 
     def _has(self, function: str) -> bool:
@@ -231,11 +232,14 @@ class Model:
         self._zero_gives = gives
         return self._born(answer.value, 0, 0) if gives else None
 
-    def _free(self, step: Step, block: Block) -> None:
-        self._intact(block)
-        of_origin = {"free_sized": (block.size,), "free_aligned_sized": (block.alignment, block.size)}
-        answer = self._call(replace(step, numbers=of_origin.get(step.name, ())), block)
-        del self.live[block.number]
+    def _free(self, step: Step, block: Block | None) -> None:
+        if block is not None:
+            self._intact(block)
+            of_origin = {"free_sized": (block.size,), "free_aligned_sized": (block.alignment, block.size)}
+            step = replace(step, numbers=of_origin.get(step.name, ()))
+        answer = self._call(step, block)
+        if block is not None:
+            del self.live[block.number]
         if answer.error not in (None, UNSET):
             error = errno.errorcode.get(answer.error, str(answer.error))
             self._broken("C11", f"{self._last.name} sets errno to {error}", Fault("kept"), block)

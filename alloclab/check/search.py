@@ -7,9 +7,11 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 from hypothesis import HealthCheck, Phase, Verbosity, settings
 from hypothesis import seed as seeded
+from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 
 from alloclab.allocators import Allocator
@@ -34,6 +36,13 @@ class _Found(BaseException):
 
 
 class _Searching(MallocMachine):
+    begun: ClassVar[int]
+    """Examples so far."""
+
+    def __init__(self) -> None:
+        type(self).begun += 1
+        super().__init__()
+
     def do(self, name: str, *numbers: int, block: Block | None = None, thread: int = 0, fails: int = 0) -> Block | None:
         try:
             return super().do(name, *numbers, block=block, thread=thread, fails=fails)
@@ -129,21 +138,38 @@ def _edges(begin: Callable[[], Subject], journal: Journal | None) -> tuple[int, 
 
 
 def _first(machine: type[_Searching], examples: int, steps: int, seed: int) -> Failure | None:
-    quiet = settings(
-        max_examples=examples,
-        stateful_step_count=steps,
-        database=None,
-        deadline=None,
-        print_blob=False,
-        verbosity=Verbosity.quiet,
-        phases=(Phase.generate,),
-        suppress_health_check=list(HealthCheck),
-    )
-    try:
-        run_state_machine_as_test(seeded(seed)(machine), settings=quiet)
-    except _Found as found:
-        return found.failure
+    """Where a malloc does not do the same each time, Hypothesis ends with an error; for what is left it begins anew."""
+    machine.begun = 0
+    while machine.begun < examples:
+        quiet = settings(
+            max_examples=examples - machine.begun,
+            stateful_step_count=steps,
+            database=None,
+            deadline=None,
+            print_blob=False,
+            verbosity=Verbosity.quiet,
+            phases=(Phase.generate,),
+            suppress_health_check=list(HealthCheck),
+        )
+        try:
+            run_state_machine_as_test(seeded(seed + machine.begun)(machine), settings=quiet)
+        except (_Found, Flaky) as error:
+            ended = _what_ended(error)
+            if isinstance(ended, _Found):
+                return ended.failure
+            if ended is not None:
+                raise ended from None
+        else:
+            break
     return None
+
+
+def _what_ended(error: BaseException | None) -> BaseException | None:
+    """What is no Exception: a failure, Ctrl-C. Hypothesis puts its own error before it where the example began as an
+    earlier one that went on."""
+    while isinstance(error, Exception):
+        error = error.__context__
+    return error
 
 
 def _smaller(first: Failure, machine: type[MallocMachine], server: Server | None, journal: Journal | None) -> Failure:

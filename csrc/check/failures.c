@@ -109,7 +109,9 @@ void al_c11(void) {
                                          "free(calloc(1, %zu))"};
     static const size_t sizes[] = {10, 100, 5000, 70000, 300000, 5000000, (size_t)64 << 20};
     errno = EILSEQ;
+    al_step("free(NULL)");
     free(NULL);
+    al_fault("kept", 0);
     al_holds(errno == EILSEQ, "free(NULL) set errno to %d", errno);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         void *blocks[3] = {malloc(sizes[i]), NULL, NULL};

@@ -11,8 +11,10 @@ import signal
 import subprocess
 import textwrap
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ from alloclab.check.subject import (
     MissingError,
     Server,
 )
+from alloclab.heap import Thread
 from alloclab.native import built_file
 from alloclab.trace.parquet import Trace
 from alloclab.trace.validate import validate
@@ -265,6 +268,44 @@ def test_no_number_grows_beyond_a_word(step: Step) -> None:
     assert first is not None and first.fault.kind == "served"
     smaller = shrunk(first, lambda steps: replayed(steps, Serving()), seconds=60)
     assert smaller.key == first.key and smaller.steps[0].bytes == 1 << 63
+
+
+# --- a malloc that does not do the same each time ---
+
+
+def moody(monkeypatch: pytest.MonkeyPatch, null: Callable[[int, int], bool]) -> None:
+    """A malloc that returns NULL where it is in the mood, by the number of the call and the size."""
+    usual, calls = GlassSubject._malloc, count(1)
+
+    def malloc(heap: GlassSubject, thread: Thread, size: int) -> int:
+        return 0 if null(next(calls), size) else usual(heap, thread, size)
+
+    monkeypatch.setattr(GlassSubject, "_malloc", malloc)
+    monkeypatch.setattr(MallocMachine, "shrinking", 0.5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_fails_but_once_is_told(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though Hypothesis says that its example, begun as another was, went on otherwise."""
+    moody(monkeypatch, lambda call, size: call == 300)
+    found = search(resolve("bump"), examples=400, steps=10, seed=seed)
+    assert found is not None and (found.rule, found.function) == ("C01", "malloc"), found
+
+
+def test_what_differs_from_time_to_time_does_not_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No bytes may be NULL, or not."""
+    moody(monkeypatch, lambda call, size: (size == 0 and call % 2 == 0) or call == 400)
+    found = search(resolve("bump"), examples=400, steps=10, seed=0)
+    assert found is not None and found.rule == "C01", found
+
+
+def test_ctrl_c_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = count(1)
+    monkeypatch.setattr(
+        GlassSubject, "_trim", lambda *_: 0 if next(calls) != 40 else signal.raise_signal(signal.SIGINT)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        search(resolve("bump"), examples=200, steps=30, seed=1)
 
 
 # --- a heap that takes its process with it ---
