@@ -161,7 +161,7 @@ def test_wedges_bring_best_fit_beyond_what_first_fit_can_be_brought_to() -> None
 
 @pytest.mark.slow
 def test_best_fit_is_found_out() -> None:
-    """How far hangs on which modules are loaded, too: Hypothesis draws constants from them (4.8 was seen, and more than 5)."""
+    """How far hangs on loaded modules, too: Hypothesis draws constants from them (4.8 was seen, and more than 5)."""
     found = search(resolve(BEST), LIMITS, budget=Budget(500))
     assert found.value.value is not None and found.value.value > 3
     assert found.plain.value == pytest.approx(1.0, abs=0.05)
