@@ -43,7 +43,7 @@ lint: $(VENV)/dev
 # All of the build first, so that pytest's processes find nothing to rebuild side by side.
 c-tests: $(VENV)/dev
 	$(BIN)/ninja -C build/native --quiet
-	$(BIN)/meson test -C build/native --quiet --print-errorlogs
+	$(BIN)/meson test -C build/native --quiet --print-errorlogs --timeout-multiplier 10
 
 # The C tests again, each with the compiler's checks built in.
 $(ASAN)/build.ninja: $(VENV)/dev
@@ -53,8 +53,8 @@ $(TSAN)/build.ninja: $(VENV)/dev
 	$(BIN)/meson setup $(TSAN) -Db_sanitize=thread -Db_lundef=false -Dbuildtype=debugoptimized >/dev/null
 
 sanitized: $(ASAN)/build.ninja $(TSAN)/build.ninja
-	$(BIN)/meson test -C $(ASAN) --quiet --print-errorlogs --timeout-multiplier 4
-	$(BIN)/meson test -C $(TSAN) --quiet --print-errorlogs --timeout-multiplier 4 --suite threads
+	$(BIN)/meson test -C $(ASAN) --quiet --print-errorlogs --timeout-multiplier 10
+	$(BIN)/meson test -C $(TSAN) --quiet --print-errorlogs --timeout-multiplier 10 --suite threads
 
 check: lint c-tests
 	$(PYTEST) -m "not slow"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from alloclab.errors import UsageError
+from alloclab.machine import libc_file
 from alloclab.native import built_file, ffi, lib
 
 Kind = Literal["lab", "system", "library", "null"]
@@ -319,6 +320,14 @@ def _resolve_library(spec: str, env: Mapping[str, str]) -> Allocator:
     return Allocator(spec, "library", path.name.partition(".so")[0], path, env=env)
 
 
+def _is_system(spec: str) -> bool:
+    """Also by the names of the libc that programs here have anyway: preloaded, it would be the same malloc."""
+    if spec in ("system", "libc", LIBC):
+        return True
+    libc = libc_file()
+    return libc is not None and Path(spec).is_file() and libc.samefile(spec)
+
+
 def _resolve_plain(spec: str, env: Mapping[str, str]) -> Allocator:
     name, colon, options = spec.partition(":")
     if name in {lab.name for lab in lab_allocators()}:
@@ -327,16 +336,16 @@ def _resolve_plain(spec: str, env: Mapping[str, str]) -> Allocator:
         raise UsageError(
             f"{spec}: only the laboratory's own allocators take tunables; a library's variables go in --env"
         )
-    if spec == "system":
-        return Allocator(spec, "system", spec, env=env)
+    if _is_system(spec):
+        return Allocator("system", "system", "system", env=env)
     if spec == "null":
         return Allocator(spec, "null", spec, env=env)
     return _resolve_library(spec, env)
 
 
 def resolve(spec: str, env: Mapping[str, str] | None = None) -> Allocator:
-    """What ``spec`` stands for: a lab allocator, perhaps with ``:tunable=value,...``; ``system``; ``null``, the replay
-    loop's own; a library's short name that the loader finds; or a library's path.
+    """What ``spec`` stands for: a lab allocator, perhaps with ``:tunable=value,...``; ``system``, also called ``libc``;
+    ``null``, the replay loop's own; a library's short name that the loader finds; or a library's path.
 
     ``env`` are a foreign library's variables. UsageError says what is wrong and lists what exists.
     """

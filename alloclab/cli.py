@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import pkgutil
 import signal
 import sys
+import threading
+from typing import Any, NoReturn
 
 import click
 
@@ -14,6 +17,11 @@ import alloclab.commands
 from alloclab.errors import AlloclabError
 
 INTERRUPTED = 130
+TERMINATED = 128 + signal.SIGTERM
+
+
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM. Like Ctrl-C, and unlike SystemExit, nobody on the way out takes it for a failure of a test."""
 
 
 class Commands(click.Group):
@@ -60,8 +68,24 @@ def alloclab_command(ctx: click.Context, debug: bool) -> None:
 def main() -> None:
     """Entry point. SIGTERM ends the command as Ctrl-C does: children end, unfinished and temporary files go."""
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+        signal.signal(signal.SIGTERM, _terminate)
+    sys.unraisablehook = _raise_again
     sys.exit(run(sys.argv[1:]))
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise _TerminatedError
+
+
+def _raise_again(lost: Any) -> None:
+    """In a callback of the garbage collector, as Hypothesis has one, Python drops what a signal raises: the signal
+    comes again once that is over."""
+    if isinstance(lost.exc_value, KeyboardInterrupt):
+        number = signal.SIGTERM if isinstance(lost.exc_value, _TerminatedError) else signal.SIGINT
+        with contextlib.suppress(RuntimeError):  # no thread begins any more: the process ends anyway
+            threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def run(arguments: list[str]) -> int:
@@ -78,6 +102,8 @@ def run(arguments: list[str]) -> int:
         return stop.exit_code
     except click.ClickException as error:
         return _fail(_with_help(error), error.exit_code)
+    except _TerminatedError:
+        return TERMINATED
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -109,6 +110,17 @@ def bare_environment(allocator: Allocator) -> dict[str, str]:
     return {**inherited, "LC_ALL": "C", **allocator.environment()}
 
 
+@contextlib.contextmanager
+def passed_on(file: int) -> Iterator[int]:
+    """A duplicate of a file descriptor to start a process with (pass_fds), never one of the three standard ones: those
+    are free where they were closed, and the process has others there."""
+    own = fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 3)
+    try:
+        yield own
+    finally:
+        os.close(own)
+
+
 def last_line(stderr: bytes) -> str:
     """What a process said last, often why it died."""
     lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
@@ -154,6 +166,7 @@ class _Target:
     pid: int = 0  # not started yet
     alive: bool = True
     owed: int = 0  # a signal that came before there was anyone to pass it on to
+    over: bool = False  # wait for no descendant, or no longer
 
 
 class _OnlyDescendantsError(Exception):
@@ -191,15 +204,20 @@ def _signals() -> Iterator[_Target]:
     target = _Target()
 
     def interrupt(number: int, frame: Any) -> None:
-        if not target.alive:
+        if not target.alive and not target.over:
+            target.over = True
             raise _OnlyDescendantsError
 
     def pass_on(number: int, frame: Any) -> None:
-        interrupt(number, frame)
-        if not target.pid:
+        if not target.alive:
+            interrupt(number, frame)
+        elif not target.pid:
             target.owed = number
         else:
-            os.kill(target.pid, number)
+            try:
+                os.kill(target.pid, number)
+            except ProcessLookupError:  # it has just been waited for
+                target.over = True
 
     handlers = {signal.SIGINT: interrupt, signal.SIGQUIT: interrupt, signal.SIGTERM: pass_on}
     here = threading.current_thread() is threading.main_thread()
@@ -248,8 +266,11 @@ def _become(
 
 def _children() -> set[int]:
     """The processes that this one may wait for; of a descendant, once its own parent has gone."""
-    lists = Path("/proc/self/task").glob("*/children")
-    return {int(pid) for task in lists for pid in task.read_text().split()}
+    found: set[int] = set()
+    for thread in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            found.update(map(int, thread.read_text().split()))
+    return found
 
 
 def _wait(target: _Target, others: set[int], orphans: bool) -> dict[int, int]:
@@ -262,8 +283,9 @@ def _wait(target: _Target, others: set[int], orphans: bool) -> dict[int, int]:
     with contextlib.suppress(_OnlyDescendantsError):
         wait_for(target.pid)
         target.alive = False
-        while orphans and (left := _children() - others):
+        while orphans and not target.over and (left := _children() - others):
             wait_for(min(left))
+        target.over = True
     return statuses
 
 

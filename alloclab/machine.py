@@ -39,7 +39,8 @@ def _libc() -> str:
         return "unknown"
 
 
-def _libc_file() -> Path | None:
+def libc_file() -> Path | None:
+    """Of the libc that this process runs on; None where it cannot be told."""
     found = _first_match("/proc/self/maps", r"(/\S*/libc\.so\.6)$")
     return Path(found) if found else None
 
@@ -67,7 +68,7 @@ def describe(libraries: Mapping[str, Path | None] | None = None) -> dict[str, An
     """Facts of this machine now. ``libraries``: allocator spec -> its file, None for the C library's own malloc."""
     digests = {}
     for spec, path in (libraries or {}).items():
-        file = path or _libc_file()
+        file = path or libc_file()
         if file is not None:
             digests[spec] = describe_library(file)
     return {

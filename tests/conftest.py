@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import shutil
 import signal
 import subprocess
@@ -13,10 +15,17 @@ import pytest
 from hypothesis import settings
 from tables import programs_table
 
+import alloclab
+
 # Fixed seeds: a failure in CI is a failure here. `--budget N` searches N times as far, with fresh seeds.
 settings.register_profile("fixed", derandomize=True, deadline=None, print_blob=True)
 settings.register_profile("search", deadline=None, print_blob=True)
 settings.load_profile("fixed")
+
+# Hypothesis draws from the numbers in the source of whatever is loaded: without this a search that is tested would hang
+# on the tests before it.
+for module in pkgutil.walk_packages(alloclab.__path__, "alloclab."):
+    importlib.import_module(module.name)
 
 LIBRARY_FOLDERS = [Path("/usr/lib/x86_64-linux-gnu"), Path("/usr/lib64"), Path("/usr/lib")]
 

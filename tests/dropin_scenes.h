@@ -82,6 +82,19 @@ static inline void ends_well(pid_t child) {
     assert(child > 0 && waitpid(child, &status, 0) == child && status == 0);
 }
 
+/* What a round leaves behind adds up over any ten of them. What one adds alone does not: more threads alive at once than
+ * ever before, which takes an arena more, or what a cache holds just then. */
+static inline void leaves_nothing(void (*round)(void)) {
+    enum { MOST = 50, TEN = 10 };
+    size_t used[MOST];
+    for (int i = 0; i < MOST; i++) {
+        round();
+        used[i] = mallinfo2().uordblks;
+        if (i >= TEN && used[i] <= used[i - TEN]) return;
+    }
+    assert(!"each ten rounds leave something in use");
+}
+
 typedef struct scene {
     const char *name; /* NULL ends them */
     void (*play)(void);

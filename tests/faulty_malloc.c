@@ -71,7 +71,10 @@ static void *faulty(size_t bytes) {
         if (child == 0) _exit(0);
         waitpid(child, NULL, 0);
     }
-    if (FAULT == REFUSES) return NULL;
+    if (FAULT == REFUSES) {
+        errno = ENOMEM;
+        return NULL;
+    }
     if (FAULT == GARBAGE) return (void *)(uintptr_t)0xdeadbeefdeadbee0;
     if (FAULT == UNMAPPED) return (void *)(uintptr_t)0x10000;
     if (FAULT == OVERLAPS && last != NULL && *size_of(last) > 16) return last + 16;

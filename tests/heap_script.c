@@ -181,31 +181,30 @@ static void do_churn(words w) {
 
 static void do_rest(words w) { number(w[0] % w[1]); }
 
-/* The clock that a malloc sees: `passed`, and what has gone of the sleep under way. So what happens between two
- * statements takes no time. */
-static atomic_uint_fast64_t passed = UINT64_C(1000000000000), asleep_since;
-
-static uint64_t real_clock(void) {
-    struct timespec t;
-    syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
+/* The clock that a malloc sees: what happens between two statements takes no time. */
+static atomic_uint_fast64_t passed = UINT64_C(1000000000000);
 
 int clock_gettime(clockid_t clock, struct timespec *out) {
     if (clock != CLOCK_MONOTONIC && clock != CLOCK_MONOTONIC_COARSE) return syscall(SYS_clock_gettime, clock, out);
-    uint64_t since = asleep_since, now = passed + (since == 0 ? 0 : real_clock() - since);
+    const uint64_t now = passed;
     *out = (struct timespec){(time_t)(now / 1000000000), (long)(now % 1000000000)};
     return 0;
 }
 
 static void do_pass(words w) { passed += w[0] * 1000000; }
 
-static void do_sleep(words w) {
-    struct timespec left = {(time_t)w[0] / 1000, (long)(w[0] % 1000) * 1000000};
-    asleep_since = real_clock();
-    while (nanosleep(&left, &left) != 0) continue;
-    passed += real_clock() - asleep_since;
-    asleep_since = 0;
+/* Until the figure is this, so many milliseconds at a time: what is done in the background begins whenever it is let,
+ * and takes as long as it takes. */
+static void do_await(words w) {
+    const struct timespec a_while = {0, 1000000};
+    for (int looks = 0; looks < 60000; looks++) {
+        uint64_t value = 0;
+        refresh();
+        if (get(name_of(w[0]), &value) == 0 && value == w[1]) return;
+        passed += w[2] * 1000000;
+        nanosleep(&a_while, NULL);
+    }
+    broken("waited in vain\n");
 }
 
 static void do_peek(words w) { number(*(uint64_t *)w[0]); }
@@ -340,7 +339,7 @@ static const struct operation {
     {"dirty", do_dirty},       {"link", do_link},         {"set", do_set},         {"sbrk", do_sbrk},
     {"obstacle", do_obstacle}, {"limit", do_limit},       {"start", do_start},     {"exit", do_exit},
     {"fork", do_fork},         {"relink", do_relink},     {"control", do_control}, {"adjust", do_adjust},
-    {"rest", do_rest},         {"sleep", do_sleep},       {"churn", do_churn},
+    {"rest", do_rest},         {"await", do_await},       {"churn", do_churn},
     {"pass", do_pass},         {"scribble", do_scribble}, {"sum", do_sum},
 };
 
@@ -412,12 +411,15 @@ static void run_script(void) {
 
 /* Where the next mappings lie shall not hang on chance. ptmalloc: one as large as two heaps of an arena shall not lie
  * on a multiple of a heap's size, hence half a heap beside one. jemalloc's map of pages takes memory for every GiB of
- * addresses that it meets: what follows lies in one GiB, and in another one than what the program's start brought. */
+ * addresses that it meets, tcmalloc's for every second one: what follows lies in one GiB, and in another one than what
+ * the program's start brought. What is whole huge pages long the kernel may put on one, with a gap above, into which
+ * what follows would fit or not: the first look is a page longer. */
 static void lie_askew(void) {
-    const size_t heap = 64 << 20, gib = 1 << 30;
-    char *next = mmap(NULL, 2 * heap, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    munmap(next, 2 * heap);
-    size_t length = heads ? heap + ((uintptr_t)next - heap / 2) % heap : ((uintptr_t)next + 2 * heap) % gib;
+    const size_t heap = 64 << 20, gib = 1 << 30, look = 2 * heap + PAGE;
+    char *next = mmap(NULL, look, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    const uintptr_t top = (uintptr_t)next + look;
+    munmap(next, look);
+    size_t length = heads ? heap + (top - heap / 2) % heap : gib + top % gib;
     mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }
 

@@ -13,10 +13,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { THREADS = 4, POCKETS = 40, MAILBOXES = 16, TURNS = 200 };
+enum { THREADS = 4, POCKETS = 40, MAILBOXES = 16, TURNS = 200, STEPS = 20 };
 
+static pthread_barrier_t together;
 static atomic_bool over;
-static atomic_ulong failed;
+static atomic_ulong failed, steps;
 static _Atomic(uint64_t *) mail[MAILBOXES];
 
 static uint64_t next(uint64_t *state) {
@@ -83,7 +84,10 @@ static uint64_t *resized(uint64_t *block, uint64_t *state) {
 
 static void *live(void *context) {
     uint64_t state = (uintptr_t)context * UINT64_C(0x9e3779b97f4a7c15), *pockets[POCKETS] = {NULL};
-    while (!over) {
+    pthread_barrier_wait(&together);
+    ask_for_much(&state); /* which fails: nobody ever had so much */
+    pthread_barrier_wait(&together);
+    for (; !over; steps++) {
         uint64_t **at = &pockets[next(&state) % POCKETS], choice = next(&state) % 4;
         if (*at == NULL) {
             *at = born(&state);
@@ -111,10 +115,15 @@ static void refuse(bool refused) {
 
 int main(void) {
     pthread_t threads[THREADS];
+    pthread_barrier_init(&together, NULL, THREADS + 1);
     for (uintptr_t i = 0; i < THREADS; i++) assert(pthread_create(&threads[i], NULL, live, (void *)(i + 1)) == 0);
+    refuse(true);
+    for (int twice = 0; twice < 2; twice++) pthread_barrier_wait(&together);
     for (int turn = 0; turn < TURNS; turn++) {
+        const unsigned long until = steps + STEPS; /* threads may wait for a processor for long */
         refuse(turn % 2 == 0);
-        usleep(500);
+        do usleep(500);
+        while (steps < until);
     }
     refuse(false);
     over = true;

@@ -18,7 +18,7 @@ def run(spec: str, *command: str | Path, **variables: str) -> subprocess.Complet
     """The command on the allocator, outside this environment's Python settings."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     env = clean | resolve(spec).environment() | variables
-    return subprocess.run([str(c) for c in command], env=env, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([str(c) for c in command], env=env, capture_output=True, text=True, timeout=300, check=False)
 
 
 @cache
@@ -44,7 +44,7 @@ def listen(spec: str, real: str, ours: str, command: Sequence[str | Path], varia
     """To the command on the allocator, started as beside library `real`; its own remarks begin with `ours`."""
     environment = dict(with_equal_start(spec, real).environment()) | variables
     words = [str(word) for word in command]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300, check=False)
     lines = done.stderr.splitlines(keepends=True)
     remarks = tuple(dict.fromkeys(line.rstrip() for line in lines if line.startswith(ours)))
     errors = "".join(line for line in lines if not line.startswith(ours))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,8 @@ import pytest
 from rows import Row, write
 from support import ROOT, budget, slow
 
-from alloclab.native import ffi, lib
+from alloclab.allocators import Allocator
+from alloclab.native import built_file, ffi, lib
 from alloclab.trace import load
 from alloclab.trace.compile import KINDS, CompiledTrace, compile_trace
 from alloclab.trace.model import Op
@@ -31,6 +33,11 @@ def compiled(folder: Path, rows: Iterable[Row], *, threads: bool = False) -> Com
     return compile_trace(write(folder / "t.parquet", rows), threads=threads)
 
 
+def at_rest(allocator: Allocator) -> Allocator:
+    """The same, but in a process no time passes for it: what it does by the clock would hang on the machine."""
+    return replace(allocator, beside=(*allocator.beside, str(built_file("liballoclab-clock.so"))))
+
+
 def stress(folder: Path, sizes: str, live: int, seed: int) -> Trace:
     """120,000 operations of all kinds; the working set swells and drains four times."""
     recipe = Recipe(
@@ -45,12 +52,12 @@ def growing(folder: Path, sizes: str, seed: int) -> Trace:
     return synthesize(folder / f"{sizes}-{seed}.parquet", recipe)
 
 
-class EveryTrace:
+class EveryTrace(ABC):
     """Tests of an allocator that does what another does; a subclass says how that is held."""
 
+    @abstractmethod
     def hold(self, trace: Trace) -> None:
         """Fails with the first operation that differs."""
-        raise NotImplementedError
 
     @pytest.mark.slow
     @every_recording

@@ -18,6 +18,7 @@ from alloclab.check.programs import PROGRAMS
 from alloclab.check.reproduce import FILLED, write
 from alloclab.check.steps import BIRTHS, DEATHS, RESIZES, TAKE_A_BLOCK, Failure, Fault, Step
 from alloclab.check.subject import CALLS, UNSET, UNTOUCHED, Answer, BrokenError, MissingError, Server, Subject
+from alloclab.errors import ReplayError
 
 if TYPE_CHECKING:
     from alloclab.check.conformance import Check, Seen
@@ -92,7 +93,7 @@ def reproducers(check: Check, folder: Path, prefix: str = "") -> int:
     allocator = resolve(check.allocator)
     with Server(allocator) as server:
         found = [(failure.rule, failure) for failure in seen_again(check, server)]
-    found += [(str(number), failure) for number, failure in enumerate(check.failures or (), 1)]
+    found += [(str(number), failure) for number, failure in enumerate(check.failures, 1)]
     times = Counter[str]()
     written: list[Path] = []
     for name, failure in found:
@@ -107,7 +108,10 @@ def seen_again(check: Check, server: Server) -> Iterator[Failure]:
     for verdict in check.verdicts:
         rule = verdict.rule.number
         for finding in verdict.findings:
-            failure = _seen_again(rule, finding.seen, server) if finding.seen is not None else None
+            failure = None
+            if finding.seen is not None:
+                with contextlib.suppress(ReplayError):  # no process of the server's runs on it
+                    failure = _seen_again(rule, finding.seen, server)
             if failure is not None:
                 yield failure
             elif finding.verdict in (FAIL, DEVIATES):

@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -20,7 +21,7 @@ from typing import Any
 from alloclab.allocators import LIBC, Allocator, resolve
 from alloclab.check.steps import Failure
 from alloclab.errors import ReplayError, UsageError
-from alloclab.launch import bare_environment, last_line
+from alloclab.launch import bare_environment, last_line, passed_on
 from alloclab.machine import describe
 from alloclab.native import built_file
 
@@ -86,15 +87,27 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Searched:
+    """What the property search found, and what it was allowed. ``trouble``: why it could not begin, or ended."""
+
+    examples: int
+    steps: int
+    seed: int
+    failures: tuple[Failure, ...] = ()
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
 class Check:
     """What was found of one allocator."""
 
     allocator: str
     verdicts: tuple[Verdict, ...]
-    failures: tuple[Failure, ...] | None = None
-    """What the property search found; None where there was none."""
-    examples: int = 0
-    """That it was allowed."""
+    search: Searched | None = None
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        return self.search.failures if self.search is not None else ()
 
     @property
     def broken(self) -> list[Verdict]:
@@ -115,19 +128,29 @@ def _check_to_dict(check: Check) -> dict[str, Any]:
         for v in check.verdicts
     ]
     holds = not check.broken and not check.failures
-    return {"allocator": check.allocator, "holds": holds, "rules": rules, "search": _found(check.failures)}
+    return {"allocator": check.allocator, "holds": holds, "rules": rules, "search": _search_to_dict(check.search)}
 
 
-def _found(failures: tuple[Failure, ...] | None) -> list[dict[str, Any]] | None:
-    if failures is None:
+def _search_to_dict(search: Searched | None) -> dict[str, Any] | None:
+    if search is None:
         return None
-    return [{"rule": f.rule, "sentence": f.sentence, "steps": [str(step) for step in f.steps]} for f in failures]
+    failures = [
+        {"rule": f.rule, "sentence": f.sentence, "steps": [str(step) for step in f.steps]} for f in search.failures
+    ]
+    return {
+        "examples": search.examples,
+        "steps": search.steps,
+        "seed": search.seed,
+        "failures": failures,
+        "trouble": search.trouble,
+    }
 
 
 @cache
 def rules() -> tuple[Rule, ...]:
     """All rules, in order, as the program lists them."""
-    done = subprocess.run([built_file("alloclab-rules"), "list"], capture_output=True, text=True, check=True)
+    command = [str(built_file("alloclab-rules")), "list"]
+    done = subprocess.run(command, env=bare_environment(resolve("system")), capture_output=True, text=True, check=True)
     listed = (line.split("\t") for line in done.stdout.splitlines())
     return tuple(Rule(number, must == "must", title, source) for number, must, title, source in listed)
 
@@ -135,10 +158,11 @@ def rules() -> tuple[Rule, ...]:
 def chosen(numbers: Sequence[str]) -> tuple[Rule, ...]:
     """The rules of these numbers, all for none. UsageError names those that are not there."""
     known = {rule.number: rule for rule in rules()}
-    numbers = [number.strip() for number in numbers]
+    numbers = [number.strip().upper() for number in numbers]
     wrong = [number for number in numbers if number not in known]
     if wrong:
-        raise UsageError(f"there is no rule {', '.join(wrong)}; there are {rules()[0].number} to {rules()[-1].number}")
+        unknown = ", ".join(number or "''" for number in wrong)
+        raise UsageError(f"there is no rule {unknown}; there are {rules()[0].number} to {rules()[-1].number}")
     return tuple(known[number] for number in dict.fromkeys(numbers)) or rules()
 
 
@@ -158,7 +182,7 @@ def conformance(
     for rule in wanted or rules():
         progress(rule)
         ended = _run(allocator, [rule.number, str(seconds)], seconds)
-        verdicts.append(Verdict(rule, _findings(ended)))
+        verdicts.append(Verdict(rule, _findings(allocator, ended)))
     return Check(allocator.spec, tuple(verdicts))
 
 
@@ -186,27 +210,33 @@ class _Ended:
 
 
 def _run(allocator: Allocator, arguments: Sequence[str], seconds: int) -> _Ended:
-    process = subprocess.Popen(
-        [built_file("alloclab-rules"), *arguments],
-        env=bare_environment(allocator),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        preexec_fn=_limit,
-    )
-    status: int | None
-    try:
+    """The program answers in a file of its own: standard output is the library's."""
+    with tempfile.TemporaryFile() as answers:
+        with passed_on(answers.fileno()) as own:
+            process = subprocess.Popen(
+                [built_file("alloclab-rules"), "--answers", str(own), *arguments],
+                env=bare_environment(allocator),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=[own],
+                start_new_session=True,
+                preexec_fn=_limit,
+            )
+        status: int | None
         try:
-            out, errors = process.communicate(timeout=seconds + _GRACE)
-            status = process.returncode
-        except subprocess.TimeoutExpired:
+            try:
+                said, _ = process.communicate(timeout=seconds + _GRACE)
+                status = process.returncode
+            except subprocess.TimeoutExpired:
+                _kill(process)
+                said, _ = process.communicate()
+                status = None
+        finally:
             _kill(process)
-            out, errors = process.communicate()
-            status = None
-    finally:
-        _kill(process)
-    return _Ended(status, tuple(out.decode(errors="replace").splitlines()), last_line(errors))
+        answers.seek(0)
+        lines = answers.read().decode(errors="replace").splitlines()
+    return _Ended(status, tuple(lines), last_line(said))
 
 
 def _limit() -> None:
@@ -227,12 +257,20 @@ def _begin(allocator: Allocator, seconds: int) -> None:
     said = f": {ended.said}" if ended.said else ""
     if not ended.complete:
         raise ReplayError(f"{allocator.spec}: {ended.how} before a program on it begins{said}")
-    for finding in _findings(ended):
+    for finding in _findings(allocator, ended):
         raise ReplayError(f"{allocator.spec}: cannot be preloaded, {finding.why}{said}")
 
 
-def _findings(ended: _Ended) -> tuple[Finding, ...]:
-    """What the program said (csrc/check/rule.h), and how it ended where it should not have."""
+def _findings(allocator: Allocator, ended: _Ended) -> tuple[Finding, ...]:
+    """What the program said (csrc/check/rule.h), and how it ended where it should not have. ReplayError where the
+    library has meddled with that."""
+    try:
+        return _read(ended)
+    except (IndexError, ValueError):
+        raise ReplayError(f"{allocator.spec}: what the rules' program says is not its own") from None
+
+
+def _read(ended: _Ended) -> tuple[Finding, ...]:
     found: list[Finding] = []
     again: dict[int, str] = {}
     last = ""

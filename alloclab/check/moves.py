@@ -65,8 +65,8 @@ class Thin:
 
 @dataclass(frozen=True)
 class Keep:
-    """What does not reach over an address that is ``offset`` units modulo ``2**power`` units goes. Robson's: what stays
-    is too close for a block of ``2**power`` units to lie between."""
+    """What does not reach over an address that is ``offset`` units modulo ``2**power`` units, counted from where the
+    heap's window begins, goes. Robson's: what stays is too close for a block of ``2**power`` units to lie between."""
 
     power: int
     offset: int
@@ -81,7 +81,7 @@ class Keep:
     def say(self, program: Program) -> str:
         modulus = 1 << self.power
         at = program.unit * (self.offset % modulus)
-        return f"frees what does not reach over an address {at:,} modulo {program.unit * modulus:,}"
+        return f"frees what does not reach over byte {at:,} modulo {program.unit * modulus:,} of the heap's window"
 
 
 @dataclass(frozen=True)
@@ -151,10 +151,7 @@ class Ladder:
             program.free(large)
 
     def say(self, program: Program) -> str:
-        return (
-            f"again and again allocates {_size(program, self.units)} ({program.unit * self.step:+,} a round) and "
-            f"{_size(program, self.small)}, frees the first"
-        )
+        return f"{_each_round(program, self.units, self.step)} and {_size(program, self.small)}, frees the first"
 
 
 @dataclass(frozen=True)
@@ -188,10 +185,7 @@ class Shrink:
             program.realloc(program.malloc(self.units + i * self.step), self.small)
 
     def say(self, program: Program) -> str:
-        return (
-            f"again and again allocates {_size(program, self.units)} ({program.unit * self.step:+,} a round), "
-            f"reallocs it to {_size(program, self.small)}"
-        )
+        return f"{_each_round(program, self.units, self.step)}, reallocs it to {_size(program, self.small)}"
 
 
 @dataclass(frozen=True)
@@ -257,6 +251,10 @@ class Turns:
 
 def _size(program: Program, units: int) -> str:
     return f"{program.bytes_of(units):,} bytes"
+
+
+def _each_round(program: Program, units: int, step: int) -> str:
+    return f"again and again allocates {_size(program, units)} ({program.unit * step:+,} a round)"
 
 
 @dataclass(frozen=True)

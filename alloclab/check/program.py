@@ -41,6 +41,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Block:
+    """``address``: counted from where the heap's window begins. Where that is differs from process to process, and a
+    program that looked at it would, too."""
+
     address: int
     size: int
 
@@ -55,7 +58,7 @@ class Program:
         self.units = (limits.most + slack) // self.unit
         self.blocks: dict[int, Block] = {}
         self.story: list[str] = []
-        self._heap, self._slack = heap, slack
+        self._heap, self._base, self._slack = heap, heap.regions.base, slack
         self._rows: list[tuple[Op, int, int]] = []
         self._live = self._peak = self._births = 0
 
@@ -87,7 +90,7 @@ class Program:
         if address == 0:
             return None
         number, self._births = self._births, self._births + 1
-        self._put(Op.MALLOC, number, Block(address, size))
+        self._put(Op.MALLOC, number, Block(address - self._base, size))
         return number
 
     def free(self, number: int | None) -> None:
@@ -95,7 +98,7 @@ class Program:
         if number in self.blocks and self.room > 0:
             assert number is not None
             block = self.blocks.pop(number)
-            self._heap.free(block.address)
+            self._heap.free(self._base + block.address)
             self._live -= block.size
             self._rows.append((Op.FREE, number, 0))
 
@@ -104,11 +107,11 @@ class Program:
         block, size = self.blocks.get(-1 if number is None else number), self.bytes_of(units)
         if block is None or self.room <= 0 or self._live - block.size + size > self.limits.live:
             return
-        address = self._heap.realloc(block.address, size)
+        address = self._heap.realloc(self._base + block.address, size)
         if address:
             assert number is not None
             self._live -= block.size
-            self._put(Op.REALLOC, number, Block(address, size))
+            self._put(Op.REALLOC, number, Block(address - self._base, size))
 
     def _put(self, op: Op, number: int, block: Block) -> None:
         self.blocks[number] = block

@@ -26,7 +26,7 @@ static void *live(void *unused) {
 int main(void) {
     pthread_t thread;
     signal(SIGALRM, late);
-    alarm(5);
+    alarm(10);
     pthread_create(&thread, NULL, live, NULL);
     for (int i = 0; i < 5; i++) {
         if (fork() == 0) _exit(0);

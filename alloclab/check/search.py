@@ -19,10 +19,9 @@ from alloclab.check.apart import DeathError, Journal, apart
 from alloclab.check.machine import MallocMachine, class_edges
 from alloclab.check.model import Block, RuleError
 from alloclab.check.shrink import replayed, shrunk
-from alloclab.check.steps import Failure, Fault, Step
+from alloclab.check.steps import MOST_FAILURES, Failure, Fault, Step
 from alloclab.check.subject import BrokenError, GlassSubject, Server, Subject, how_it_ended
 
-MOST_ROUNDS = 12
 PATIENCE = 1.0
 """Seconds for a call while a failure that is a hang is made smaller."""
 
@@ -60,19 +59,21 @@ def search(
     allocator: Allocator, *, examples: int, steps: int, seed: int, inside: bool = True, seconds: float = 20.0
 ) -> Failure | None:
     """The first failure, shrunk; None if there is none in so many examples of so many steps. The same seed tries the
-    same. A laboratory's heap is looked into, unless its drop-in library is wanted (``inside=False``). ``seconds`` is
-    the time after which a call hangs. ReplayError: the library is no malloc, or no process runs on it."""
+    same, in a program that has loaded the same modules (Hypothesis takes some numbers from their sources). A
+    laboratory's heap is looked into, unless its drop-in library is wanted (``inside=False``). ``seconds`` is the time
+    after which a call hangs. ReplayError: the library is no malloc, or no process runs on it."""
     return next(failures(allocator, examples=examples, steps=steps, seed=seed, inside=inside, seconds=seconds), None)
 
 
 def failures(
     allocator: Allocator, *, examples: int, steps: int, seed: int, inside: bool = True, seconds: float = 20.0
 ) -> Iterator[Failure]:
-    """As :func:`search`; then those that are found with these left aside, until there are no more."""
+    """As :func:`search`; then those that are found with these left aside, until there are no more, or MOST_FAILURES, or
+    one that leaves nothing to search in: no malloc, or no exit, that does not kill."""
     with _subjects(allocator, inside, seconds) as (begin, server, journal):
         machine: type[_Searching] = type("Searching", (_Searching,), {"begin": staticmethod(begin)})
         machine.edges = _edges(begin, journal)
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MOST_FAILURES):
             first = _lived(lambda: _first(machine, examples, steps, seed), journal)
             if first is None:
                 return
@@ -179,7 +180,17 @@ def _smaller(first: Failure, machine: type[MallocMachine], server: Server | None
     waits = server or journal
     if waits is None or first.fault.kind != "hang":
         return shrunk(first, replay, machine.shrinking)
-    with waits.within(PATIENCE):
+    with _within(PATIENCE, waits):
         best = shrunk(first, replay, machine.shrinking)
     patiently = replay(best.steps)
     return patiently if patiently is not None and patiently.key == first.key else first
+
+
+@contextlib.contextmanager
+def _within(seconds: float, waits: Server | Journal) -> Iterator[None]:
+    """It waits no longer for a call meanwhile."""
+    usual, waits.seconds = waits.seconds, min(seconds, waits.seconds)
+    try:
+        yield
+    finally:
+        waits.seconds = usual

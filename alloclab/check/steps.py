@@ -95,6 +95,10 @@ class Fault:
         return self.kind in ("crash", "hang", "dies")
 
 
+MOST_FAILURES = 12
+"""A search looks for no more than these."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """A rule that was broken: which, by which of malloc's functions, in a sentence, and the shortest way to it that was

@@ -107,8 +107,9 @@ def _calls(run: RawRun) -> Value:
 
 @dataclass(frozen=True)
 class Budget:
-    """So many ``examples``, or those that are tried in ``seconds``. The same seed tries the same, with the same version
-    of Hypothesis. Without ``climb`` it is search at random."""
+    """So many ``examples``, or those that are tried in ``seconds``. The same seed tries the same, as far as it comes,
+    with the same version of Hypothesis and the same modules loaded, from whose source that draws numbers. Without
+    ``climb`` it is search at random."""
 
     examples: int = 3000
     seconds: float | None = None

@@ -36,7 +36,13 @@ from alloclab.files import STDOUT, check_output, write_whole
 @click.option("--reallocs", is_flag=True, help="With realloc, too; measures of reallocs imply it.")
 @click.option("--examples", type=click.IntRange(min=1), default=3000, show_default=True, help="Traces to try.")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Or as many as this time is enough for.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The same finds the same trace.")
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="The same finds the same trace, with the same install, unless --seconds ends the search.",
+)
 @click.option(
     "-o", "--output", default="worst.parquet", show_default=True, metavar="TRACE", help="The trace that was found."
 )
@@ -51,6 +57,7 @@ def command(specs: tuple[str, ...], **options: Any) -> None:
         raise click.UsageError("worst takes one allocator: what is worst for one is not for others")
     try:
         from alloclab.check.worst import Budget, replayed, search
+        from alloclab.commands._hypothesis import nothing_left_behind
     except ModuleNotFoundError as missing:
         raise UsageError(f"worst needs {missing.name}: pip install 'alloclab[check]'") from None
     from alloclab.check.bounds import bounds
@@ -63,7 +70,7 @@ def command(specs: tuple[str, ...], **options: Any) -> None:
     allocator = resolve(specs[0])
     limits = Limits(options["operations"], parse_bytes(options["live"]), *_sizes(options["sizes"]))
     budget = Budget(options["examples"], options["seconds"], options["seed"])
-    with progress_bar() as progress:
+    with nothing_left_behind(), progress_bar() as progress:
         worst = search(allocator, limits, options["measure"], budget, reallocs=options["reallocs"], progress=progress)
     trace = worst.save(options["output"])
     value = replayed(worst, trace)

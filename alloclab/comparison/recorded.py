@@ -6,9 +6,10 @@ same distance from the start of a page. Two processes have no more in common: th
 where the heap of the break began. For the same reason a mapping begins anew where mremap may have moved it.
 
 Where blocks of large alignments fall, and with them all others, hangs on where the heap began: a second replay begins
-as the recorded one did (:func:`break_beyond`). Three things remain by which an allocator may differ from itself, and
-that no recording shows: others who moved the break; whether two mappings touched; and where a mapping landed of which
-an aligned block took a part (from its size glibc learns what to map from then on).
+as the recorded one did (:func:`break_beyond`). Four things remain by which an allocator may differ from itself, and
+that no recording shows: others who moved the break; whether two mappings touched; where a mapping landed of which an
+aligned block took a part (how much room that leaves for a realloc, and from its size glibc learns what to map from then
+on); and where a heap began whose very first block is aligned.
 """
 
 from __future__ import annotations

@@ -44,7 +44,8 @@ def compare(
     one where they repeat, in concurrent replays five. ``env``: spec -> variables for a library.
 
     The floor (allocator ``null``) is added last to every trace. An allocator that fails on a trace gets no figures
-    there, and the comparison goes on: see ``Comparison.failed``. In serial replays everything but time repeats exactly.
+    there, and the comparison goes on: see ``Comparison.failed``. In serial replays everything but time repeats exactly,
+    save what an allocator does by the clock, and of the resident peak a few pages, for the kernel counts by the batch.
 
     Raises UsageError for unknown allocators, twins, or nothing to compare; TraceError for a trace that cannot be read
     or holds no operation.

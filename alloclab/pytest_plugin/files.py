@@ -10,6 +10,8 @@ import pytest
 
 from alloclab.errors import UsageError
 
+_NEW = pytest.StashKey[Path]()
+
 
 def files_folder(config: pytest.Config) -> Path:
     """The folder for files of failures: --alloclab-files, or one in pytest's cache, or where that is off, a new one."""
@@ -22,7 +24,11 @@ def files_folder(config: pytest.Config) -> Path:
             raise UsageError(f"--alloclab-files {given}: {error.strerror}") from None
         return folder
     cache: pytest.Cache | None = getattr(config, "cache", None)
-    return Path(tempfile.mkdtemp(prefix="alloclab-")) if cache is None else cache.mkdir("alloclab")
+    if cache is not None:
+        return cache.mkdir("alloclab")
+    if _NEW not in config.stash:
+        config.stash[_NEW] = Path(tempfile.mkdtemp(prefix="alloclab-"))
+    return config.stash[_NEW]
 
 
 def file_name(nodeid: str) -> str:

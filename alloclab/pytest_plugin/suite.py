@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -136,8 +137,8 @@ class _Test(pytest.Item):
                 self.under_test.trouble = str(error)
             raise pytest.fail.Exception(str(error), pytrace=False) from None
 
-    def try_it(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def try_it(self) -> None: ...
 
     title: str
     """What it is about."""
@@ -175,11 +176,8 @@ class RuleTest(_Test):
         self.user_properties += [(TOLD, f"{finding.verdict}: {finding.why}") for finding in verdict.findings]
 
     def _shown_again(self, check: Check) -> Iterator[str]:
-        try:
-            with Server(self.under_test.allocator, self.patience) as server:
-                found = list(seen_again(check, server))
-        except ReplayError:  # no process of the server's runs on it
-            return
+        with Server(self.under_test.allocator, self.patience) as server:
+            found = list(seen_again(check, server))
         for number, failure in enumerate(found, 1):
             yield self.keep(failure, number)
 

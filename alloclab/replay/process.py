@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alloclab.errors import ReplayError
-from alloclab.launch import bare_environment, last_line
+from alloclab.launch import bare_environment, last_line, passed_on
 from alloclab.native import built_file
 from alloclab.replay.run import Lines, Pass, Settings, UnmeasuredError
 
@@ -42,8 +42,12 @@ def run_pass(
 
     Raises CrashError, or ReplayError for what is no malloc or cannot be run.
     """
-    done = _execute([*_command(name, compiled, allocator, settings), *options], allocator)
-    lines = Lines.parse(done.stdout.decode(errors="replace"))
+    with tempfile.TemporaryFile() as answers:  # standard output is the library's
+        with passed_on(answers.fileno()) as own:
+            command = [*_command(name, compiled, allocator, settings), *options, "--answers", str(own)]
+            done = _execute(command, allocator, pass_fds=[own])
+        answers.seek(0)
+        lines = Lines.parse(answers.read().decode(errors="replace"))
     said = last_line(done.stderr)
     if done.returncode == NOT_A_MALLOC:
         raise ReplayError(f"{allocator.spec}: not a malloc: {said or lines.words.get('not_malloc')}")
@@ -69,10 +73,13 @@ def count_instructions(compiled: CompiledTrace, allocator: Allocator, settings: 
     return int(counted.group(1))
 
 
-def _execute(command: list[str], allocator: Allocator) -> subprocess.CompletedProcess[bytes]:
+def _execute(
+    command: list[str], allocator: Allocator, pass_fds: Sequence[int] = ()
+) -> subprocess.CompletedProcess[bytes]:
     """Runs it to its end; whatever interrupts us kills it first."""
+    environment = bare_environment(allocator)
     return subprocess.run(
-        command, env=bare_environment(allocator), stdin=subprocess.DEVNULL, capture_output=True, check=False
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False, pass_fds=pass_fds
     )
 
 

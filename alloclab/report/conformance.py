@@ -9,8 +9,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from alloclab.check.conformance import DEVIATES, FAIL, NOT_APPLICABLE, PASS, RECORDED, VERDICTS, Check, Verdict
+from alloclab.check.conformance import (
+    DEVIATES,
+    FAIL,
+    NOT_APPLICABLE,
+    PASS,
+    RECORDED,
+    VERDICTS,
+    Check,
+    Searched,
+)
 from alloclab.check.reproduce import told
+from alloclab.check.steps import MOST_FAILURES
 from alloclab.report.markdown import escaped, row
 
 _STYLE = {FAIL: "bold red", DEVIATES: "yellow", RECORDED: "cyan", NOT_APPLICABLE: "dim", PASS: "green"}
@@ -31,10 +41,32 @@ def print_check(check: Check, console: Console) -> None:
         table.add_row(v.rule.number, Text(v.verdict, style=_STYLE[v.verdict]), why, Text(v.rule.source, style="dim"))
     console.print(table)
     console.print(Text(sentence(check), style="bold red" if check.broken else "bold green"))
-    if check.failures == ():
-        console.print(Text(f"{check.allocator}: the search found nothing in {check.examples} examples", "bold green"))
-    for failure in check.failures or ():
+
+
+def print_start(examples: int, console: Console) -> None:
+    """Tell who waits at a terminal what for."""
+    if console.is_terminal:
+        console.print(Text(f"Searching in {examples:,} examples.", style="dim"))
+
+
+def print_search(allocator: str, search: Searched, console: Console) -> None:
+    """Print what the search found after the rules."""
+    for failure in search.failures:
         console.print(Text(told(failure), style="red"), soft_wrap=True)
+    style = "bold red" if search.failures else "bold yellow" if search.trouble else "bold green"
+    console.print(Text(f"{allocator}: {found(search)}", style=style), soft_wrap=True)
+
+
+def found(search: Searched) -> str:
+    """For example ``the search found nothing in 100 examples of 100 steps, seed 0``."""
+    count = len(search.failures)
+    if search.trouble and not count:
+        return f"the search ended early: {search.trouble}"
+    what = f"{count} failure{'s' if count > 1 else ''}" if count else "nothing"
+    more = ", and ended early" if search.trouble else ", and looked for no more" if count == MOST_FAILURES else ""
+    return (
+        f"the search found {what} in {search.examples:,} examples of {search.steps:,} steps, seed {search.seed}{more}"
+    )
 
 
 def sentence(check: Check) -> str:
@@ -59,15 +91,17 @@ def markdown(checks: Sequence[Check]) -> str:
         cells = [_SHORT[v.verdict] for v in verdicts]
         lines.append(row([rule.number, "must" if rule.must else "", rule.title, *cells, rule.source]))
     for check in checks:
-        lines += ["", f"{check.allocator}:", "", *_seen(check.verdicts)]
+        lines += ["", f"{check.allocator}:", "", *_seen(check)]
     return "\n".join(lines) + "\n"
 
 
-def _seen(verdicts: Sequence[Verdict]) -> Iterator[str]:
-    seen = False
-    for v in verdicts:
-        for finding in v.findings:
-            seen = True
-            yield f"- {v.rule.number} {finding.verdict}: {escaped(finding.why)}"
-    if not seen:
+def _seen(check: Check) -> Iterator[str]:
+    findings = [(v.rule.number, finding) for v in check.verdicts for finding in v.findings]
+    for number, finding in findings:
+        yield f"- {number} {finding.verdict}: {escaped(finding.why)}"
+    for failure in check.failures:
+        yield f"- {failure.rule} {FAIL}, found by the search: {escaped(failure.sentence)}"
+    if not findings and not check.failures:
         yield "- every rule holds"
+    if check.search is not None:
+        yield f"- {escaped(found(check.search))}"

@@ -29,8 +29,8 @@ static void several(size_t alignment, size_t bytes) {
         lies(blocks[i], "posix_memalign", alignment, bytes);
         if (blocks[i] == NULL) continue;
         al_fault("usable", bytes);
-        al_holds(al_usable(blocks[i]) >= bytes, "posix_memalign(%zu, %zu) has %zu usable bytes", alignment, bytes,
-                 al_usable(blocks[i]));
+        al_holds(al_usable(blocks[i], bytes) >= bytes, "posix_memalign(%zu, %zu) has %zu usable bytes", alignment,
+                 bytes, al_usable(blocks[i], bytes));
         memset(blocks[i], i + 1, bytes);
     }
     for (int i = 0; i < count; i++) {
@@ -55,6 +55,7 @@ static void refused(size_t alignment) {
 }
 
 void al_c12(void) {
+    if (!al_applies("posix_memalign")) return;
     for (size_t alignment = 8; alignment <= MOST; alignment *= 2)
         for (int i = 0; i < al_sizes_count; i++) several(alignment, al_sizes[i]);
     static const size_t wrong[] = {0, 1, 2, 3, 4, 7, 12, 24, 48, 100, 4095};
@@ -85,7 +86,7 @@ static void memalign_odd(size_t alignment, size_t rounded) {
     free(block);
 }
 
-void al_c13(void) {
+static void aligned_odd(void) {
     static const size_t wrong[] = {3, 12, 24, 48, 100, 4097};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         errno = 0;
@@ -98,6 +99,11 @@ void al_c13(void) {
                  2 * wrong[i], errno);
         free(block);
     }
+}
+
+void al_c13(void) {
+    if (al_applies("aligned_alloc")) aligned_odd();
+    if (!al_applies("memalign")) return;
     memalign_odd(48, 64);
     memalign_odd(0, 16);
     memalign_odd(3, 16);
@@ -130,7 +136,7 @@ static void crowd(size_t alignment, size_t bytes) {
     for (int i = 0; i < CROWD; i++) {
         al_step("memalign(%zu, %zu)", alignment, bytes);
         blocks[i] = memalign(alignment, bytes);
-        if (blocks[i] != NULL) memset(blocks[i], i + 1, al_usable(blocks[i]));
+        if (blocks[i] != NULL) memset(blocks[i], i + 1, al_usable(blocks[i], bytes));
     }
     for (int i = 0; i < CROWD; i += 2) {
         al_step("realloc(memalign(%zu, %zu), %zu)", alignment, bytes, 3 * bytes);
@@ -148,7 +154,7 @@ static void crowd(size_t alignment, size_t bytes) {
     }
 }
 
-void al_c14(void) {
+static void resize_all(void) {
     for (size_t alignment = 8; alignment <= MOST; alignment *= 2) {
         for (int i = 0; i < al_sizes_count; i++) {
             const size_t bytes = al_sizes[i];
@@ -157,21 +163,27 @@ void al_c14(void) {
             resize_aligned(alignment, bytes, bytes / 2 + 1);
         }
     }
+}
+
+void al_c14(void) {
+    if (al_applies("posix_memalign")) resize_all();
+    if (!al_applies("memalign")) return;
     for (size_t alignment = 32; alignment <= 8192; alignment *= 2)
         for (size_t bytes = 24; bytes < 10000; bytes *= 3) crowd(alignment, bytes);
 }
 
-void al_c15(void) {
+/* Only what is the library's own is called: what another's function makes cannot be freed here. */
+static void tiny(bool old, bool standard, bool posix) {
     for (size_t alignment = 8; alignment <= MOST; alignment *= 2) {
         for (size_t bytes = 0; bytes < 17; bytes++) {
             void *blocks[4] = {NULL, NULL, NULL, NULL}; /* of two neighbours one is misaligned, if not both */
             al_step("memalign(%zu, %zu)", alignment, bytes);
-            lies(blocks[0] = memalign(alignment, bytes), "memalign", alignment, bytes);
-            lies(blocks[1] = memalign(alignment, bytes), "memalign", alignment, bytes);
+            if (old) lies(blocks[0] = memalign(alignment, bytes), "memalign", alignment, bytes);
+            if (old) lies(blocks[1] = memalign(alignment, bytes), "memalign", alignment, bytes);
             al_step("aligned_alloc(%zu, %zu)", alignment, bytes);
-            lies(blocks[2] = aligned_alloc(alignment, bytes), "aligned_alloc", alignment, bytes);
+            if (standard) lies(blocks[2] = aligned_alloc(alignment, bytes), "aligned_alloc", alignment, bytes);
             al_step("posix_memalign(%zu, %zu)", alignment, bytes);
-            const int error = posix_memalign(&blocks[3], alignment, bytes);
+            const int error = posix ? posix_memalign(&blocks[3], alignment, bytes) : 0;
             al_fault("null", 0);
             if (al_holds(error == 0, "posix_memalign(%zu, %zu) returned %d", alignment, bytes, error))
                 lies(blocks[3], "posix_memalign", alignment, bytes);
@@ -181,12 +193,17 @@ void al_c15(void) {
     }
 }
 
+void al_c15(void) {
+    const bool old = al_applies("memalign"), standard = al_applies("aligned_alloc");
+    tiny(old, standard, al_applies("posix_memalign"));
+}
+
 /* A page of another library's cannot be freed here. */
-static bool is_own(const char *symbol) {
+static bool is_page_of_its_own(const char *symbol) {
     const char *owner = al_owner(symbol), *own = al_owner("malloc");
     al_step("free(%s(1))", symbol);
     al_fault("dies", 0);
-    return al_holds(owner != NULL && own != NULL && strcmp(owner, own) == 0, "%s is answered by %s, free by %s", symbol,
+    return al_holds(al_is_own(symbol), "%s is answered by %s, free by %s", symbol,
                     owner == NULL ? "nobody" : owner, own == NULL ? "nobody" : own);
 }
 
@@ -203,7 +220,8 @@ static void pages_of(void *(*call)(size_t), const char *name, bool whole) {
         const size_t least = whole ? (sizes[i] + page - 1) / page * page : sizes[i];
         al_fault("usable", least);
         if (block != NULL)
-            al_holds(al_usable(block) >= least, "%s(%zu) has %zu usable bytes", name, sizes[i], al_usable(block));
+            al_holds(al_usable(block, least) >= least, "%s(%zu) has %zu usable bytes", name, sizes[i],
+                     al_usable(block, least));
         al_step("free(%s(%zu))", name, sizes[i]);
         free(block);
     }
@@ -218,35 +236,44 @@ static void pages_of(void *(*call)(size_t), const char *name, bool whole) {
 }
 
 void al_c27(void) {
-    if (is_own("valloc")) pages_of(valloc, "valloc", false);
-    if (is_own("pvalloc")) pages_of(pvalloc, "pvalloc", true);
+    if (is_page_of_its_own("valloc")) pages_of(valloc, "valloc", false);
+    if (is_page_of_its_own("pvalloc")) pages_of(pvalloc, "pvalloc", true);
+}
+
+static void say_lacking(bool sized, bool aligned) {
+    if (sized && aligned) return;
+    if (al_owner("free_sized") != NULL || al_owner("free_aligned_sized") != NULL) {
+        al_applies("free_sized");
+        al_applies("free_aligned_sized");
+        return;
+    }
+    al_step("free_sized, free_aligned_sized");
+    al_fault("foreign", 0);
+    al_not_applicable("free_sized and free_aligned_sized are not there");
 }
 
 /* libc may lack the names, so the linker cannot be asked for them. */
 void al_c28(void) {
+    const bool has_sized = al_is_own("free_sized"), has_aligned = al_is_own("free_aligned_sized");
     void (*sized)(void *, size_t) = dlsym(RTLD_DEFAULT, "free_sized");
     void (*aligned)(void *, size_t, size_t) = dlsym(RTLD_DEFAULT, "free_aligned_sized");
-    if (sized == NULL || aligned == NULL) {
-        al_step("free_sized, free_aligned_sized");
-        al_fault("foreign", 0);
-        al_not_applicable("free_sized and free_aligned_sized are not there");
-        return;
-    }
+    say_lacking(has_sized, has_aligned);
+    const bool makes_aligned = has_aligned && al_applies("aligned_alloc");
     size_t before = 0;
-    const bool counts = mallinfo2().uordblks > 0;
+    const bool counts = al_is_own("mallinfo2") && mallinfo2().uordblks > 0;
     for (int round = 0; round < 20; round++) { /* caches are full by the tenth */
-        if (round == 10) before = mallinfo2().uordblks;
+        if (round == 10 && counts) before = mallinfo2().uordblks;
         for (int i = 0; i < al_sizes_count; i++) {
             const size_t bytes = al_sizes[i];
             al_step("free_sized(malloc(%zu), %zu)", bytes, bytes);
-            sized(malloc(bytes), bytes);
-            sized(calloc(1, bytes), bytes);
+            if (has_sized) sized(malloc(bytes), bytes);
+            if (has_sized) sized(calloc(1, bytes), bytes);
             al_step("free_aligned_sized(aligned_alloc(64, %zu), 64, %zu)", bytes, bytes);
-            aligned(aligned_alloc(64, bytes), 64, bytes);
+            if (makes_aligned) aligned(aligned_alloc(64, bytes), 64, bytes);
         }
         al_step("free_sized(NULL)");
-        sized(NULL, 100);
-        aligned(NULL, 64, 128);
+        if (has_sized) sized(NULL, 100);
+        if (has_aligned) aligned(NULL, 64, 128);
     }
     if (counts) al_holds(mallinfo2().uordblks == before, "free_sized or free_aligned_sized leaves something allocated");
 }

@@ -25,7 +25,11 @@ bool al_filled(const void *block, size_t bytes, unsigned char value) {
 
 bool al_aligned(const void *block, size_t alignment) { return (uintptr_t)block % alignment == 0; }
 
-size_t al_usable(void *block) { return malloc_usable_size(block); }
+size_t al_usable(void *block, size_t asked) {
+    static enum { UNKNOWN, OWN, FOREIGN } whose;
+    if (whose == UNKNOWN) whose = al_is_own("malloc_usable_size") ? OWN : FOREIGN;
+    return whose == OWN ? malloc_usable_size(block) : asked;
+}
 
 /* The size in pages and what is resident of it: the first two words of statm. */
 static size_t statm(int word) {
@@ -52,6 +56,23 @@ const char *al_owner(const char *symbol) {
     if (address == NULL || dladdr(address, &info) == 0 || info.dli_fname == NULL) return NULL;
     const char *slash = strrchr(info.dli_fname, '/');
     return slash == NULL ? info.dli_fname : slash + 1;
+}
+
+bool al_is_own(const char *symbol) {
+    const char *owner = al_owner(symbol), *own = al_owner("malloc");
+    return owner != NULL && own != NULL && strcmp(owner, own) == 0;
+}
+
+bool al_applies(const char *symbol) {
+    const char *owner = al_owner(symbol), *own = al_owner("malloc");
+    if (al_is_own(symbol)) return true;
+    al_step("%s", symbol);
+    al_fault("foreign", 0);
+    if (owner == NULL)
+        al_not_applicable("%s is not there", symbol);
+    else
+        al_not_applicable("%s is answered by %s, not by %s", symbol, owner, own == NULL ? "nobody" : own);
+    return false;
 }
 
 bool al_never_reuses(void) {

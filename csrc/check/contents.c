@@ -125,7 +125,7 @@ static void dirty(size_t bytes) {
     for (int i = 0; i < 4; i++) {
         al_step("malloc(%zu), and writing to all of it", bytes);
         blocks[i] = malloc(bytes);
-        if (blocks[i] != NULL) memset(blocks[i], 0xff, al_usable(blocks[i]));
+        if (blocks[i] != NULL) memset(blocks[i], 0xff, al_usable(blocks[i], bytes));
     }
     for (int i = 0; i < 4; i++) free(blocks[i]);
 }
@@ -181,7 +181,7 @@ void al_c08(void) {
             free(moved(malloc(al_sizes[i]), al_sizes[i], al_sizes[j], ""));
         }
         unsigned char *block = malloc(al_sizes[i]);
-        const size_t usable = al_usable(block);
+        const size_t usable = al_usable(block, al_sizes[i]);
         block = moved(block, usable, usable + 1, ", past its usable size,");
         if (block != NULL && usable > 1) block = moved(block, usable, usable - 1, ", back below its usable size,");
         free(block);
@@ -194,12 +194,13 @@ void al_c08(void) {
 
 void al_c18(void) {
     enum { SIZES = 600 };
+    if (!al_applies("malloc_usable_size")) return;
     unsigned char *blocks[SIZES];
     size_t usable[SIZES];
     for (size_t i = 0, bytes = 0; i < SIZES; i++, bytes += i < 400 ? 3 : bytes / 30) {
         al_step("malloc(%zu)", bytes);
         blocks[i] = malloc(bytes);
-        usable[i] = blocks[i] == NULL ? 0 : al_usable(blocks[i]);
+        usable[i] = blocks[i] == NULL ? 0 : malloc_usable_size(blocks[i]);
         al_fault("null", 0);
         if (bytes > 0) al_holds(blocks[i] != NULL, "malloc(%zu) returned NULL", bytes);
         al_fault("usable", bytes);
@@ -208,7 +209,8 @@ void al_c18(void) {
     }
     for (size_t i = 0; i < SIZES; i++) {
         if (blocks[i] == NULL) continue;
-        al_holds(al_usable(blocks[i]) == usable[i], "the usable size of a live block changed from %zu", usable[i]);
+        al_holds(malloc_usable_size(blocks[i]) == usable[i], "the usable size of a live block changed from %zu",
+                 usable[i]);
         al_holds(al_filled(blocks[i], usable[i], (unsigned char)(i % 255 + 1)),
                  "what is usable of a block of %zu bytes was changed by writing to others", usable[i]);
         al_step("free of a block, all of its %zu usable bytes written", usable[i]);

@@ -4,6 +4,8 @@
  *     alloclab-rules begin LIBRARY        whether a process with that library begins, and malloc is its own
  *     alloclab-rules C08 [SECONDS]        tries a rule, and is ended after so many seconds (60)
  *
+ *     --answers N, before any of these but list: what rule.h says goes to file descriptor N, not to standard output
+ *
  * Standard output: rule.h. Exit status 0 where the rule came to its end, whatever it found. */
 #include "check/rule.h"
 
@@ -81,6 +83,11 @@ static void begin(const char *library) {
 }
 
 int main(int argc, char **argv) {
+    if (argc > 3 && strcmp(argv[1], "--answers") == 0) {
+        al_answer_on(atoi(argv[2]));
+        argc -= 2;
+        argv += 2;
+    }
     const char *word = argc < 2 ? "" : argv[1];
     if (strcmp(word, "list") == 0) {
         list();
@@ -99,6 +106,6 @@ int main(int argc, char **argv) {
         al_end();
         return 0;
     }
-    fputs("usage: alloclab-rules list | begin LIBRARY | C01..C34 [SECONDS]\n", stderr);
+    fputs("usage: alloclab-rules list | [--answers N] begin LIBRARY | [--answers N] C01..C34 [SECONDS]\n", stderr);
     return BAD_ARGUMENTS;
 }

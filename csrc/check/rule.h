@@ -1,6 +1,7 @@
 /* The rules of malloc, each a function that tries it on whatever malloc this process has, and says what it saw.
  *
- * What a rule says goes to standard output at once, for the next call may be the last:
+ * What a rule says goes out at once, for the next call may be the last: to standard output, or to a file of its own
+ * where the library may write to that, too:
  *
  *     fail WHY            of a must rule          deviates WHY        of one that the standards leave open
  *     recorded WHAT       not judged              not-applicable WHY
@@ -33,6 +34,7 @@ void al_step(const char *format, ...) AL_SAYS(1, 2);
  * and what their number is: alloclab/check/steps.py. */
 void al_fault(const char *kind, size_t number);
 
+void al_answer_on(int file); /* an open one, which programs started from here do not have */
 void al_begin(bool must, unsigned seconds); /* from here on signals are reported, SIGALRM after so many seconds too */
 void al_end(void);
 void al_alone(void); /* in a forked child: it says nothing, and ends by itself */
@@ -46,11 +48,15 @@ extern volatile size_t al_huge; /* SIZE_MAX, unknown to the compiler */
 
 bool al_filled(const void *block, size_t bytes, unsigned char value);
 bool al_aligned(const void *block, size_t alignment);
-size_t al_usable(void *block);
+/* How many bytes may be written: what was asked for, where malloc_usable_size is another library's. */
+size_t al_usable(void *block, size_t asked);
 size_t al_resident(void); /* bytes */
 size_t al_grown(size_t resident); /* how much more is resident now */
 size_t al_mapped(void);   /* bytes of address space */
 const char *al_owner(const char *symbol); /* the file of the library that answers it, NULL if none does */
+bool al_is_own(const char *symbol); /* it is answered by the library that answers malloc */
+/* Likewise; where it is not, says whose it is: what of the rule needs it does not apply. */
+bool al_applies(const char *symbol);
 /* No block is ever used twice, as with an allocator that only counts up: no rule of the standards forbids it. */
 bool al_never_reuses(void);
 bool al_no_memory(const char *call, const void *block); /* it failed with ENOMEM; sets errno to 0 */

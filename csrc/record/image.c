@@ -85,10 +85,11 @@ static bool is_capture(int fd) {
     return fstat(fd, &found) == 0 && found.st_dev == file.device && found.st_ino == file.inode;
 }
 
-/* The capture's descriptor, opened again should the program have closed it, or -1. */
+/* The capture's descriptor, opened again should the program have closed it, or -1. A child of vfork, which has closed
+ * its own, leaves us another number at any time: what is returned is what was looked at. */
 static int descriptor(void) {
-    if (!is_capture(file.fd)) file.fd = open_path(0);
-    return file.fd;
+    int fd = file.fd;
+    return is_capture(fd) ? fd : (file.fd = open_path(0));
 }
 
 /* DIRECTORY/PID.IMAGE.capture, IMAGE counting the programs that this process has been. */
@@ -237,7 +238,7 @@ al_capture_unit *al_image_map_unit(uint64_t *offset) {
     void *unit = NULL;
     *offset = next_offset();
     if (!al_image_make_room(*offset, AL_ROOM_FIRST)) return NULL;
-    int error = al_os_linux.map_file(file.fd, *offset, AL_CAPTURE_UNIT, &unit);
+    int error = al_os_linux.map_file(descriptor(), *offset, AL_CAPTURE_UNIT, &unit);
     if (error != 0) al_image_stop(error);
     return unit;
 }

@@ -3,10 +3,11 @@
  *
  *     alloclab-replay --pass verify|memory|calls|time|places [--touch page|none] [--samples N] [--warm N] [--null]
  *                    [--preloaded] [--no-thp] [--no-aslr] [--places FILE] [--fail-call N] [--limit BYTES]
- *                    [--break-beyond BYTES] [--stop N] [--explain ADDRESS] [--explain ADDRESS] FILE
+ *                    [--break-beyond BYTES] [--stop N] [--explain ADDRESS] [--explain ADDRESS] [--answers N] FILE
  *
- *     alloclab-replay --serve    answers requests, as serve.h says; --preloaded may follow
+ *     alloclab-replay --serve [--preloaded] [--answers N]    answers requests, as serve.h says
  *
+ *     --answers    the file descriptor for what it says (1): standard output may be the malloc's
  *     --touch      a byte in every page of a block and its last byte (page, the default), or nothing; verify writes all
  *     --samples    memory, calls: points of the timeline (200)
  *     --warm       time: passes after the first (0)
@@ -24,7 +25,7 @@
  * FILE is a trace in recorded order (ops.h), or strands (trace/strands.h): then its threads run side by side, and there
  * are no places.
  *
- * Standard output: lines "name value", documented at verify.h, observe.h, timing.h, concurrent.h, places.h and
+ * Answers: lines "name value", documented at verify.h, observe.h, timing.h, concurrent.h, places.h and
  * process.h, and
  *
  *     peak_resident N        memory: the kernel's high-water mark   unmarked WHY      it could not be reset
@@ -48,6 +49,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/personality.h>
@@ -70,6 +72,8 @@ typedef struct arguments {
     uintptr_t explained[AL_EXPLAINED_MAX];
 } arguments;
 
+static int answers = STDOUT_FILENO;
+
 static void write_all(int file, const char *from, const char *to) {
     while (from < to) {
         ssize_t wrote = write(file, from, (size_t)(to - from));
@@ -82,7 +86,7 @@ __attribute__((noreturn)) static void stop(int status, const char *what) {
     char line[512];
     al_text text = {line, line + sizeof line};
     al_text_line(&text, "trouble", what);
-    write_all(STDOUT_FILENO, line, text.at);
+    write_all(answers, line, text.at);
     _exit(status);
 }
 
@@ -139,6 +143,8 @@ static arguments parse(char **words) {
                 a.break_beyond = number(value, AL_BREAK_ALIGNMENT - 1);
             else if (strcmp(word, "--stop") == 0)
                 a.stop = number(value, PTRDIFF_MAX);
+            else if (strcmp(word, "--answers") == 0)
+                answers = (int)number(value, INT_MAX);
             else if (strcmp(word, "--explain") == 0 && explained < AL_EXPLAINED_MAX)
                 a.explained[explained++] = number(value, PTRDIFF_MAX);
             else
@@ -224,7 +230,7 @@ static void run(const arguments *a, const al_target *target, const al_ops *ops, 
     al_outside outside = {.target = target, .ops = ops, .job = job, .touch_page = page, .preloaded = a->preloaded,
                           .glass = a->null || al_process_is_glass(), .places = a->places,
                           .fail_call = a->fail_call, .limit = a->limit, .stop = a->stop,
-                          .break_beyond = a->break_beyond};
+                          .break_beyond = a->break_beyond, .answers = answers};
     memcpy(outside.explained, a->explained, sizeof outside.explained);
     switch (job->pass) {
     case AL_PASS_VERIFY:
@@ -247,19 +253,28 @@ static void run(const arguments *a, const al_target *target, const al_ops *ops, 
     }
 }
 
-/* What is wrong with the malloc goes to standard error, as standard output is for replies. */
-__attribute__((noreturn)) static void serve(const char *flag) {
+/* What is wrong with the malloc goes to standard error, as standard output may be for replies. */
+__attribute__((noreturn)) static void serve(char **words) {
+    bool preloaded = false;
+    for (; *words; words++) {
+        if (strcmp(*words, "--preloaded") == 0)
+            preloaded = true;
+        else if (strcmp(*words, "--answers") == 0 && words[1] != NULL)
+            answers = (int)number(*++words, INT_MAX);
+        else
+            stop(BAD_ARGUMENTS, "unknown argument");
+    }
     char line[512];
     al_text out = {line, line + sizeof line};
-    if (al_process_identify(flag != NULL && strcmp(flag, "--preloaded") == 0, true, &out))
-        _exit(al_serve() == 0 ? 0 : TROUBLE);
+    if (al_process_identify(preloaded, true, &out))
+        _exit(al_serve(answers) == 0 ? 0 : TROUBLE);
     write_all(STDERR_FILENO, line, out.at);
     _exit(NOT_MALLOC);
 }
 
 int main(int count, char **words) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (count > 1 && strcmp(words[1], "--serve") == 0) serve(words[2]);
+    if (count > 1 && strcmp(words[1], "--serve") == 0) serve(words + 2);
     arguments a = parse(words);
     if (a.no_thp || a.no_aslr) start_again(&a, words);
     static al_strands strands;
@@ -290,6 +305,6 @@ int main(int count, char **words) {
         if (trouble != NULL) al_text_line(&out, "trouble", trouble);
         al_text_figure(&out, "complete", 1);
     }
-    write_all(STDOUT_FILENO, begin, out.at);
+    write_all(answers, begin, out.at);
     _exit(sound ? 0 : NOT_MALLOC);
 }

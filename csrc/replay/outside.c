@@ -19,6 +19,7 @@
 /* --- a crash is told before it happens --- */
 
 static volatile uint64_t progress;
+static int answers;
 
 static void on_crash(int number) {
     const char *name = sigabbrev_np(number);
@@ -28,11 +29,12 @@ static void on_crash(int number) {
     al_text_put(&text, name ? name : "?");
     al_text_put(&text, "\n");
     al_text_figure(&text, "operation", progress);
-    if (write(STDOUT_FILENO, lines, (size_t)(text.at - lines)) < 0) _exit(1);
+    if (write(answers, lines, (size_t)(text.at - lines)) < 0) _exit(1);
     raise(number); /* the handler is gone: SA_RESETHAND */
 }
 
-static void catch_crashes(void) {
+static void catch_crashes(int tell) {
+    answers = tell;
     static char stack[1 << 16];
     static const int fatal[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGTRAP};
     sigaltstack(&(stack_t){.ss_sp = stack, .ss_size = sizeof stack}, NULL);
@@ -41,7 +43,7 @@ static void catch_crashes(void) {
 }
 
 void al_outside_verify(const al_outside *outside, al_text *out) {
-    catch_crashes();
+    catch_crashes(outside->answers);
     al_verify(outside->target, outside->ops, &progress, out);
 }
 
@@ -238,7 +240,7 @@ void al_outside_places(const al_outside *outside, al_text *out) {
     al_places places = {.target = &target, .progress = &progress, .stop = outside->stop};
     holding held = {0};
     const char *trouble = NULL;
-    catch_crashes();
+    catch_crashes(outside->answers);
     int file = open(outside->places, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (file < 0)
         trouble = "the file of places cannot be opened";

@@ -14,6 +14,7 @@ typedef struct al_outside {
     const al_ops *ops;
     const al_job *job;
     size_t touch_page;
+    int answers;    /* where a crash is told */
     bool preloaded; /* its malloc is a library's, which may have mapped memory before */
     bool glass;     /* it keeps its own account: a drop-in of the laboratory, or the null allocator, which has none */
     const char *places;       /* places: the file to write */

@@ -180,6 +180,8 @@ static void hand_over(const al_request *r, al_reply *reply) {
 
 /* --- records in and out --- */
 
+static int replies;
+
 static bool get(al_request *request) {
     for (size_t got = 0; got < sizeof *request;) {
         ssize_t n = read(STDIN_FILENO, (char *)request + got, sizeof *request - got);
@@ -192,7 +194,7 @@ static bool get(al_request *request) {
 
 static void put(al_reply reply) {
     for (size_t done = 0; done < sizeof reply;) {
-        ssize_t n = write(STDOUT_FILENO, (char *)&reply + done, sizeof reply - done);
+        ssize_t n = write(replies, (char *)&reply + done, sizeof reply - done);
         if (n < 0 && errno != EINTR) _exit(1);
         if (n > 0) done += (size_t)n;
     }
@@ -235,8 +237,10 @@ __attribute__((noreturn)) static void serve_until_the_end(const al_request *begi
     _exit(0);
 }
 
-int al_serve(void) {
+int al_serve(int answers) {
     al_request r;
+    replies = answers;
+    fcntl(replies, F_SETFD, FD_CLOEXEC);
     while (get(&r)) {
         if (r.kind != AL_REQUEST_BEGIN) return EINVAL;
         pid_t child = fork();

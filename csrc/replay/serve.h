@@ -1,5 +1,6 @@
 /* A malloc at the disposal of another program: alloclab-replay --serve answers requests on standard input, one at a
- * time, until that is closed. Both are records of the sizes below, in the machine's order.
+ * time, until that is closed; on standard output, or on another file where the malloc may write to that, too. Both
+ * are records of the sizes below, in the machine's order.
  *
  * BEGIN forks a child, in which malloc is as the program found it; all that follows is done there, until END or until
  * it dies of what it is asked. Then there is one more answer, marked ENDED, with its status as waitpid gives it. So
@@ -59,6 +60,6 @@ typedef struct al_reply {
 } al_reply;
 
 /* Returns when standard input is closed; an errno value, or 0. */
-int al_serve(void);
+int al_serve(int answers);
 
 #endif

@@ -5,8 +5,8 @@
 #include "replay/room.h"
 
 #include <linux/futex.h>
+#include <signal.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,7 +15,7 @@ enum { PENDING, AWAITED, POSTED }; /* an event; the other words that threads wai
 
 /* A thread needs little; libc keeps up to 40 MiB of stacks at hand. Touched: what of a stack is used and kept. */
 enum { STACK_BYTES = (40 << 20) / AL_ROOMS_NOTED_MAX, TOUCHED_BYTES = 12 << 10, SPINS = 100 };
-enum { GONE_TRIES = 1000, GONE_PAUSE_NS = 100000 };
+enum { GONE_PAUSE_NS = 100000 };
 
 static const char NO_THREADS[] = "the system starts no more threads";
 
@@ -145,33 +145,29 @@ static void *stand_by(void *context) {
     for (size_t at = 0; at < sizeof used; at += 512) used[at] = 1;
     note_stack();
     wait_for(context);
-    return NULL;
+    return (void *)(intptr_t)gettid();
 }
 
-/* A folder has a link from each folder in it. */
-static uint64_t threads_listed(void) {
-    struct stat status;
-    return stat("/proc/self/task", &status) == 0 ? status.st_nlink : 0;
-}
-
-/* Whoever was waited for is among the process's threads for a moment yet: who counts them would take it for another. */
-static void let_them_go(uint64_t listed_before) {
-    for (int i = 0; i < GONE_TRIES && threads_listed() > listed_before; i++)
+/* Whoever was waited for is among the process's threads for a moment yet, which is long where others have the CPU: who
+ * counts them would take it for another. */
+static void see_off(pthread_t thread) {
+    void *number;
+    pthread_join(thread, &number);
+    while (tgkill(getpid(), (pid_t)(intptr_t)number, 0) == 0)
         nanosleep(&(struct timespec){.tv_nsec = GONE_PAUSE_NS}, NULL);
 }
 
 static const char *prepare_stacks(al_strands *all) {
     _Atomic uint32_t gate = 0;
     pthread_t keeper;
-    uint64_t wanted = all->head->alive - 1, made = 0, listed = threads_listed();
+    uint64_t wanted = all->head->alive - 1, made = 0;
     if (all->head->acts == 0) return NULL;
     if (wanted + 1 > AL_ROOMS_NOTED_MAX) return "more than 640 threads at once";
     if (start(&keeper, stand_by, &gate) != 0) return NO_THREADS;
     while (made < wanted && start(&all->strands[made].thread, stand_by, &gate) == 0) made++;
     open_gate(&gate);
-    for (uint64_t i = 0; i < made; i++) pthread_join(all->strands[i].thread, NULL);
-    pthread_join(keeper, NULL);
-    let_them_go(listed);
+    for (uint64_t i = 0; i < made; i++) see_off(all->strands[i].thread);
+    see_off(keeper);
     return made == wanted ? NULL : NO_THREADS;
 }
 

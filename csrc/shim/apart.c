@@ -13,12 +13,13 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { STACK_BYTES = 256 << 10, PATIENCE_SECONDS = 5 };
+enum { STACK_BYTES = 256 << 10, BUSY_SECONDS = 5, PATIENCE_SECONDS = 60 };
 
 typedef struct errand {
     void (*run)(void);
@@ -33,12 +34,20 @@ static void give_up(int number) {
 /* It ends with its maker: when that has lost patience, or has died itself. */
 static void end_with_maker(void) { prctl(PR_SET_PDEATHSIG, SIGKILL); }
 
+/* Who waits for a lock is busy (base/lock.h), as is who goes round in circles in a damaged heap, which the copy may.
+ * Processor time is what counts, for a machine with much to do may keep anyone waiting. */
+static void end_when_long_busy(void) {
+    const struct rlimit limit = {BUSY_SECONDS, BUSY_SECONDS};
+    setrlimit(RLIMIT_CPU, &limit);
+}
+
 /* All signals are blocked here. Of a crash we are told ourselves: the kernel's own way, where it writes a core, would
  * end everyone who shares this memory. */
 static int begin(void *given) {
     static const int crashes[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
     sigset_t set;
     end_with_maker();
+    end_when_long_busy();
     sigemptyset(&set);
     for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++) {
         signal(crashes[i], give_up);

@@ -27,6 +27,7 @@ PROGRAM = Path(__file__).parent / "programs" / "remote_frees.c"
 WHO = ("local", "remote", "own")
 WORK = {64: ("1000", "500"), 1024: ("1000", "500"), 32768: ("100", "1000")}
 """Bytes of a block -> blocks of a group, groups."""
+AHEAD = "6"
 SPANS = ("spans_populated", "spans_emptied", "central_contended")
 FIGURES = {
     "tcmalloc": ("fetches", "fetches_from_spans", "returns", "slots_full", *SPANS),
@@ -42,7 +43,7 @@ def specs() -> list[str]:
 def run(spec: str, program: Path, who: str, size: int) -> list[float]:
     """CPU ns per block, the clock's, and the figures of 100 blocks."""
     blocks, groups = WORK[size]
-    command = [str(program), who, str(size), blocks, groups, *FIGURES.get(spec.split(":")[0], ())]
+    command = [str(program), who, str(size), blocks, groups, AHEAD, *FIGURES.get(spec.split(":")[0], ())]
     environment = os.environ | resolve(spec).environment()
     said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     cpu, clock, *figures = (float(word) for word in said.split())

@@ -1,7 +1,7 @@
 """Examines a variant as ``alloclab check`` does: by the search, in a process of its own, and by a rule.
 
-    examine.py heap    MODULE  SPEC EXAMPLES     the search, on the heap of an extension module
-    examine.py drop-in LIBRARY SPEC EXAMPLES     the search, on a library
+    examine.py heap    MODULE  SPEC EXAMPLES SEED     the search, on the heap of an extension module
+    examine.py drop-in LIBRARY SPEC EXAMPLES SEED     the search, on a library
 
 The process prints a dot for each example that begins, and then the failure as JSON; nothing where none was found.
 """
@@ -33,9 +33,9 @@ class Found:
     sentence: str
 
 
-def searched(way: str, file: Path, spec: str, examples: int = EXAMPLES) -> Found | None:
+def searched(way: str, file: Path, spec: str, examples: int = EXAMPLES, seed: int = SEED) -> Found | None:
     """What a search finds."""
-    command = [sys.executable, __file__, way, str(file), spec, str(examples)]
+    command = [sys.executable, __file__, way, str(file), spec, str(examples), str(seed)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     dots = len(done.stdout) - len(done.stdout.lstrip("."))
     example = dots - 1  # the first is looked at for its size classes
@@ -62,7 +62,7 @@ def _counted(begin: Callable[..., Any]) -> Callable[..., Any]:
     return count
 
 
-def _search(way: str, file: str, spec: str, examples: str) -> None:
+def _search(way: str, file: str, spec: str, examples: str, seed: str) -> None:
     if way == "heap":
         _load(file)
     from alloclab.allocators import resolve
@@ -74,7 +74,7 @@ def _search(way: str, file: str, spec: str, examples: str) -> None:
     allocator = resolve(spec)
     if way == "drop-in":
         allocator = resolve(file, {"ALLOCLAB_OPTIONS": allocator.options})
-    found = search.search(allocator, examples=int(examples), steps=STEPS, seed=SEED, seconds=SECONDS)
+    found = search.search(allocator, examples=int(examples), steps=STEPS, seed=int(seed), seconds=SECONDS)
     if found is not None:
         print(json.dumps({"rule": found.rule, "sentence": found.sentence}))
 

@@ -29,7 +29,8 @@ class Fault:
     """``old``, which is in ``file`` exactly once, becomes ``new``: ``why`` says what is wrong then. ``spec``: the
     allocator that is examined, and how it is set. Who catches it: the search that looks into the heap, and the search
     on the drop-in library, each by one of these rules; and which of the rules that are tried one by one. Empty: it
-    need not be seen there."""
+    need not be seen there. ``tries``: how often that rule is tried at most, where it sees a fault only if threads meet
+    at the wrong moment."""
 
     name: str
     spec: str
@@ -40,6 +41,7 @@ class Fault:
     heap: tuple[str, ...] = ()
     drop_in: tuple[str, ...] = ()
     rule: str = ""
+    tries: int = 1
 
     @property
     def allocator(self) -> str:

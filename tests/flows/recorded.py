@@ -74,7 +74,7 @@ class Image:
 
 def alloclab(folder: Path, *words: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*ALLOCLAB, *map(str, words)], cwd=folder, capture_output=True, text=True, timeout=60, **options
+        [*ALLOCLAB, *map(str, words)], cwd=folder, capture_output=True, text=True, timeout=300, **options
     )  # type: ignore[call-overload]
 
 

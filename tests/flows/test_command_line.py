@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,26 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     )
     os.close(writer)
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, b"alloclab: interrupted\n"), (signal.SIGTERM, b"")])
+def test_a_signal_that_comes_while_garbage_is_collected_is_not_lost(number: int, said: bytes) -> None:
+    code = f"""
+import gc, signal, time, click
+from alloclab import cli
+@click.command()
+def command():
+    def callback(*_):
+        gc.callbacks.remove(callback)
+        signal.raise_signal({int(number)})
+    gc.callbacks.append(callback)
+    gc.collect()
+    time.sleep(20)
+cli.Commands.get_command = lambda *_: command
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code, "any"], capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, b"", said)
 
 
 def test_a_closed_stdout_is_no_error() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from alloclab import allocators
 from alloclab.allocators import format_bytes, lab_allocators, libraries_found, resolve
 from alloclab.commands import list as list_command
 from alloclab.commands import path as path_command
+from alloclab.comparison.run import resolve_all
 from alloclab.errors import UsageError
+from alloclab.machine import libc_file
 from alloclab.measure import METRICS
 from alloclab.trace.importers import importers
 
@@ -79,6 +82,28 @@ def test_what_is_wrong_is_said_in_one_line(spec: str, said: str) -> None:
     with pytest.raises(UsageError, match=said) as error:
         resolve(spec)
     assert "\n" not in str(error.value)
+
+
+def test_the_libc_that_is_there_anyway_is_the_system(tmp_path: Path) -> None:
+    libc = libc_file()
+    assert libc is not None
+    (tmp_path / "linked.so").symlink_to(libc)
+    for spec in ("libc", "libc.so.6", str(libc), str(tmp_path / "linked.so")):
+        assert resolve(spec) == resolve("system")
+    variables = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+    assert resolve("libc", variables) == resolve("system", variables)
+    with pytest.raises(UsageError, match="allocator system is given twice"):
+        resolve_all(["system", "libc"], {})
+    with pytest.raises(UsageError, match="allocators take tunables"):
+        resolve("libc:top_pad=1")
+
+
+def test_another_file_is_another_library(tmp_path: Path) -> None:
+    libc = libc_file()
+    assert libc is not None
+    other = shutil.copy(libc, tmp_path / "libc.so.6")
+    found = resolve(str(other))
+    assert (found.spec, found.kind, found.name, found.preload) == (str(other), "library", "libc", other)
 
 
 def test_a_library_without_malloc_is_refused(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 from support import ROOT
+from traitlets.config import Config
 
 
 def but_for_a_page(text: str) -> str:
@@ -46,8 +48,18 @@ NEEDS = {"inside_jemalloc": "libjemalloc", "inside_tcmalloc": "libtcmalloc_minim
     ],
 )
 def test_notebook_runs(path: Path) -> None:
+    """Over sockets of its own, for a port that was free may be another's once the kernel takes it; and what a cell
+    prints is waited for, not given up after some seconds."""
     notebook = nbformat.read(path, as_version=4)
     promised = shown(notebook)
     assert any(pictures for _, pictures in promised), "saved without its outputs"
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": path.parent}}).execute()
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # the name of a socket is short
+        own = {"transport": "ipc", "connection_file": f"{folder}/kernel.json"}
+        client = NotebookClient(
+            notebook,
+            config=Config(KernelManager=own),
+            resources={"metadata": {"path": path.parent}},
+            **dict.fromkeys(("timeout", "startup_timeout", "iopub_timeout"), 300),
+        )
+        client.execute()
     assert shown(notebook) == promised

@@ -6,11 +6,12 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from programs import compile_c
+from support import ROOT
 
 from alloclab.allocators import resolve
 from alloclab.commands.record import command as record_command
@@ -40,27 +41,24 @@ PROGRAMS = [
 ]
 
 
-def own_peak(command: list[str], environment: dict[str, str]) -> int:
+def own_peak(command: list[str], folder: Path) -> int:
     """Most anonymous bytes of the program's process, by the kernel's high-water mark less the pages of files."""
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    peak = 0
-    while process.poll() is None:
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        kib = {name: int(n) for name, n in re.findall(r"(VmHWM|RssAnon|RssFile|RssShmem):\s+(\d+)", status)}
-        if kib:
-            peak = max(peak, kib["RssAnon"], kib["VmHWM"] - kib["RssFile"] - kib["RssShmem"])
-        time.sleep(0.001)
-    assert process.returncode == 0
-    return peak * 1024
+    library, status = folder / "status_at_end.so", folder / "status"
+    compile_c(ROOT / "tests/status_at_end.c", library, "-shared", "-fPIC")
+    environment = os.environ | {"LD_PRELOAD": str(library), "STATUS_AT_END": str(status)}
+    subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
+    kib = {name: int(n) for name, n in re.findall(r"(VmHWM|RssFile|RssShmem):\s+(\d+)", status.read_text())}
+    return (kib["VmHWM"] - kib["RssFile"] - kib["RssShmem"]) * 1024
 
 
 @pytest.mark.slow
+@pytest.mark.needs("gcc")
 @pytest.mark.parametrize("command", PROGRAMS)
 def test_peak_resident_is_the_recorded_programs_own(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONMALLOC", "malloc")
-    own = own_peak(command, dict(os.environ))
+    own = own_peak(command, tmp_path)
     done = CliRunner().invoke(record_command, ["-o", str(tmp_path / "t.parquet"), "--", *command], obj={"debug": False})
     assert done.exit_code == 0, done.output
     run = examine(compile_trace(load(tmp_path / "t.parquet")), resolve("system"))

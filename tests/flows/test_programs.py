@@ -28,7 +28,7 @@ SETTINGS = [
     "fit:policy=next,order=lifo,coalesce=deferred",
     "fit:policy=worst,order=fifo,coalesce=never,mmap_threshold=4KiB,top_pad=0",
 ]
-SECONDS = 300
+SECONDS = 900
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,7 @@ def prints(command: str, shown: list[str], folder: Path) -> None:
     assert first <= printed, command
 
 
+@pytest.mark.slow
 @pytest.mark.needs("glibc 2.36")
 def test_what_repeats_is_shown_to_the_letter(folder: Path) -> None:
     repeats(transcripts()[1], folder)
@@ -101,8 +102,9 @@ def test_what_repeats_of_tcmalloc_is_shown_to_the_letter(folder: Path) -> None:
 @pytest.mark.slow
 def test_threads_side_by_side_print_what_is_shown(folder: Path) -> None:
     (((command, shown),),) = [session for session in transcripts() if "--concurrent" in session[0][0]]
+    """But for how a cell goes on in the next line: what is significant hangs on the machine."""
     printed = {word for line in run(command, folder) for word in words(line)}
-    assert {word for line in shown for word in words(line)[:1]} <= printed
+    assert {word for line in shown if not line.startswith(" " * 20) for word in words(line)[:1]} <= printed
 
 
 def repeats(session: list[tuple[str, list[str]]], folder: Path) -> None:

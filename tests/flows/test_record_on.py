@@ -19,6 +19,9 @@ from alloclab.trace.parquet import Trace
 NO_CHANCE = {"jemalloc": "jemalloc:dirty_decay_ms=-1"}
 """By its clock it chooses at random when to look."""
 LABS = [NO_CHANCE.get(lab.name, lab.name) for lab in lab_allocators()]
+MANY_MAPPINGS = "ptmalloc:tcache_count=0,mmap_threshold=96KiB"
+"""But not of blocks of memalign, of which CHURN's largest take 78 KiB: how much of a mapping such a block may use hangs
+on where the kernel puts it."""
 CHURN = """
 #include <malloc.h>
 #include <stdlib.h>
@@ -67,7 +70,7 @@ def against_itself(trace: Trace, spec: str) -> Fidelity:
 
 
 @pytest.mark.parametrize("seed", [1, *slow(2, 3)])
-@pytest.mark.parametrize("spec", [*LABS, "ptmalloc:tcache_count=0,mmap_threshold=64KiB", "system"])
+@pytest.mark.parametrize("spec", [*LABS, MANY_MAPPINGS, "system"])
 def test_every_block_lies_where_it_lay(spec: str, seed: int, churn: Path, tmp_path: Path) -> None:
     trace = recorded(tmp_path, spec, churn, str(seed), status=7)
     name = trace.metadata.allocator

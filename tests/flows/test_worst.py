@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from alloclab import cli
 from alloclab.allocators import resolve
 from alloclab.check.bounds import bounds
-from alloclab.check.moves import Plan, Wedge
+from alloclab.check.moves import SLACKS, Allocate, Keep, Plan, Wedge
 from alloclab.check.program import Limits
 from alloclab.check.worst import Budget, search
 from alloclab.heap import Heap
@@ -79,11 +80,32 @@ def test_other_measures(run, spec: str, measure: str, name: str) -> None:
     assert worse and found["value"] == found["replayed"]
 
 
+@pytest.mark.parametrize("slack", SLACKS)
+@pytest.mark.parametrize("spec", ["fit:policy=best", "jemalloc"])
+def test_where_the_heap_lies_does_not_change_the_program(spec: str, slack: int) -> None:
+    """Every process has its own random addresses; here heaps that are open side by side have different ones."""
+    limits, power = Limits(operations=200, live=512 << 10, least=4096, most=120 << 10), 3
+    plan = Plan(slack, (Allocate(200, 1), Keep(power, 5), Allocate(200, 8)))
+    allocator = resolve(spec)
+    programs, places = [], set()
+    with contextlib.ExitStack() as side_by_side:
+        for _ in range(4):
+            heap = side_by_side.enter_context(Heap(allocator.name, **allocator.tunables()))
+            program, _, _ = plan.play(heap, limits)
+            events = program.events()
+            programs.append((program.story, events.op.tolist(), events.object.tolist(), events.size.tolist()))
+            places.add(heap.regions.base % ((limits.least + slack) << power))
+    assert len(places) > 1 or slack == 0
+    assert programs == programs[:1] * 4
+    assert any("does not reach over" in line for line in programs[0][0])
+
+
 @pytest.mark.slow
-def test_the_same_seed_finds_the_same_trace(tmp_path: Path) -> None:
+@pytest.mark.parametrize("spec", ["fit:policy=best", "jemalloc"])
+def test_the_same_seed_finds_the_same_trace(spec: str, tmp_path: Path) -> None:
     """In processes of their own: Hypothesis also draws from the constants of the modules that are loaded."""
     for name in ("one.parquet", "two.parquet"):
-        command = [Path(sys.executable).with_name("alloclab"), "worst", "-a", "fit", *FEW, "--seed", "7", "-o", name]
+        command = [Path(sys.executable).with_name("alloclab"), "worst", "-a", spec, "--examples", "1000", "-o", name]
         subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
 
@@ -161,7 +183,10 @@ def test_wedges_bring_best_fit_beyond_what_first_fit_can_be_brought_to() -> None
 
 @pytest.mark.slow
 def test_best_fit_is_found_out() -> None:
-    """How far hangs on loaded modules, too: Hypothesis draws constants from them (4.8 was seen, and more than 5)."""
-    found = search(resolve(BEST), LIMITS, budget=Budget(500))
-    assert found.value.value is not None and found.value.value > 3
-    assert found.plain.value == pytest.approx(1.0, abs=0.05)
+    """Beyond what first fit can be brought to, by one seed of a few. Of 32 seeds 24 came to 7.9 or more, the others to
+    between 2 and 5.7; which of them do hangs on the source of alloclab: Hypothesis draws numbers from it."""
+    _, most = bounds(resolve(FIRST), LIMITS, "fragmentation_4", reallocs=False)
+    found = (search(resolve(BEST), LIMITS, budget=Budget(500, seed=seed)) for seed in range(6))
+    best = next((f for f in found if f.value.value is not None and f.value.value > most.ratio), None)
+    assert best is not None and most.kind == "at most"
+    assert best.plain.value == pytest.approx(1.0, abs=0.05)

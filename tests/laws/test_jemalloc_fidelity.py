@@ -7,17 +7,21 @@ Its own order of extents and slabs is strict, 5.3.0's has a fault: there the old
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
+import numpy as np
 import pytest
-from replays import EveryTrace, every_recording
+from replays import PAGE, EveryTrace, every_recording
 from rows import Row, write
 from support import ROOT, budget, slow
 
 from alloclab.allocators import resolve
 from alloclab.comparison.fidelity import Fidelity, Side, Step, fidelity
 from alloclab.replay import Settings
-from alloclab.replay.places import CALLS, find_places
+from alloclab.replay.places import CALLS, Places, find_places
 from alloclab.trace import load
 from alloclab.trace.compile import compile_trace
 from alloclab.trace.model import Op
@@ -31,9 +35,16 @@ STRICT, FAULTY = "jemalloc", "jemalloc:heap_order=5.3.0"
 NO_DECAY = "dirty_decay_ms:-1"
 
 
-def held(trace: str | Path | Trace, conf: str = NO_DECAY, spec: str = FAULTY, **faults: int) -> Fidelity:
-    """Both sides with the same MALLOC_CONF."""
-    env = {name: {"MALLOC_CONF": conf} for name in (spec, "libjemalloc")} if conf else {}
+def held(
+    trace: str | Path | Trace,
+    conf: str = NO_DECAY,
+    spec: str = FAULTY,
+    more: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    **faults: int,
+) -> Fidelity:
+    """Both sides with the same MALLOC_CONF; `more`: spec -> other variables."""
+    both = {"MALLOC_CONF": conf} if conf else {}
+    env = {name: {**both, **more.get(name, {})} for name in (spec, "libjemalloc")}
     found = fidelity(trace, spec, "libjemalloc", settings=UNTOUCHED, env=env, **faults)
     assert faults or found.sides[0].usable_bytes == found.sides[1].usable_bytes, found.trace
     return found
@@ -103,9 +114,9 @@ def test_blocks_of_mebibytes(live: int, conf: str, tmp_path: Path) -> None:
 
 
 def purges(step: Step) -> bool:
-    """One side gives pages back that the other does not."""
-    made = [[call.kind for call in side] for side in step.calls]
-    return step.differs == ("calls",) and made[0] != made[1] and {*made[0], *made[1]} == {"madvise"}
+    """The sides give back other pages, one perhaps none, and do nothing else apart."""
+    rest = [[call for call in side if call.kind != "madvise"] for side in step.calls]
+    return step.differs == ("calls",) and rest[0] == rest[1]
 
 
 @pytest.mark.slow
@@ -116,21 +127,42 @@ def test_recordings_are_the_same_until_a_purge_falls_due(path: Path) -> None:
     assert abs(found.sides[0].calls["mmap"] - found.sides[1].calls["mmap"]) <= 2
 
 
+def purging(places: Places) -> tuple[int, int]:
+    """How many operations give pages back, and how many pages."""
+    advised = places.events[places.events["call"] == CALLS.index("madvise")]
+    return len(np.unique(advised["op"])), int(advised["bytes"].sum()) // PAGE
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("conf", ["", "dirty_decay_ms:3000", "muzzy_decay_ms:5000"])
-def test_pages_decay_alike(conf: str, tmp_path: Path) -> None:
-    """Half a minute in which the working set swells and drains eight times. The calls of one such run have a standard
-    deviation of 6 % with both, so a difference of the sums of twelve has 2.5 %."""
-    advised, mapped = [0, 0], [0, 0]
+def test_pages_decay_alike(conf: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a minute in which the working set swells and drains eight times. When a thread looks at the clock hangs with
+    theirs on where it has its data, so each run is given a path of another length, which the loader keeps before that.
+
+    Of one such run, operations that purge have a standard deviation of 1 % with both, pages purged and the peak 2.5 %;
+    so a difference of the sums of twelve has 0.4 and 1 %. (Calls have 8 %: a purge is more or less in pieces.)"""
+    kept: list[Places] = []
+
+    def keep(*arguments: Any, **terms: Any) -> Places:
+        kept.append(find_places(*arguments, **terms))
+        return kept[-1]
+
+    monkeypatch.setattr("alloclab.comparison.fidelity.find_places", keep)
+    operations, pages, mapped = [0, 0], [0, 0], [0, 0]
     for seed in range(budget(12)):
         recipe = Recipe(300_000, seed=seed, sizes="huge", live=1500, phases=8, reallocs=0.15, ns_per_event=100_000)
-        found = held(synthesize(tmp_path / f"{seed}.parquet", recipe), conf)
+        spec = f"{FAULTY},seed={seed + 1}"
+        path = {"libjemalloc": {"LD_LIBRARY_PATH": "/" + "x" * (seed * 613 % 28_000)}}
+        found = held(synthesize(tmp_path / f"{seed}.parquet", recipe), conf, spec, path)
         assert found.first is not None and purges(found.first)
         assert abs(found.sides[0].calls["mmap"] - found.sides[1].calls["mmap"]) <= 2
-        for i, side in enumerate(found.sides):
-            advised[i] += side.calls["madvise"]
+        for i, (side, given_back) in enumerate(zip(found.sides, map(purging, kept[-2:]), strict=True)):
+            operations[i] += given_back[0]
+            pages[i] += given_back[1]
             mapped[i] += side.peak_mapped
-    assert advised[0] == pytest.approx(advised[1], rel=0.10) and mapped[0] == pytest.approx(mapped[1], rel=0.03)
+        kept.clear()
+    assert operations[0] == pytest.approx(operations[1], rel=0.04)
+    assert pages[0] == pytest.approx(pages[1], rel=0.08) and mapped[0] == pytest.approx(mapped[1], rel=0.08)
 
 
 # --- settings, given to both sides ---

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from programs import HERE, compile_c
 from replays import churn, compiled
 from support import children_of, slow, started, wait_for
 
@@ -16,6 +17,7 @@ from alloclab.allocators import resolve
 from alloclab.native import built_file
 from alloclab.replay import Settings, count_instructions, examine, time_once
 from alloclab.replay.process import run_pass
+from alloclab.replay.run import Pass
 
 REPLAY_FOREVER = """
 import sys
@@ -84,6 +86,20 @@ def test_warm_passes_follow_the_first(tmp_path: Path) -> None:
     trace = compiled(tmp_path, churn(2000, 2))
     assert len(run_pass("time", trace, resolve("system"), Settings(warm=4)).passes_ns) == 5
     assert time_once(trace, resolve("fit"), Settings(warm=2, in_process=True))["ns_per_op"] > 0
+
+
+@pytest.mark.needs("gcc")
+def test_what_a_library_writes_to_standard_output_is_none_of_the_answers(tmp_path: Path) -> None:
+    flags = ("-shared", "-fPIC", "-fno-builtin")
+    loud, quiet = (
+        resolve(str(compile_c(HERE / f"faulty_{name}.c", tmp_path / f"{name}.so", *flags, "-DFAULT=NONE")))
+        for name in ("loud", "family")
+    )
+    trace = compiled(tmp_path, churn(500, 2))
+    passes: tuple[Pass, ...] = ("verify", "memory", "calls", "time")
+    for name in passes:
+        said, expected = (run_pass(name, trace, library, Settings()) for library in (loud, quiet))
+        assert (said.words.keys(), said.numbers.keys()) == (expected.words.keys(), expected.numbers.keys()), name
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from replays import churn, compiled
+from replays import at_rest, churn, compiled
 from support import ROOT, slow
 
 from alloclab.allocators import lab_allocators, resolve
@@ -38,7 +38,7 @@ def trace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_replays_repeat_each_way_and_agree_both_ways(trace: CompiledTrace, spec: str) -> None:
-    runs = [examine(trace, resolve(spec), Settings(in_process=way)) for way in (False, False, True, True)]
+    runs = [examine(trace, at_rest(resolve(spec)), Settings(in_process=way)) for way in (False, False, True, True)]
     first = exact(runs[0])
     assert {group_of(name) for name in first} == EXACT
     by_place = BY_PLACE.get(spec, set())

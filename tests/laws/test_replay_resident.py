@@ -52,7 +52,8 @@ def test_what_is_freed_is_no_longer_resident(tmp_path: Path) -> None:
     assert run.figure("drained_resident") <= SLACK
 
 
-# Asks for huge pages as an allocator may, where the kernel gives them to those who ask.
+# Asks for huge pages as an allocator may, where the kernel gives them to those who ask. Every block begins in one of
+# its own, for the kernel may find no memory for one or the other.
 ADVISES = """
 #define _GNU_SOURCE
 #include <stddef.h>
@@ -63,7 +64,7 @@ static size_t used;
 void *malloc(size_t n) {
     if (used == 0) madvise(memory, sizeof memory, MADV_HUGEPAGE);
     void *block = memory + used;
-    used += (n + 15) / 16 * 16;
+    used += (n + HUGE - 1) / HUGE * HUGE;
     return used > sizeof memory ? NULL : block;
 }
 void *calloc(size_t n, size_t m) { return malloc(n * m); }
@@ -79,8 +80,7 @@ def test_huge_pages_are_as_found_unless_switched_off(thp: bool, tmp_path: Path) 
     subprocess.run(command, cwd=tmp_path, check=True)
     found = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     huge = thp and found.exists() and "[never]" not in found.read_text()
-    run = examine(
-        compiled(tmp_path, [Row(Op.MALLOC, 0, 100)]), resolve(str(tmp_path / "advises.so")), Settings(thp=thp)
-    )
+    rows = [Row(Op.MALLOC, n, 100) for n in range(15)]
+    run = examine(compiled(tmp_path, rows), resolve(str(tmp_path / "advises.so")), Settings(thp=thp))
     assert run.thp is thp
     assert (run.figure("peak_resident") >= 2 << 20) == huge

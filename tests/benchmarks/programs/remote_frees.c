@@ -1,14 +1,15 @@
 /* One thread allocates, three others write to every block; who frees it differs:
  *
- *     remote_frees local|remote|own BYTES BLOCKS GROUPS [FIGURE...]
+ *     remote_frees local|remote|own BYTES BLOCKS GROUPS AHEAD [FIGURE...]
  *
  *     local    the others hand each group of blocks back, and who made it frees it
  *     remote   the others free it
  *     own      as remote, but each of the others has allocated a block of its own at first
  *
- * Blocks, handing over, and what is live at a time are the same in all; so is the order of frees. In the end nanoseconds
- * per block are said, of the processor's time and of the clock's, and then by how much the figures grew that
- * alloclab_control was asked for. */
+ * Blocks, handing over, and what is live at a time are the same in all; so is the order of frees. A group is made when
+ * the one AHEAD before it is back: with 1, nobody allocates or frees beside another, and all figures are exact. In the
+ * end nanoseconds per block are said, of the processor's time and of the clock's, and then by how much the figures grew
+ * that alloclab_control was asked for. */
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdbool.h>
@@ -33,8 +34,8 @@ static struct {
 } others[OTHERS];
 
 static bool remote, own;
-static size_t bytes, blocks, count;
-static sem_t ended, leave;
+static size_t bytes, blocks, count, ahead;
+static sem_t begun, ended, leave;
 
 static void free_all(group *g) {
     for (size_t i = 0; i < blocks; i++) free(g->blocks[i]);
@@ -45,6 +46,7 @@ static group *place(size_t i) { return &others[i % OTHERS].groups[i / OTHERS % I
 
 static void *look(void *number) {
     if (own) free(malloc(bytes));
+    sem_post(&begun);
     for (size_t i = (size_t)number; i < count; i += OTHERS) {
         group *g = place(i);
         sem_wait(&g->made);
@@ -66,16 +68,15 @@ static void make(group *g) {
 }
 
 static void work(void) {
-    const size_t places = OTHERS * IN_FLIGHT;
-    for (size_t i = 0; i < count + places; i++) {
-        group *g = place(i);
-        if (i >= places && i - places < count) {
-            sem_wait(&g->done);
-            if (!remote) free_all(g);
+    for (size_t i = 0; i < count + ahead; i++) {
+        if (i >= ahead) {
+            group *back = place(i - ahead);
+            sem_wait(&back->done);
+            if (!remote) free_all(back);
         }
         if (i >= count) continue;
-        make(g);
-        sem_post(&g->made);
+        make(place(i));
+        sem_post(&place(i)->made);
     }
     for (size_t i = 0; i < OTHERS; i++) sem_wait(&ended);
 }
@@ -92,26 +93,30 @@ static void read_figures(char *const *names, size_t figures, uint64_t *values) {
 }
 
 int main(int argc, char **argv) {
-    const size_t figures = argc > 5 ? (size_t)argc - 5 : 0;
+    const size_t figures = argc > 6 ? (size_t)argc - 6 : 0;
     uint64_t before[FIGURES_MOST], after[FIGURES_MOST];
-    if (argc < 5 || figures > FIGURES_MOST) return 2;
+    if (argc < 6 || figures > FIGURES_MOST) return 2;
     own = strcmp(argv[1], "own") == 0;
     remote = own || strcmp(argv[1], "remote") == 0;
     bytes = strtoull(argv[2], NULL, 10);
     blocks = strtoull(argv[3], NULL, 10);
     count = strtoull(argv[4], NULL, 10);
-    if (blocks > BLOCKS_MOST) return 2;
+    ahead = strtoull(argv[5], NULL, 10);
+    if (blocks > BLOCKS_MOST || ahead < 1 || ahead > OTHERS * IN_FLIGHT) return 2;
     for (size_t i = 0; i < OTHERS * IN_FLIGHT; i++) {
         sem_init(&place(i)->made, 0, 0);
         sem_init(&place(i)->done, 0, 0);
     }
-    read_figures(argv + 5, figures, before);
+    read_figures(argv + 6, figures, before);
     const double cpu = now(CLOCK_PROCESS_CPUTIME_ID), clock = now(CLOCK_MONOTONIC);
-    for (size_t i = 0; i < OTHERS; i++) pthread_create(&others[i].thread, NULL, look, (void *)i);
+    for (size_t i = 0; i < OTHERS; i++) {
+        pthread_create(&others[i].thread, NULL, look, (void *)i);
+        sem_wait(&begun);
+    }
     work();
     const double all = (double)(count * blocks);
     const double cpu_spent = now(CLOCK_PROCESS_CPUTIME_ID) - cpu, clock_spent = now(CLOCK_MONOTONIC) - clock;
-    read_figures(argv + 5, figures, after);
+    read_figures(argv + 6, figures, after);
     for (size_t i = 0; i < OTHERS; i++) sem_post(&leave);
     for (size_t i = 0; i < OTHERS; i++) pthread_join(others[i].thread, NULL);
     printf("%.2f %.2f", cpu_spent / all, clock_spent / all);

@@ -10,9 +10,10 @@ for i in {1..60}; do
 done
 echo "$total"
 coproc tr a-z A-Z
+exec {answers}<&"${COPROC[0]}" # COPROC is gone as soon as tr has been seen to end
 echo "${line@Q} and more" >&"${COPROC[1]}"
 eval "exec ${COPROC[1]}>&-"
-cat <&"${COPROC[0]}"
+cat <&"$answers"
 for i in 1 2 3 4; do (exit "$i") & jobs[i]=$!; done
 for i in 1 2 3 4; do wait "${jobs[i]}" || echo "job $i ended with $?"; done
 for ((i = 0; i < 200000; i++)); do list[i % 5000]+=$i; done

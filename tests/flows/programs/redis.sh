@@ -6,7 +6,7 @@ cli() { redis-cli -s redis.sock "$@"; }
 serve() {
   redis-server --port 0 --unixsocket redis.sock --io-threads 2 --io-threads-do-reads yes --save 1 100 \
     --enable-debug-command yes --daemonize no >>server.log 2>&1 &
-  until cli ping >/dev/null 2>&1; do sleep 0.02; done
+  until cli ping 2>/dev/null | grep -x PONG >/dev/null; do sleep 0.02; done
 }
 serve
 redis-benchmark -s redis.sock --threads 2 -q -c 20 -n 2000 -r 1000 -P 2 -d 150 \
@@ -24,7 +24,7 @@ end' 0
 cli eval 'local n = 0; for i = 1, 20000 do n = n + #redis.call("get", "key:" .. i) end; return n' 0
 cli debug digest | tee before
 cli bgrewriteaof >/dev/null
-while cli info persistence | grep -q 'in_progress:1\|scheduled:1'; do sleep 0.02; done
+while cli info persistence | grep 'in_progress:1\|scheduled:1' >/dev/null; do sleep 0.02; done
 cli info persistence | grep -o 'last_bgsave_status:ok\|last_bgrewrite_status:ok'
 cli shutdown save
 wait
