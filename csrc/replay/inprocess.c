@@ -69,7 +69,7 @@ static al_heap *heap_of(void *self) { return ((crew *)self)->heap; }
 
 static size_t heap_usable_size(void *self, void *block) { return al_heap_usable_size(heap_of(self), block); }
 
-static void heap_aside(void *self, const al_op *op) {
+static bool heap_aside(void *self, const al_op *op) {
     switch (op->kind) {
     case AL_OP_TICK:
         al_heap_advance(heap_of(self), op->size);
@@ -81,6 +81,7 @@ static void heap_aside(void *self, const al_op *op) {
         end(self, op->size);
         break;
     }
+    return true;
 }
 
 static const al_calls heap_calls = {

@@ -23,7 +23,8 @@ typedef struct al_calls {
     void *(*realloc)(void *self, void *block, size_t bytes);
     void (*free)(void *self, void *block);
     size_t (*usable_size)(void *self, void *block); /* NULL: it cannot tell */
-    void (*aside)(void *self, const al_op *op); /* for what is no operation, TICK to POST. NULL: nothing to do */
+    bool (*aside)(void *self, const al_op *op); /* for what is no operation, TICK to POST; answers whether to go on.
+                                                   NULL: nothing to do */
     al_heap *(*glass)(void *self); /* the heap, where it can be looked into; NULL, or returns NULL, where not */
 } al_calls;
 
@@ -132,7 +133,7 @@ AL_INLINE void al_replay(const al_calls *calls, void *self, const al_watch *watc
                 if (op->original == AL_OP_REALLOC) op++;
                 break;
             default:
-                if (calls->aside) calls->aside(self, op);
+                if (calls->aside && !calls->aside(self, op)) return;
                 continue;
             }
         }

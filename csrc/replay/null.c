@@ -36,7 +36,7 @@ static void *null_realloc(void *self, void *block, size_t bytes) {
     return null_malloc(self, bytes);
 }
 
-static void null_aside(void *self, const al_op *op) { al_strand_aside(((al_null *)self)->strand, op); }
+static bool null_aside(void *self, const al_op *op) { return al_strand_aside(((al_null *)self)->strand, op); }
 
 static const al_calls null_calls = {
     .malloc = null_malloc,

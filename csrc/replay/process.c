@@ -44,9 +44,10 @@ static size_t process_usable_size(void *self, void *block) {
     return malloc_usable_size(block);
 }
 
-static void pass_time(void *self, const al_op *op) {
+static bool pass_time(void *self, const al_op *op) {
     (void)self;
     if (op->kind == AL_OP_TICK) alloclab_pass(op->size);
+    return true;
 }
 
 static al_heap *process_glass(void *self) {

@@ -59,15 +59,18 @@ static void post(_Atomic uint32_t *event) {
         futex(event, FUTEX_WAKE_PRIVATE, INT32_MAX);
 }
 
-void al_strand_aside(void *self, const al_op *op) {
+bool al_strand_aside(void *self, const al_op *op) {
     al_strand *strand = self;
-    if (op->kind == AL_OP_POST)
-        post(&strand->all->events[op->size]);
-    else if (op->kind == AL_OP_WAIT && !posted(&strand->all->events[op->size]))
-        await(strand, &strand->all->events[op->size]);
+    al_strands *all = strand->all;
+    if (op->kind == AL_OP_POST) post(&all->events[op->size]);
+    if (op->kind != AL_OP_WAIT) return true;
+    if (!posted(&all->events[op->size])) await(strand, &all->events[op->size]);
+    return !atomic_load_explicit(&all->stopped, memory_order_relaxed);
 }
 
+/* Whoever sees such an event posted sees that all have stopped as well. */
 static void stop_waiting(al_strands *all) {
+    atomic_store_explicit(&all->stopped, true, memory_order_relaxed);
     for (uint64_t i = 0; i < all->head->events; i++) post(&all->events[i]);
 }
 

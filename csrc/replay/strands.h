@@ -26,7 +26,7 @@ typedef struct al_strand {
 } __attribute__((aligned(64))) al_strand;
 
 /* What every strand does, once, in its own thread: replay strand->ops with `strand` as the calls' self. On false, which
- * says that it did not come to the end of them, nobody waits any more. */
+ * says that it did not come to the end of them, the others come to theirs where they next have to wait. */
 typedef bool al_strand_work(void *context, al_strand *strand);
 
 struct al_strands {
@@ -42,6 +42,7 @@ struct al_strands {
     void (*give_up)(const char *why) __attribute__((noreturn)); /* a thread cannot be started, halfway through */
     _Atomic uint32_t busy;       /* strands that have not come to the end */
     _Atomic uint32_t first_done; /* strand 0 has */
+    atomic_bool stopped;         /* one did not come to the end, so what another waits for may never be */
     uint64_t wall_ns;            /* from the first start to the last end */
 };
 
@@ -54,6 +55,6 @@ const char *al_strands_prepare(al_strands *all, void **slots);
 void al_strands_run(al_strands *all, al_strand_work *work, void *context);
 
 /* The calls' hook for WAIT and POST; self is the strand. */
-void al_strand_aside(void *self, const al_op *op);
+bool al_strand_aside(void *self, const al_op *op);
 
 #endif

@@ -211,9 +211,47 @@ static void as_many_live_at_once_as_were_recorded(uint64_t seed) {
     end(&t);
 }
 
+/* --- one that does not come to its end --- */
+
+static _Atomic uint64_t unmade; /* blocks that were to be freed or resized, and that nobody had made */
+
+static void counts_unmade_free(void *self, void *block) {
+    unmade += block == NULL;
+    my_free(self, block);
+}
+
+static void *counts_unmade_realloc(void *self, void *block, size_t bytes) {
+    unmade += block == NULL;
+    return my_realloc(self, block, bytes);
+}
+
+static bool first_does_nothing(void *context, al_strand *strand) {
+    static const al_watch nobody = {NULL, NULL};
+    (void)context;
+    if (strand == strand->all->strands) return false;
+    al_calls counting = my_calls;
+    counting.free = counts_unmade_free;
+    counting.realloc = counts_unmade_realloc;
+    al_replay(&counting, strand, &nobody, NULL, &strand->ops, 0);
+    return true;
+}
+
+/* Whoever waits for what another has not done, and will not do, has nothing to go on with. */
+static void nobody_goes_on_without_what_it_waits_for(uint64_t seed) {
+    trial t = begin(seed, UINT64_MAX);
+    al_check(al_strands_prepare(&t.strands, t.slots) == NULL, "tables");
+    unmade = 0;
+    al_strands_run(&t.strands, first_does_nothing, NULL);
+    al_check(unmade == 0, "nobody takes a block that was not made");
+    const al_ops ops = {.slots = t.slots, .slot_count = t.strands.head->whole.slots};
+    al_drain(&my_calls, NULL, &ops);
+    end(&t);
+}
+
 int main(void) {
     for (uint64_t seed = 1; seed <= 6; seed++) verifies(seed, UINT64_MAX);
     for (uint64_t seed = 1; seed <= 4; seed++) verifies(seed, 100 * seed);
     for (uint64_t seed = 1; seed <= 3; seed++) as_many_live_at_once_as_were_recorded(seed);
+    for (uint64_t seed = 1; seed <= 3; seed++) nobody_goes_on_without_what_it_waits_for(seed);
     return 0;
 }
