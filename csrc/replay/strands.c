@@ -61,11 +61,10 @@ static void post(_Atomic uint32_t *event) {
 
 bool al_strand_aside(void *self, const al_op *op) {
     al_strand *strand = self;
-    al_strands *all = strand->all;
-    if (op->kind == AL_OP_POST) post(&all->events[op->size]);
+    if (op->kind == AL_OP_POST) post(&strand->all->events[op->size]);
     if (op->kind != AL_OP_WAIT) return true;
-    if (!posted(&all->events[op->size])) await(strand, &all->events[op->size]);
-    return !atomic_load_explicit(&all->stopped, memory_order_relaxed);
+    if (!posted(&strand->all->events[op->size])) await(strand, &strand->all->events[op->size]);
+    return !atomic_load_explicit(&strand->all->stopped, memory_order_relaxed);
 }
 
 /* Whoever sees such an event posted sees that all have stopped as well. */

@@ -54,7 +54,7 @@ const char *al_strands_prepare(al_strands *all, void **slots);
 /* Returns when all have come to the end and all that end have ended. Once, for the others are still there. */
 void al_strands_run(al_strands *all, al_strand_work *work, void *context);
 
-/* The calls' hook for WAIT and POST; self is the strand. */
+/* The calls' hook for WAIT and POST; self is the strand. For what else there is it may be anything. */
 bool al_strand_aside(void *self, const al_op *op);
 
 #endif
