@@ -8,6 +8,8 @@
 #include "region/region.h"
 #include "region/vma.h"
 
+#include <stdatomic.h>
+
 /* Arguments arrive aligned and within reach. Each returns 0 or an errno value, and has then done nothing. */
 typedef struct al_space_calls {
     int (*open)(al_regions *regions); /* sets base, first_break and break_limit, and for a window the rest of its own */
@@ -37,7 +39,8 @@ struct al_regions {
     al_vma_list vmas;
     al_counters counters;
     al_log log;
-    uint64_t op, clock;
+    uint64_t op;
+    _Atomic uint64_t clock;
     uintptr_t base, first_break, break_limit;
     uintptr_t top, break_at; /* window: its end, its break */
 };

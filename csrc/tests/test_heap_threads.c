@@ -7,10 +7,11 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 
-enum { THREADS = 4, STEPS = 4000, MAILBOXES = 16 };
+enum { THREADS = 4, STEPS = 4000, MAILBOXES = 16, BEGINNINGS = 40 };
 
 static al_heap *heap;
 static _Atomic(void *) mailboxes[MAILBOXES];
@@ -59,7 +60,44 @@ static void run(const al_allocator *allocator) {
     al_heap_destroy(heap);
 }
 
+/* --- a heap's first request, while one looks at the heap and one moves its clock --- */
+
+static atomic_int onlookers;
+static atomic_bool over;
+
+static void *look(void *unused) {
+    (void)unused;
+    onlookers++;
+    while (!over) al_heap_ledger(heap);
+    return NULL;
+}
+
+static void *pass_time(void *unused) {
+    (void)unused;
+    onlookers++;
+    while (!over) al_heap_advance(heap, 1000);
+    return NULL;
+}
+
+static void begin(const al_allocator *allocator) {
+    heap = make_heap(allocator, "", (al_regions_config){.space = AL_SPACE_WINDOW});
+    onlookers = 0;
+    over = false;
+    pthread_t looks, passes;
+    assert(pthread_create(&looks, NULL, look, NULL) == 0 && pthread_create(&passes, NULL, pass_time, NULL) == 0);
+    while (onlookers < 2) sched_yield();
+    al_thread *thread = al_thread_create(heap);
+    al_heap_free(thread, al_heap_malloc(thread, 100));
+    al_thread_exit(thread);
+    over = true;
+    assert(pthread_join(looks, NULL) == 0 && pthread_join(passes, NULL) == 0);
+    al_heap_destroy(heap);
+}
+
 int main(void) {
-    for (const al_allocator *const *allocator = al_allocators; *allocator != NULL; allocator++) run(*allocator);
+    for (const al_allocator *const *allocator = al_allocators; *allocator != NULL; allocator++) {
+        run(*allocator);
+        for (int i = 0; i < BEGINNINGS; i++) begin(*allocator);
+    }
     return 0;
 }

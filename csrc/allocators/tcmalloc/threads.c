@@ -101,8 +101,10 @@ void al_tc_begin(tc_thread *thread) {
     al_lock_take(&heap->base.heap.lock);
     take_place(heap, thread);
     al_lock_drop(&heap->base.heap.lock);
-    for (unsigned i = 0; i < TC_OWN_BLOCKS; i++) heap->own[i] = al_tc_malloc(&thread->thread, (size_t)8 << i);
+    void *own[TC_OWN_BLOCKS];
+    for (unsigned i = 0; i < TC_OWN_BLOCKS; i++) own[i] = al_tc_malloc(&thread->thread, (size_t)8 << i);
     al_lock_take(&heap->base.heap.lock);
+    memcpy(heap->own, own, sizeof own);
     __atomic_store_n(&heap->begun, true, __ATOMIC_RELAXED);
     al_lock_drop(&heap->base.heap.lock);
 }
