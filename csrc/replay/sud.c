@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
@@ -57,7 +59,7 @@ enum { HAS_RESTORER = 0x04000000 };
 static __thread volatile char selector;
 static al_account *account;
 static al_lock lock; /* one call that concerns memory at a time, so that the account has them in the kernel's order */
-static volatile sig_atomic_t incomplete;
+static atomic_bool incomplete; /* set by any thread's handler */
 
 /* These return on another stack, or not at all: they are made again with the gate open, which then stays open. */
 static bool cannot_be_proxied(long number) {
@@ -104,7 +106,7 @@ static void on_call(int signal, siginfo_t *info, void *context) {
     int saved = errno;
     greg_t *r = ((ucontext_t *)context)->uc_mcontext.gregs;
     if (cannot_be_proxied(info->si_syscall)) {
-        incomplete = 1;
+        incomplete = true;
         r[REG_RIP] -= SYSCALL_INSTRUCTION;
         r[REG_RAX] = info->si_syscall;
         return;
@@ -138,7 +140,7 @@ void al_sud_join(void) {
     if (dispatch() == 0)
         al_sud_on();
     else
-        incomplete = 1;
+        incomplete = true;
 }
 
 void al_sud_off(void) { selector = ALLOW; }
