@@ -198,12 +198,18 @@ static inline void stress_end(const pthread_t threads[STRESS_THREADS]) {
     for (int i = 0; i < STRESS_THREADS; i++) assert(pthread_join(threads[i], NULL) == 0);
 }
 
+static inline time_t stress_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+}
+
 /* [SECONDS [SEED]]: a round of that seed, and more, with those that follow, until so many seconds have passed. */
 static inline void stress_rounds(void (*round)(uint64_t seed), int count, char **words) {
-    const time_t last = time(NULL) + (count > 1 ? atoi(words[1]) : 0);
+    const time_t last = stress_seconds() + (count > 1 ? atoi(words[1]) : 0);
     uint64_t first = count > 2 ? strtoull(words[2], NULL, 10) : 1, seed = first;
     do round(seed++);
-    while (time(NULL) < last);
+    while (stress_seconds() < last);
     if (count > 1) printf("%ju rounds, seeds from %ju\n", (uintmax_t)(seed - first), (uintmax_t)first);
 }
 
