@@ -2,6 +2,7 @@
  * calloc, which takes them dirty. A header of 32 bytes before each block holds its size. */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -34,10 +35,11 @@ enum fault {
     CRASHES_AT_START,   /* likewise */
     RUNS_AWAY,          /* takes sixteen gigabytes for each block */
     FORKS,              /* no fault, but a child process, at the fiftieth malloc */
-    RUNS_A_THREAD       /* no fault, but a thread from the start */
+    RUNS_A_THREAD,      /* no fault, but a thread from the start */
+    CRASHES_TOGETHER    /* as CRASHES, in TOGETHER threads at once: once so many ask for ODD bytes */
 };
 
-enum { HEADER = 32 };
+enum { HEADER = 32, ODD = 77, TOGETHER = 8 };
 
 static char heap[1 << 30] __attribute__((aligned(4096)));
 static size_t at, count;
@@ -86,6 +88,11 @@ void *malloc(size_t bytes) {
     if (FAULT == SAME_ZERO && bytes == 0) {
         static char zero[HEADER + 16] __attribute__((aligned(16)));
         return zero + HEADER;
+    }
+    if (FAULT == CRASHES_TOGETHER && bytes == ODD) {
+        static _Atomic int arrived;
+        for (arrived++; arrived < TOGETHER;) sched_yield();
+        *(volatile int *)NULL = 1;
     }
     size_t period = FAULT == CRASHES || FAULT == GIVES_UP || FAULT == EXITS || FAULT == EXITS_WELL || FAULT == FORKS ||
                             FAULT == HANGS

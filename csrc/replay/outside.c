@@ -12,6 +12,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,7 +22,7 @@
 static volatile uint64_t progress;
 static int answers;
 
-static void on_crash(int number) {
+static void tell_of_crash(int number) {
     const char *name = sigabbrev_np(number);
     char lines[128];
     al_text text = {lines, lines + sizeof lines};
@@ -30,7 +31,18 @@ static void on_crash(int number) {
     al_text_put(&text, "\n");
     al_text_figure(&text, "operation", progress);
     if (write(answers, lines, (size_t)(text.at - lines)) < 0) _exit(1);
-    raise(number); /* the handler is gone: SA_RESETHAND */
+}
+
+/* Of threads that crash at once one tells, and then ends the process; the others wait for that. */
+static void on_crash(int number) {
+    static _Atomic pid_t teller;
+    pid_t first = 0;
+    if (atomic_compare_exchange_strong(&teller, &first, gettid()))
+        tell_of_crash(number);
+    else
+        while (first != gettid()) pause();
+    signal(number, SIG_DFL);
+    raise(number);
 }
 
 static void catch_crashes(int tell) {
@@ -38,7 +50,7 @@ static void catch_crashes(int tell) {
     static char stack[1 << 16];
     static const int fatal[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGTRAP};
     sigaltstack(&(stack_t){.ss_sp = stack, .ss_size = sizeof stack}, NULL);
-    struct sigaction action = {.sa_handler = on_crash, .sa_flags = SA_ONSTACK | SA_RESETHAND | SA_NODEFER};
+    struct sigaction action = {.sa_handler = on_crash, .sa_flags = SA_ONSTACK | SA_NODEFER};
     for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) sigaction(fatal[i], &action, NULL);
 }
 

@@ -154,6 +154,7 @@ static trial begin(uint64_t seed, uint64_t wrong) {
     t.file = compiled(&r, &bytes);
     al_check(al_strands_read(&t.strands, t.file, bytes), "the file is read back");
     al_check(!al_strands_read(&(al_strands){0}, t.file, bytes - 1), "a file that is cut is none");
+    t.strands.give_up = al_die;
     t.slots = calloc(t.strands.head->whole.slots, sizeof *t.slots);
     al_check(t.slots != NULL, "memory");
     calls = 0;

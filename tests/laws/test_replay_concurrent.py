@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from orders import in_one_order
-from programs import compile_c
+from programs import compile_c, faulty
 from replays import churn, threaded
 from rows import Row, write
 from support import ROOT, slow
@@ -117,9 +117,9 @@ def test_the_timeline_ends_with_what_lives_to_the_end(tmp_path: Path) -> None:
     assert len(line.operation) >= 200
 
 
-def side_by_side(folder: Path, threads: int) -> Strands:
+def side_by_side(folder: Path, threads: int, size: int = 8) -> Strands:
     """Each has a block, and none ends before the last has come."""
-    rows = [Row(Op.MALLOC, n, 8, thread=n) for n in range(threads)]
+    rows = [Row(Op.MALLOC, n, size, thread=n) for n in range(threads)]
     write(folder / "t.parquet", [*rows, *(Row(Op.THREAD_EXIT, thread=n) for n in range(threads))])
     return strands(folder / "t.parquet")
 
@@ -145,6 +145,13 @@ def test_a_thread_that_cannot_be_started_is_told(name: str, refused: int, tmp_pa
         timeout=60,
     )
     assert "trouble the system starts no more threads" in done.stdout.splitlines()
+
+
+@pytest.mark.needs("gcc")
+def test_a_crash_of_many_threads_at_once_is_told_once(tmp_path: Path) -> None:
+    trace, crashes = side_by_side(tmp_path, 8, size=77), faulty(tmp_path, "CRASHES_TOGETHER")
+    for _ in range(10):
+        assert examine(trace, crashes, SETTINGS).failure == "crashed (SIGSEGV) in operation 0"
 
 
 @pytest.mark.parametrize(
