@@ -79,7 +79,7 @@ static bool check_donation(const hp_hugepage *hugepage, al_flaw *flaw) {
     const size_t end = hugepage->donation;
     const bool fits = end <= hugepage->used_pages && hugepage->abandoned < HP_HUGE_PAGES &&
                       (end == 0 || al_bitmap_count(hugepage->used, 0, end) == end) &&
-                      (!hugepage->donated || (end > 0 && hugepage->blocks == 1));
+                      hugepage->donated <= 1 && (!hugepage->donated || (end > 0 && hugepage->blocks == 1));
     return fits || al_blame(flaw, hugepage, "tcmalloc-hpaa: a donation does not fit its hugepage");
 }
 

@@ -78,7 +78,7 @@ typedef struct hp_hugepage {
     uint8_t state;            /* hp_state */
     /* filled: */
     uint8_t shelf;            /* hp_shelf_kind */
-    bool donated;             /* nobody but the donor is on it */
+    uint8_t donated;          /* 1: nobody but the donor is on it. No bool, for damaged ones are looked at, too */
     uint16_t list;            /* of its shelf */
     uint16_t blocks;
     uint16_t used_pages, released_pages, longest; /* longest: free run */
