@@ -8,10 +8,12 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -63,6 +65,14 @@ static void test_read_pages_are_not_resident(al_space space) {
     al_regions_destroy(r);
 }
 
+/* Before Linux 6.7 nobody is told what stands behind pages that a fork still shares: they count as none. */
+static bool kernel_tells_shared_pages(void) {
+    struct utsname name;
+    int major = 0, minor = 0;
+    assert(uname(&name) == 0 && sscanf(name.release, "%d.%d", &major, &minor) == 2);
+    return major > 6 || (major == 6 && minor >= 7);
+}
+
 static void test_residency_survives_a_fork(void) {
     al_regions *r = make(AL_SPACE_WINDOW);
     memset(map(r, 5), 1, 5 * page);
@@ -73,7 +83,8 @@ static void test_residency_survives_a_fork(void) {
         _exit((int)resident_pages(r));
     }
     int status = 0;
-    assert(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 8);
+    assert(waitpid(child, &status, 0) == child && WIFEXITED(status));
+    assert(WEXITSTATUS(status) == (kernel_tells_shared_pages() ? 8 : 3));
     assert(resident_pages(r) == 5);
     al_regions_destroy(r);
 }
