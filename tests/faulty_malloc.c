@@ -36,6 +36,7 @@ enum fault {
     RUNS_AWAY,          /* takes sixteen gigabytes for each block */
     FORKS,              /* no fault, but a child process, at the fiftieth malloc */
     RUNS_A_THREAD,      /* no fault, but a thread from the start */
+    CRASHES_TWICE,      /* as CRASHES, in the child of a vfork, and then itself */
     CRASHES_TOGETHER    /* as CRASHES, in TOGETHER threads at once: once so many ask for ODD bytes */
 };
 
@@ -61,7 +62,8 @@ static void *place(size_t bytes, size_t alignment) {
 
 static void *faulty(size_t bytes) {
     static const char why[] = "faulty malloc: the heap is on fire\n";
-    if (FAULT == CRASHES) *(volatile int *)NULL = 1;
+    if (FAULT == CRASHES_TWICE) vfork();
+    if (FAULT == CRASHES || FAULT == CRASHES_TWICE) *(volatile int *)NULL = 1;
     if (FAULT == GIVES_UP) {
         if (write(STDERR_FILENO, why, sizeof why - 1) > 0) abort();
     }
@@ -94,8 +96,8 @@ void *malloc(size_t bytes) {
         for (arrived++; arrived < TOGETHER;) sched_yield();
         *(volatile int *)NULL = 1;
     }
-    size_t period = FAULT == CRASHES || FAULT == GIVES_UP || FAULT == EXITS || FAULT == EXITS_WELL || FAULT == FORKS ||
-                            FAULT == HANGS
+    size_t period = FAULT == CRASHES || FAULT == CRASHES_TWICE || FAULT == GIVES_UP || FAULT == EXITS ||
+                            FAULT == EXITS_WELL || FAULT == FORKS || FAULT == HANGS
                         ? 50
                         : 100;
     if (FAULT == RUNS_AWAY) {

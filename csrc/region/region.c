@@ -278,7 +278,6 @@ unsigned al_regions_cpus_online(const al_regions *r) {
     return r->config.cpus == 0 ? r->os->cpus_online() : r->config.cpus;
 }
 
-
 /* Allocators look at the time without a lock. */
 uint64_t al_regions_now(const al_regions *r) {
     return r->config.real_clock ? r->os->now() : atomic_load_explicit(&r->clock, memory_order_relaxed);
@@ -287,6 +286,7 @@ uint64_t al_regions_now(const al_regions *r) {
 void al_regions_advance(al_regions *r, uint64_t nanoseconds) {
     atomic_fetch_add_explicit(&r->clock, nanoseconds, memory_order_relaxed);
 }
+
 void al_regions_set_op(al_regions *r, uint64_t op) { r->op = op; }
 uint64_t al_regions_set_fail_call(al_regions *r, uint64_t nth) {
     uint64_t left = r->config.fail_call;

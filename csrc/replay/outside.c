@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* --- a crash is told before it happens --- */
@@ -33,6 +34,9 @@ static void tell_of_crash(int number) {
     if (write(answers, lines, (size_t)(text.at - lines)) < 0) _exit(1);
 }
 
+/* It is none where the teller crashed as it told, and came back; or was the child of a vfork, and is gone. */
+static bool another_tells(pid_t teller) { return teller != gettid() && tgkill(getpid(), teller, 0) == 0; }
+
 /* Of threads that crash at once one tells, and then ends the process; the others wait for that. */
 static void on_crash(int number) {
     static _Atomic pid_t teller;
@@ -40,7 +44,7 @@ static void on_crash(int number) {
     if (atomic_compare_exchange_strong(&teller, &first, gettid()))
         tell_of_crash(number);
     else
-        while (first != gettid()) pause();
+        while (another_tells(first)) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     signal(number, SIG_DFL);
     raise(number);
 }

@@ -67,9 +67,9 @@ bool al_strand_aside(void *self, const al_op *op) {
     return !atomic_load_explicit(&strand->all->stopped, memory_order_relaxed);
 }
 
-/* Whoever sees such an event posted sees that all have stopped as well. */
+/* Whoever sees such an event posted sees `stopped` as well. */
 static void stop_waiting(al_strands *all) {
-    atomic_store_explicit(&all->stopped, true, memory_order_relaxed);
+    if (atomic_exchange(&all->stopped, true)) return;
     for (uint64_t i = 0; i < all->head->events; i++) post(&all->events[i]);
 }
 

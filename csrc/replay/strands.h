@@ -26,7 +26,7 @@ typedef struct al_strand {
 } __attribute__((aligned(64))) al_strand;
 
 /* What every strand does, once, in its own thread: replay strand->ops with `strand` as the calls' self. On false, which
- * says that it did not come to the end of them, the others come to theirs where they next have to wait. */
+ * says that it did not come to the end of them, the others stop where they next have to wait. */
 typedef bool al_strand_work(void *context, al_strand *strand);
 
 struct al_strands {

@@ -59,7 +59,7 @@ enum { HAS_RESTORER = 0x04000000 };
 static __thread volatile char selector;
 static al_account *account;
 static al_lock lock; /* one call that concerns memory at a time, so that the account has them in the kernel's order */
-static atomic_bool incomplete; /* set by any thread's handler */
+static atomic_bool incomplete; /* set by any thread */
 
 /* These return on another stack, or not at all: they are made again with the gate open, which then stays open. */
 static bool cannot_be_proxied(long number) {

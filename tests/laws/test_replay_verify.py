@@ -26,6 +26,7 @@ FAULTS = {
     "REALLOC_OVERRUNS": "has changed",
     "USABLE_TOO_SMALL": "usable size is less",
     "CRASHES": "crashed (SIGSEGV) in operation 49",
+    "CRASHES_TWICE": "crashed (SIGSEGV) in operation 49",
     "GIVES_UP": "the heap is on fire",
     "EXITS": "ended the process (exit status 7)",
     "EXITS_WELL": "ended the process (exit status 0)",
