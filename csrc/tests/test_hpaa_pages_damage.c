@@ -20,14 +20,16 @@ static hp_hugepage *find(hp_state state, hp_shelf_kind shelf) {
     abort();
 }
 
-/* Ranges of one hugepage to six, apart: three hugepages stay cached. */
+/* Ranges of one hugepage to RANGES, apart: three hugepages stay cached. The addresses decide the shape of the set that
+ * they are in: a tree of so many has a fork somewhere but for one in a billion. */
 static void make_ranges(void) {
-    tc_span *ranges[6];
-    for (size_t i = 0; i < 6; i++) {
+    enum { RANGES = 17 };
+    tc_span *ranges[RANGES];
+    for (size_t i = 0; i < RANGES; i++) {
         ranges[i] = take((i + 1) * HP_HUGE_PAGES);
         take(HP_HUGE_PAGES);
     }
-    for (size_t i = 0; i < 6; i++) give(ranges[i]);
+    for (size_t i = 0; i < RANGES; i++) give(ranges[i]);
 }
 
 static scene make_scene(void) {
