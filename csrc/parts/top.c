@@ -21,14 +21,13 @@ static al_tag *fence(al_top *t, size_t least) {
     return old;
 }
 
-static void begin_segment(al_top *t, uintptr_t start, uintptr_t end) {
-    al_segment *segment = (al_segment *)start;
-    *segment = (al_segment){.end = end};
-    if (t->last == NULL)
-        t->first = segment;
-    else
-        t->last->next = segment;
-    t->last = segment;
+/* What the old top leaves is *orphan. */
+static void begin_segment(al_top *t, uintptr_t start, uintptr_t end, bool mapped, size_t least, al_tag **orphan) {
+    if (t->top != NULL) *orphan = fence(t, least);
+    al_segment *segment = (al_segment *)start, **at = &t->first;
+    while (*at != NULL && (uintptr_t)*at < start) at = &(*at)->next;
+    *segment = (al_segment){.next = *at, .end = end, .mapped = mapped};
+    t->newest = *at = segment;
     t->top = al_segment_chunks(segment);
     t->top->head = end - (uintptr_t)t->top;
     t->ledger->metadata += sizeof *segment;
@@ -50,41 +49,57 @@ static int start_segment(al_top *t, size_t bytes, size_t least, al_tag **orphan)
     error = al_regions_brk(t->regions, (intptr_t)(start + bytes - (uintptr_t)at), &old);
     if (error != 0) return error;
     al_check(old == at, "alloclab: the program break moved while the heap grew");
-    if (t->top != NULL) *orphan = fence(t, least);
-    begin_segment(t, start, start + bytes);
+    begin_segment(t, start, start + bytes, false, least, orphan);
     return 0;
 }
 
 /* The break is where our last segment ends: the top becomes longer. */
 static void lengthen(al_top *t, size_t bytes) {
-    t->last->end += bytes;
+    t->newest->end += bytes;
     al_tag_resize(t->top, al_tag_size(t->top) + bytes);
     t->ledger->free += bytes;
+}
+
+/* Of a segment with so much room. */
+static size_t segment_bytes(const al_top *t, size_t room) {
+    return al_align_up(sizeof(al_segment) + room + AL_TOP_LEAST, al_regions_page_size(t->regions));
 }
 
 static int try_grow(al_top *t, size_t size, size_t pad, size_t least, al_tag **orphan) {
     size_t page = al_regions_page_size(t->regions), wanted;
     if (__builtin_add_overflow(size, pad, &wanted) || wanted > al_min(t->reach, PTRDIFF_MAX) / 2) return ENOMEM;
-    size_t segment = al_align_up(sizeof(al_segment) + wanted + AL_TOP_LEAST, page);
-    if (t->top == NULL) return start_segment(t, segment, least, orphan);
+    size_t segment = segment_bytes(t, wanted);
+    if (t->top == NULL || t->newest->mapped) return start_segment(t, segment, least, orphan);
     size_t missing = al_align_up(wanted - al_min(wanted, al_top_room(t)), page);
-    if (!within_reach(t, t->last->end + missing)) return ENOMEM;
+    if (!within_reach(t, t->newest->end + missing)) return ENOMEM;
     void *old;
     int error = al_regions_brk(t->regions, (intptr_t)missing, &old);
     if (error != 0) return error;
-    if ((uintptr_t)old == t->last->end) {
+    if ((uintptr_t)old == t->newest->end) {
         lengthen(t, missing);
         return 0;
     }
-    al_check((uintptr_t)old > t->last->end, "alloclab: the program break was moved below the heap");
+    al_check((uintptr_t)old > t->newest->end, "alloclab: the program break was moved below the heap");
     error = al_regions_brk(t->regions, -(intptr_t)missing, &old);
     return error != 0 ? error : start_segment(t, segment, least, orphan);
+}
+
+/* The break is refused. */
+static int map_segment(al_top *t, size_t size, size_t least, al_tag **orphan) {
+    if (t->reach != SIZE_MAX || size > PTRDIFF_MAX / 2) return ENOMEM;
+    size_t bytes = segment_bytes(t, size);
+    if (bytes < AL_TOP_MAPPING) bytes = AL_TOP_MAPPING;
+    void *at;
+    int error = al_regions_mmap(t->regions, NULL, bytes, AL_PROT_READ_WRITE, AL_PLACE_ANYWHERE, &at);
+    if (error == 0) begin_segment(t, (uintptr_t)at, (uintptr_t)at + bytes, true, least, orphan);
+    return error;
 }
 
 int al_top_grow(al_top *t, size_t size, size_t pad, size_t least, al_tag **orphan) {
     *orphan = NULL;
     int error = try_grow(t, size, pad, least, orphan);
-    return error == ENOMEM && pad > 0 ? try_grow(t, size, 0, least, orphan) : error;
+    if (error == ENOMEM && pad > 0) error = try_grow(t, size, 0, least, orphan);
+    return error == ENOMEM ? map_segment(t, size, least, orphan) : error;
 }
 
 bool al_top_trim(al_top *t, size_t pad) {
@@ -92,9 +107,9 @@ bool al_top_trim(al_top *t, size_t pad) {
     if (room <= pad) return false;
     size_t bytes = al_align_down(room - pad, al_regions_page_size(t->regions));
     void *at;
-    if (bytes == 0 || al_regions_brk(t->regions, 0, &at) != 0 || (uintptr_t)at != t->last->end) return false;
+    if (bytes == 0 || al_regions_brk(t->regions, 0, &at) != 0 || (uintptr_t)at != t->newest->end) return false;
     if (al_regions_brk(t->regions, -(intptr_t)bytes, &at) != 0) return false;
-    t->last->end -= bytes;
+    t->newest->end -= bytes;
     al_tag_resize(t->top, al_tag_size(t->top) - bytes);
     t->ledger->free -= bytes;
     return true;

@@ -1,13 +1,14 @@
 /* The break heap of boundary-tag allocators: segments got by moving the program break, and the top, the free piece at
- * the end of the last one, from which new chunks are cut.
+ * the end of the newest one, from which new chunks are cut.
  *
- *     segment                                                     segment->end = the break
+ *     segment                                                     newest->end = the break
  *     | al_segment | chunk | chunk | ...                  | top   |
  *       24 bytes                                            >= 24, = 8 (mod 16)
  *
  * There is one segment, unless somebody else moved the break (process space only): then the old top gives what it can
- * as a chunk, what is left becomes a fence, and a new segment begins above the stranger's bytes. Segments begin and
- * end at pages. The ledger counts segment heads and fences as metadata, the top as free. */
+ * as a chunk, what is left becomes a fence, and a new segment begins above the stranger's bytes. It begins in a
+ * mapping where the break is refused, as something may lie right above it; but not if a reach is set. Segments begin
+ * and end at pages. The ledger counts segment heads and fences as metadata, the top as free. */
 #ifndef AL_PARTS_TOP_H
 #define AL_PARTS_TOP_H
 
@@ -17,20 +18,20 @@
 #include "region/region.h"
 
 typedef struct al_segment {
-    struct al_segment *next;
+    struct al_segment *next; /* by address */
     uintptr_t end;
-    size_t unused; /* the first chunk is 8 (mod 16) */
+    size_t mapped;           /* 1: in a mapping; 0: got by the break */
 } al_segment;
 
 typedef struct al_top {
     al_regions *regions;
     al_ledger *ledger;
-    size_t reach; /* no segment ends further than this from where the first begins */
-    al_segment *first, *last; /* NULL before the first growth */
+    size_t reach; /* no segment ends further than this from where the first begins. SIZE_MAX: anywhere */
+    al_segment *first, *newest; /* NULL before the first growth */
     al_tag *top;              /* NULL likewise */
 } al_top;
 
-enum { AL_TOP_LEAST = 24 };
+enum { AL_TOP_LEAST = 24, AL_TOP_MAPPING = 1 << 20 /* the least for a segment in a mapping */ };
 
 static inline void al_top_init(al_top *t, al_regions *regions, al_ledger *ledger, size_t reach) {
     *t = (al_top){.regions = regions, .ledger = ledger, .reach = reach};
@@ -51,9 +52,9 @@ static inline al_tag *al_top_cut(al_top *t, size_t size) {
     return chunk;
 }
 
-/* Moves the break so that al_top_room >= size, by `pad` more if the system lets it. Returns 0 or an errno value. Where
- * a new segment had to begin, *orphan is what the old top left, a chunk of at least `least` bytes that is not LIVE, is
- * counted as free and is the caller's to keep; else NULL. */
+/* Moves the break, or maps, so that al_top_room >= size, by `pad` more if the system lets it. Returns 0 or an errno
+ * value. Where a new segment had to begin, *orphan is what the old top left, a chunk of at least `least` bytes that is
+ * not LIVE, is counted as free and is the caller's to keep; else NULL. */
 int al_top_grow(al_top *t, size_t size, size_t pad, size_t least, al_tag **orphan);
 
 /* Gives whole pages of the top back, but `pad` bytes of room; false if there is less than a page, or the system

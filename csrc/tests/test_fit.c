@@ -71,7 +71,7 @@ static void stay_within_reach(void) {
     for (int i = 0; i < 100; i++) assert((blocks[i] = al_heap_malloc(thread, 10000)) != NULL);
     check(heap);
     const al_top *top = &al_fit_of(heap)->top;
-    assert(top->first == top->last && al_fit_of(heap)->larges.count > 50);
+    assert(top->first == top->newest && al_fit_of(heap)->larges.count > 50);
     for (int i = 0; i < 100; i++) al_heap_free(thread, blocks[i]);
     al_heap_free(thread, first);
     check(heap);

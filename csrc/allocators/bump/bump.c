@@ -2,12 +2,12 @@
  * space: what any allocator costs more, it pays for reuse.
  *
  *     malloc, memalign, free, usable_size   O(1)
- *     calloc    O(1): memory that the break has just passed is zero, and only heads were ever written above the top
+ *     calloc    O(1): memory that the system has just given is zero, and only heads were ever written above the top
  *     realloc   O(1) for the last block, which grows in place; others move when they grow, and stay when they shrink
  *
- * Everything comes from the break, however large. A freed block becomes a dead chunk, free in the ledger for ever. So
- * of the rules of malloc it breaks, on purpose, those that ask for reuse: C20 (memory freed elsewhere is used again),
- * C22 (what fitted once fits again). */
+ * Everything comes from the break, however large, and where that is refused, from mappings. A freed block becomes a
+ * dead chunk, free in the ledger for ever. So of the rules of malloc it breaks, on purpose, those that ask for reuse:
+ * C20 (memory freed elsewhere is used again), C22 (what fitted once fits again). */
 #include "allocators/allocator.h"
 #include "parts/top.h"
 
@@ -117,7 +117,7 @@ static bool validate(al_heap *heap, al_flaw *flaw) {
         }
         if ((uintptr_t)al_tag_next(chunk) != s->end)
             return al_blame(flaw, chunk, "bump: the last piece does not end its segment");
-        if ((s->next == NULL) != (chunk == top->top)) return al_blame(flaw, chunk, "bump: the top is not last");
+        if ((s == top->newest) != (chunk == top->top)) return al_blame(flaw, chunk, "bump: the top is elsewhere");
     }
     return true;
 }

@@ -59,7 +59,7 @@ static al_tag *take_top(fit_heap *f, size_t size) {
 
 /* What a stranger's move of the break cut off our top goes into the index; nothing there counts as fresh any more. */
 static void adopt_orphan(fit_heap *f, al_tag *orphan) {
-    f->fresh = (uintptr_t)f->top.last;
+    f->fresh = (uintptr_t)f->top.newest;
     f->chunks++;
     al_fit_shelve(f, orphan);
 }
