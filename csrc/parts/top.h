@@ -1,14 +1,15 @@
 /* The break heap of boundary-tag allocators: segments got by moving the program break, and the top, the free piece at
  * the end of the newest one, from which new chunks are cut.
  *
- *     segment                                                     newest->end = the break
+ *     segment                                                     newest->end
  *     | al_segment | chunk | chunk | ...                  | top   |
  *       24 bytes                                            >= 24, = 8 (mod 16)
  *
- * There is one segment, unless somebody else moved the break (process space only): then the old top gives what it can
- * as a chunk, what is left becomes a fence, and a new segment begins above the stranger's bytes. It begins in a
- * mapping where the break is refused, as something may lie right above it; but not if a reach is set. Segments begin
- * and end at pages. The ledger counts segment heads and fences as metadata, the top as free. */
+ * There is one segment, which ends at the break, unless somebody else moved that, or it was refused, as something may
+ * lie right above it. Then the old top gives what it can as a chunk, what is left becomes a fence, and a new segment
+ * begins: above the stranger's bytes, or in a mapping, where no reach forbids it. What comes after a mapping is asked
+ * of the break again. Segments begin and end at pages. The ledger counts segment heads and fences as metadata, the top
+ * as free. */
 #ifndef AL_PARTS_TOP_H
 #define AL_PARTS_TOP_H
 
@@ -20,7 +21,7 @@
 typedef struct al_segment {
     struct al_segment *next; /* by address */
     uintptr_t end;
-    size_t mapped;           /* 1: in a mapping; 0: got by the break */
+    size_t unused; /* the first chunk is 8 (mod 16) */
 } al_segment;
 
 typedef struct al_top {
@@ -28,7 +29,8 @@ typedef struct al_top {
     al_ledger *ledger;
     size_t reach; /* no segment ends further than this from where the first begins. SIZE_MAX: anywhere */
     al_segment *first, *newest; /* NULL before the first growth */
-    al_tag *top;              /* NULL likewise */
+    al_tag *top;                /* NULL likewise */
+    uintptr_t break_end;        /* of the last segment got by the break; 0: there is none */
 } al_top;
 
 enum { AL_TOP_LEAST = 24, AL_TOP_MAPPING = 1 << 20 /* the least for a segment in a mapping */ };
@@ -36,6 +38,9 @@ enum { AL_TOP_LEAST = 24, AL_TOP_MAPPING = 1 << 20 /* the least for a segment in
 static inline void al_top_init(al_top *t, al_regions *regions, al_ledger *ledger, size_t reach) {
     *t = (al_top){.regions = regions, .ledger = ledger, .reach = reach};
 }
+
+/* Whether the top lies in a mapping: it cannot grow there. */
+static inline bool al_top_mapped(const al_top *t) { return t->top != NULL && t->newest->end != t->break_end; }
 
 /* What the top can give and remain a top. */
 static inline size_t al_top_room(const al_top *t) { return t->top == NULL ? 0 : al_tag_size(t->top) - AL_TOP_LEAST; }

@@ -33,7 +33,7 @@ static int create(al_heap *heap) {
     return 0;
 }
 
-/* Makes room for `size` bytes more; what a stranger's move of the break orphans is as dead as any freed block. */
+/* Makes room for `size` bytes more; what is orphaned by the way is as dead as any freed block. */
 static bool ensure_room(bump_heap *b, size_t size) {
     if (__builtin_expect(al_top_room(&b->top) >= size, 1)) return true;
     al_tag *orphan;
@@ -83,6 +83,7 @@ static size_t bump_usable_size(al_heap *heap, const void *block) {
 static bool grow_last(bump_heap *b, al_tag *chunk, size_t size) {
     if (al_tag_next(chunk) != b->top.top) return false;
     size_t more = size - al_tag_size(chunk);
+    if (al_top_room(&b->top) < more && al_top_mapped(&b->top)) return false;
     if (!ensure_room(b, more)) return false;
     if (al_tag_next(chunk) != b->top.top) return false; /* the top is now elsewhere */
     al_top_cut(&b->top, more);
